@@ -1,0 +1,10 @@
+#![doc = "Millstream: a YAML file becomes a durable endpoint that carries each request through connectors."]
+pub mod catalog;
+pub mod config;
+pub mod connector;
+pub mod engine;
+pub mod flow;
+pub mod journal;
+pub mod mapping;
+pub mod run;
+pub mod schema;
