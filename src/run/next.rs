@@ -11,6 +11,7 @@ use super::scope::{InRun, call_key};
 use super::*;
 use crate::connector::{Class, Failure, OnDoubt};
 use crate::flow::{Block, Call, ELSE, Ends, Flow, Kind, Step, THEN, Termination, duration};
+use crate::mapping::Template;
 
 /// What the outside lends to a decision.
 pub struct Around<'a> {
@@ -69,6 +70,20 @@ impl Run {
             Progress::Ended(None) => Next::Record(Event::Finished { status: Status::Succeeded, failure: None }),
             Progress::Ended(failure) => Next::Record(Event::Finished { status: Status::Failed, failure }),
         }
+    }
+
+    /// Renders a template of the flow's trigger, which sees what came in and no step.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub fn render(
+        &self,
+        flow: &Flow,
+        around: &Around<'_>,
+        template: &Template,
+    ) -> Result<Option<Value>, crate::mapping::Error> {
+        let place = Place::root(0);
+        template.render(&InRun { run: self, flow, place: &place, around })
     }
 
     /// The event for a call that came back: an end, a wait for another attempt, or a hold.
