@@ -6,5 +6,7 @@ pub mod engine;
 pub mod flow;
 pub mod journal;
 pub mod mapping;
+pub mod outbound;
 pub mod run;
 pub mod schema;
+pub mod vault;

@@ -75,7 +75,21 @@ pub fn judge(connector: &Connector, action: &Action, context: Context, answer: &
     }
 }
 
-pub(crate) fn outcome(
+/// What `answer` to the connector's test means.
+pub(crate) fn judge_test(
+    connector: &Connector,
+    declared: &Declared,
+    context: Context,
+    answer: &Answer,
+    now: Timestamp,
+) -> Outcome {
+    match &declared.test {
+        Some(call) => outcome(&format!("the test of {}", connector.name), declared, call, context, answer, now),
+        None => Outcome::Done(Value::Null),
+    }
+}
+
+fn outcome(
     name: &str,
     declared: &Declared,
     call: &Call,

@@ -22,6 +22,8 @@ use crate::schema::{Schema, Shape};
 
 pub use declared::{ApiKeyPlace, Auth, ClientCredentials, Declared, Limits, Rate, Secret, Text};
 pub use judge::{Answer, Outcome, judge, retry_after};
+pub(crate) use judge::{judge_test, redirected, too_large};
+pub(crate) use prepare::{origin, prepare_test, test_context};
 pub use prepare::{Context, HttpRequest, body_text, plain_text, prepare, safe_header};
 
 /// A described system.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
-use url::Url;
+use url::{Origin, Url};
 use uuid::Uuid;
 
 use super::declared::{Body, Call, Declared, Part, Path, with_defaults};
@@ -80,7 +80,7 @@ impl Context {
         Context::of(connector, &action.defaults, connection, input, key, now)
     }
 
-    pub(crate) fn of(
+    fn of(
         connector: &Connector,
         defaults: &Map<String, Value>,
         connection: Option<&Connection>,
@@ -147,7 +147,31 @@ pub fn prepare(
     }
 }
 
-pub(crate) fn request(
+/// The request that tries a connection out, if the connector declares one.
+pub(crate) fn prepare_test(
+    declared: &Declared,
+    connection: &Connection,
+    context: &Context,
+) -> Option<Result<HttpRequest, Failure>> {
+    let call = declared.test.as_ref()?;
+    Some(request(declared, call, Some(connection), context))
+}
+
+/// What the templates of a connector's test see: settings alone.
+pub(crate) fn test_context(connector: &Connector, connection: &Connection, now: Timestamp) -> Context {
+    Context::of(connector, &Map::new(), Some(connection), &json!({}), Uuid::nil(), now)
+}
+
+/// Scheme, host and port that the connection's credentials go to.
+pub(crate) fn origin(
+    declared: &Declared,
+    connection: Option<&Connection>,
+    context: &Context,
+) -> Result<Origin, Failure> {
+    Ok(base_url(declared, connection, context)?.origin())
+}
+
+fn request(
     declared: &Declared,
     call: &Call,
     connection: Option<&Connection>,
@@ -191,7 +215,7 @@ pub(crate) fn request(
 }
 
 /// Where the connector's calls go: the connection's override, else what the file declares.
-pub(crate) fn base_url(
+fn base_url(
     declared: &Declared,
     connection: Option<&Connection>,
     context: &Context,
