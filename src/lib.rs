@@ -11,3 +11,4 @@ pub mod mapping;
 pub mod outbound;
 pub mod run;
 pub mod schema;
+pub mod vault;

@@ -43,8 +43,8 @@ impl Definition {
         let definition: Definition = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let sources = definition.connectors.iter().map(|(name, text)| (name.as_str(), text.as_str()));
         let (connectors, broken) = Connectors::from_sources(sources);
-        if let Some((name, why)) = broken.first() {
-            return Err(format!("connector `{name}`: {why}"));
+        if let Some(problem) = broken.first() {
+            return Err(problem.to_string());
         }
         let read = |path: &str| definition.files.get(path).cloned().ok_or_else(|| "it is not in the definition".into());
         let known = Known { connectors: &connectors, connections: None, env: None, read: &read };

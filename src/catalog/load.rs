@@ -148,25 +148,24 @@ impl Loader {
         if self.loaded_once && files == self.connector_files {
             return false;
         }
-        let mut texts: BTreeMap<String, (PathBuf, String)> = BTreeMap::new();
+        let mut texts: BTreeMap<String, String> = BTreeMap::new();
         self.connector_problems.clear();
         for path in files.keys() {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let file = self.relative(path);
             match fs::read_to_string(path) {
                 Ok(text) => {
-                    texts.insert(stem, (path.clone(), text));
+                    texts.insert(file.to_string_lossy().into_owned(), text);
                 }
-                Err(error) => self.connector_problems.push(unreadable(&self.relative(path), &error.to_string())),
+                Err(error) => self.connector_problems.push(unreadable(&file, &error.to_string())),
             }
         }
-        let shipped = Connectors::shipped().iter().copied().filter(|(name, _)| !texts.contains_key(*name));
-        let own = texts.iter().map(|(name, (_, text))| (name.as_str(), text.as_str()));
-        let (connectors, broken) = Connectors::from_sources(shipped.chain(own));
-        for (name, why) in broken {
-            let path = texts.get(&name).map(|(path, _)| self.relative(path)).unwrap_or_else(|| name.clone().into());
-            let text = texts.get(&name).map(|(_, text)| text.as_str()).unwrap_or_default();
-            let (source, _, _) = Source::read(&path, text);
-            self.connector_problems.push(source.problem(flow::BAD_CONNECTOR, "", At::Value, why, None));
+        let (connectors, broken) =
+            Connectors::from_sources(texts.iter().map(|(file, text)| (file.as_str(), text.as_str())));
+        for problem in broken {
+            let text = texts.get(&problem.file).map(String::as_str).unwrap_or_default();
+            let (source, _, _) = Source::read(Path::new(&problem.file), text);
+            let code = (problem.code, flow::BAD_CONNECTOR.1);
+            self.connector_problems.push(source.problem(code, &problem.pointer, At::Value, problem.what, problem.hint));
         }
         self.connectors = connectors;
         self.connector_files = files;

@@ -20,8 +20,6 @@ use crate::run::{Around, Event, Next, Place, Record, Run};
 
 /// Waits shorter than this are slept through; longer ones cost no task.
 const NAP: Duration = Duration::from_millis(200);
-/// Of one attempt, where neither step nor connector says otherwise.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A run with everything that driving it takes.
 pub(super) struct Work {
@@ -219,7 +217,7 @@ impl Engine {
             connection,
             input,
             key,
-            timeout: call.timeout.unwrap_or(CALL_TIMEOUT),
+            timeout: call.timeout,
             output_limit: self.limits.output_bytes,
         };
         self.outbound.perform(call).await
