@@ -8,3 +8,4 @@ pub mod journal;
 pub mod mapping;
 pub mod run;
 pub mod schema;
+pub mod server;

@@ -106,6 +106,19 @@ impl Engine {
         let _ = (flow, grace);
         todo!()
     }
+    /// Flows as the API lists them.
+    pub fn flows(&self) -> Vec<Value> {
+        todo!()
+    }
+    /// Problems of files as the API lists them.
+    pub fn problems(&self) -> Vec<Value> {
+        todo!()
+    }
+    /// The live flow of this id.
+    pub fn flow(&self, id: &str) -> Option<Arc<LiveFlow>> {
+        let _ = id;
+        todo!()
+    }
     /// Counters and gauges for `/metrics`, Prometheus text.
     pub fn metrics(&self) -> String {
         todo!()
