@@ -1,16 +1,30 @@
 //! Connectors as described: settings, credentials, actions with their inputs and outputs, and how an answer is judged.
 //!
-//! Pure: it prepares requests and judges answers; `outbound` sends them. A connector is a YAML file, shipped in
-//! the binary or found in the user's `connectors/`. A *native* one only describes; its work is in `outbound/builtin`.
+//! Pure: it prepares requests ([`prepare`]) and judges answers ([`judge`]); `outbound` sends them. A connector is a
+//! YAML file, shipped in the binary or found in the user's `connectors/`. A *native* one only describes; its work is
+//! in `outbound/builtin`.
+
+mod declared;
+mod judge;
+mod prepare;
+mod read;
+mod select;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::schema::{Schema, Shape};
+
+pub use declared::{ApiKeyPlace, Auth, ClientCredentials, Declared, Limits, Rate, Secret, Text};
+pub use judge::{Answer, Outcome, judge, retry_after};
+pub(crate) use judge::{judge_test, redirected, too_large};
+pub(crate) use prepare::{origin, prepare_test, test_context};
+pub use prepare::{Context, HttpRequest, body_text, plain_text, prepare, safe_header};
 
 /// A described system.
 #[derive(Debug)]
@@ -24,8 +38,23 @@ pub struct Connector {
     /// Whether a step must name a connection.
     pub connection: Need,
     pub actions: BTreeMap<String, Action>,
+    /// How its calls are made.
+    pub kind: Kind,
+    /// Longest time of one attempt, where the connector says so.
+    pub timeout: Option<Duration>,
+    /// Values that a connection's settings have where they are not set.
+    pub defaults: Map<String, Value>,
     /// The file's text: part of what a run pins.
     pub source: Arc<str>,
+}
+
+/// How a connector's calls are made.
+#[derive(Debug)]
+pub enum Kind {
+    /// In Rust, by `outbound/builtin`.
+    Native,
+    /// By the HTTP requests that its file declares.
+    Declared(Box<Declared>),
 }
 
 /// Whether a step of this connector names a connection.
@@ -46,6 +75,12 @@ pub struct Action {
     pub output: Shape,
     /// What to do with a call that may have happened.
     pub on_doubt: OnDoubt,
+    /// For other actions and the editor, not for steps.
+    pub hidden: bool,
+    /// Values that the input has where it leaves them out.
+    pub defaults: Map<String, Value>,
+    /// The call, for an action of a declared connector.
+    pub(crate) call: Option<declared::Call>,
 }
 
 /// What to do when a call may have happened but its end is not known.
@@ -116,6 +151,61 @@ pub struct Failure {
     pub wait_ms: Option<u64>,
 }
 
+impl Failure {
+    /// A failure that has neither a status nor a wait.
+    pub fn new(class: Class, code: impl Into<String>, message: impl Into<String>) -> Failure {
+        Failure { class, code: code.into(), message: message.into(), status: None, wait_ms: None }
+    }
+    /// The same, with the status that came back.
+    pub fn with_status(mut self, status: u16) -> Failure {
+        self.status = Some(status);
+        self
+    }
+    /// The same, with the wait that the target asked for.
+    pub fn with_wait(mut self, wait_ms: Option<u64>) -> Failure {
+        self.wait_ms = wait_ms;
+        self
+    }
+}
+
+/// What is wrong with a connector's file: where, what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Stable code, `E-CON-…`.
+    pub code: &'static str,
+    pub file: String,
+    /// JSON Pointer to the place within the file; empty for the whole.
+    pub pointer: String,
+    pub what: String,
+    pub hint: Option<String>,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let at = if self.pointer.is_empty() { "/" } else { &self.pointer };
+        write!(f, "{} at {at}: {} {}", self.file, self.code, self.what)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The files shipped in the binary, by name and text.
+pub const SHIPPED: &[(&str, &str)] = &[
+    ("connectors/dynamics365.yaml", include_str!("../../connectors/dynamics365.yaml")),
+    ("connectors/http.yaml", include_str!("../../connectors/http.yaml")),
+    ("connectors/slack.yaml", include_str!("../../connectors/slack.yaml")),
+    ("connectors/sql.yaml", include_str!("../../connectors/sql.yaml")),
+];
+
+impl Connector {
+    /// Reads one file; all problems at once. `file` is how problems name it.
+    pub fn parse(file: &str, text: &str) -> Result<Connector, Vec<Problem>> {
+        read::connector(file, text)
+    }
+}
+
 /// Every connector known, by name.
 #[derive(Debug, Clone, Default)]
 pub struct Connectors(pub BTreeMap<String, Arc<Connector>>);
@@ -126,5 +216,41 @@ impl Connectors {
         let (connector, action) = name.split_once('.')?;
         let connector = self.0.get(connector)?;
         Some((connector, connector.actions.get(action)?))
+    }
+
+    /// The shipped connectors alone.
+    pub fn shipped() -> Connectors {
+        Connectors::from_sources(std::iter::empty()).0
+    }
+
+    /// The shipped connectors, and over them these files (name, text). A file with a problem is left out, and so is
+    /// the second of two files that describe one connector; a shipped one that it would have replaced stays.
+    pub fn from_sources<'s>(files: impl IntoIterator<Item = (&'s str, &'s str)>) -> (Connectors, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let mut found = BTreeMap::new();
+        let mut own: BTreeMap<String, &str> = BTreeMap::new();
+        let shipped = SHIPPED.iter().map(|(file, text)| (*file, *text, true));
+        for (file, text, is_shipped) in shipped.chain(files.into_iter().map(|(file, text)| (file, text, false))) {
+            match Connector::parse(file, text) {
+                Ok(connector) => {
+                    if let Some(first) = own.get(&connector.name) {
+                        problems.push(Problem {
+                            code: "E-CON-008",
+                            file: file.into(),
+                            pointer: "/connector".into(),
+                            what: format!("`{}` is described by {first} already", connector.name),
+                            hint: Some("give it another name, or remove one of the two files".into()),
+                        });
+                        continue;
+                    }
+                    if !is_shipped {
+                        own.insert(connector.name.clone(), file);
+                    }
+                    found.insert(connector.name.clone(), Arc::new(connector));
+                }
+                Err(wrong) => problems.extend(wrong),
+            }
+        }
+        (Connectors(found), problems)
     }
 }

@@ -4,12 +4,31 @@
 //! is a template that must be one whole boolean expression. What a path means is the caller's: it hands in a
 //! [`Scope`] to evaluate against and [`Names`] to check against.
 
+mod check;
+mod compile;
+mod eval;
+mod expr;
+pub mod functions;
+mod guard;
+mod json;
+mod number;
+mod path;
+mod query;
+mod scope;
+mod text;
+mod tree;
+
 use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::schema::Shape;
+use crate::schema::{Shape, Types};
+
+pub use json::parse_json;
+pub use path::walk;
+pub use scope::JsonScope;
+pub use tree::Mapping;
 
 /// One key of a path: `UserDetails`, `0`, `@odata.type`.
 pub type Key = String;
@@ -84,77 +103,113 @@ pub struct Error {
 }
 
 /// One text leaf.
+///
+/// ```
+/// use millstream::mapping::{JsonScope, Template};
+/// let scope = JsonScope::new(serde_json::json!({"vars": {"n": 9007199254740993_u64}}));
+/// let whole = Template::parse("{{vars.n}}").unwrap();
+/// assert_eq!(whole.render(&scope).unwrap(), Some(9007199254740993_u64.into()));
+/// assert!(Template::parse("{{toUper vars.n}}").unwrap_err().hint.unwrap().contains("toUpper"));
+/// ```
 #[derive(Debug, Clone)]
-pub struct Template {}
+pub struct Template {
+    source: String,
+    body: expr::Body,
+}
 
 impl Template {
     /// Compiles `text`; text without `{{` is a literal.
     pub fn parse(text: &str) -> Result<Template, ParseError> {
-        let _ = text;
-        todo!()
+        Ok(Template { source: text.to_owned(), body: compile::compile(text)? })
     }
+
     /// The value, or `None` where `{{optional x}}` found nothing.
     pub fn render(&self, scope: &dyn Scope) -> Result<Option<Value>, Error> {
-        let _ = scope;
-        todo!()
+        eval::render(&self.body, scope).map_err(|fault| self.error(fault.code, fault.what))
     }
+
     /// Checks names and types; the shape is what rendering will give.
     pub fn check(&self, names: &dyn Names) -> (Shape, Vec<Finding>) {
-        let _ = names;
-        todo!()
+        check::check(&self.body, names)
     }
+
     /// True if the text holds no expression.
     pub fn is_literal(&self) -> bool {
-        todo!()
+        matches!(self.body, expr::Body::Literal(_))
     }
-}
 
-/// A JSON shape with templates at its leaves.
-#[derive(Debug, Clone)]
-pub struct Mapping {}
+    /// True if rendering may give `None`: the whole text is one `{{optional x}}`.
+    pub fn is_optional(&self) -> bool {
+        matches!(&self.body, expr::Body::Whole(expr::Expr::Call(call)) if call.function.name == "optional")
+    }
 
-impl Mapping {
-    /// Compiles every leaf; all errors at once, each with the JSON Pointer of its leaf.
-    pub fn parse(json: &Value) -> Result<Mapping, Vec<(String, ParseError)>> {
-        let _ = json;
-        todo!()
+    /// The text as it was written.
+    pub fn source(&self) -> &str {
+        &self.source
     }
-    /// The rendered value. A leaf `{{optional x}}` that finds nothing leaves its key (or item) out.
-    pub fn render(&self, scope: &dyn Scope) -> Result<Value, Error> {
-        let _ = scope;
-        todo!()
+
+    /// The paths that this template reads from its scope, in the order written.
+    pub fn paths(&self) -> Vec<&[Key]> {
+        let scoped = self.body.paths().into_iter().filter(|path| path.root == expr::Root::Scope);
+        scoped.map(|path| path.keys.as_slice()).collect()
     }
-    /// Checks names and types of every leaf, each finding with the JSON Pointer of its leaf.
-    pub fn check(&self, names: &dyn Names) -> (Shape, Vec<(String, Finding)>) {
-        let _ = names;
-        todo!()
+
+    fn error(&self, code: &'static str, what: String) -> Error {
+        Error { code, what, template: self.source.clone(), pointer: String::new() }
     }
 }
 
 /// A template that is one whole expression of type boolean; null is false.
+///
+/// ```
+/// use millstream::mapping::{Condition, JsonScope};
+/// let scope = JsonScope::new(serde_json::json!({"trigger": {"body": {"actionCode": "INS"}}}));
+/// let acquired = Condition::parse(r#"{{equals trigger.body.ActionCode "INS"}}"#).unwrap();
+/// assert_eq!(acquired.holds(&scope), Ok(true));
+/// assert!(Condition::parse("yes").is_err());
+/// ```
 #[derive(Debug, Clone)]
-pub struct Condition {}
+pub struct Condition {
+    template: Template,
+}
 
 impl Condition {
     /// Compiles `text`; a text that is not one whole `{{expression}}` is an error.
     pub fn parse(text: &str) -> Result<Condition, ParseError> {
-        let _ = text;
-        todo!()
+        let template = Template::parse(text)?;
+        if matches!(template.body, expr::Body::Whole(_)) {
+            return Ok(Condition { template });
+        }
+        let what = "a condition must be one whole `{{expression}}`".to_owned();
+        let hint = Some("write `{{equals a b}}`, with nothing before or after it".to_owned());
+        Err(ParseError { code: "E-MAP-009", offset: 0, what, hint })
     }
+
     /// Anything but a boolean or null is an error.
     pub fn holds(&self, scope: &dyn Scope) -> Result<bool, Error> {
-        let _ = scope;
-        todo!()
+        match self.template.render(scope)? {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(yes)) => Ok(yes),
+            Some(other) => {
+                let what = format!("a condition must be a boolean or null; this one is {}", eval::kind(&other));
+                Err(self.template.error("mapping.condition", what))
+            }
+        }
     }
+
     /// As [`Template::check`]; a type that can never be boolean or null is a certain finding.
     pub fn check(&self, names: &dyn Names) -> Vec<Finding> {
-        let _ = names;
-        todo!()
+        let (shape, mut findings) = self.template.check(names);
+        if !shape.types.meets(Types::BOOLEAN.or(Types::NULL)) {
+            let what = format!("a condition must be a boolean or null; this one is {}", functions::words(shape.types));
+            let hint = Some("compare it: `{{equals … …}}`, or ask `{{not (empty …)}}`".to_owned());
+            findings.push(Finding { code: "E-MAP-014", certain: true, offset: 0, what, hint });
+        }
+        findings
     }
-}
 
-/// Walks `keys` into `value`: the exact key, else the only key equal to it ignoring case; digits index arrays.
-pub fn walk<'v>(value: &'v Value, keys: &[Key]) -> Option<&'v Value> {
-    let _ = (value, keys);
-    todo!()
+    /// The template behind it, for its text and paths.
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::form;
 use super::problem::{Code, Problem};
 use crate::config::Limits;
+use crate::mapping;
 use crate::run::Body;
 
 /// Bodies being read or parsed at once may have this many KiB together; parsed JSON is many times its text.
@@ -264,7 +265,7 @@ pub(super) fn json(mut bytes: Vec<u8>, max_depth: usize) -> Result<Body, Refused
     if text.trim_ascii().is_empty() {
         return Ok(Body::of(Value::Null));
     }
-    let value = match serde_json::from_str::<Value>(&text) {
+    let value = match mapping::parse_json(text.as_bytes()) {
         Ok(value) => value,
         Err(error) => {
             let problem = if error.to_string().starts_with("recursion limit") {

@@ -290,6 +290,7 @@ impl From<Denied> for Problem {
         let detail = denied.to_string();
         match denied {
             Denied::NoRun(_) => Problem::new(Code::RunNotFound, detail),
+            Denied::NoFlow(_) => Problem::new(Code::FlowNotFound, detail),
             Denied::Conflict(_) => Problem::new(Code::Conflict, detail),
             Denied::Invalid(_) => Problem::new(Code::InvalidRequest, detail),
             Denied::Unavailable(_) => Problem::new(Code::Unavailable, detail).after(Duration::from_secs(5)),

@@ -1,0 +1,243 @@
+//! What a declared connector's file says, compiled: every template, path, pattern and schema is checked once, at load.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::select::Selection;
+use crate::mapping::{Mapping, Template};
+use crate::schema::Schema;
+
+/// How the calls of a declared connector are made and judged.
+#[derive(Debug)]
+pub struct Declared {
+    pub(crate) base_url: Template,
+    pub auth: Auth,
+    pub(crate) headers: Vec<(String, Template)>,
+    /// The first that matches decides.
+    pub(crate) errors: Vec<Rule>,
+    /// What a good answer looks like; any 2xx unless set.
+    pub(crate) success: Option<Test>,
+    pub(crate) error_text: Option<Selection>,
+    pub limits: Limits,
+    /// A request that shows whether a connection works.
+    pub(crate) test: Option<Call>,
+}
+
+impl Declared {
+    /// True if the connector declares a request that tries a connection out.
+    pub fn has_test(&self) -> bool {
+        self.test.is_some()
+    }
+}
+
+/// How calls prove who makes them. Credentials are named here; only `outbound` knows their values.
+#[derive(Debug)]
+pub enum Auth {
+    None,
+    ApiKey { place: ApiKeyPlace, name: String, prefix: String, key: Secret },
+    Basic { username: Text, password: Text },
+    Bearer { token: Secret },
+    OAuth2ClientCredentials(ClientCredentials),
+}
+
+/// Where an API key goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiKeyPlace {
+    Header,
+    Query,
+}
+
+/// OAuth 2 client credentials (RFC 6749 §4.4).
+#[derive(Debug)]
+pub struct ClientCredentials {
+    pub(crate) token_url: Template,
+    pub client_id: Text,
+    pub client_secret: Secret,
+    pub(crate) scope: Option<Template>,
+    pub(crate) audience: Option<Template>,
+    /// True if id and secret go as basic auth instead of form fields.
+    pub basic: bool,
+}
+
+/// The name of a credential of the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+/// A text of the connector's file, or a credential.
+#[derive(Debug)]
+pub enum Text {
+    Template(Template),
+    Secret(Secret),
+}
+
+/// How much a target takes.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// Calls at once.
+    pub concurrent: Option<usize>,
+    pub rate: Option<Rate>,
+    /// What they are counted by, beside the connection.
+    pub(crate) key: Option<Template>,
+}
+
+/// So many requests in so much time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    pub requests: u32,
+    pub per: Duration,
+}
+
+/// One declared request with what becomes of its answer.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub method: &'static str,
+    pub path: Path,
+    pub query: Vec<(String, Template)>,
+    pub headers: Vec<(String, Template)>,
+    pub body: Body,
+    /// Leaves out keys of the query and of the body's first level that are null.
+    pub omit_missing: bool,
+    /// True if a good answer is JSON; false: any text.
+    pub json_answer: bool,
+    pub output: Output,
+    pub limits: Limits,
+}
+
+/// What a request carries.
+#[derive(Debug)]
+pub(crate) enum Body {
+    None,
+    Json(Mapping),
+    Form(Mapping),
+    Text(Template),
+}
+
+/// A path whose filled-in values are percent-encoded, so that data can never change which resource is meant.
+#[derive(Debug)]
+pub(crate) struct Path(pub Vec<Part>);
+
+#[derive(Debug)]
+pub(crate) enum Part {
+    Text(String),
+    Value(Template),
+}
+
+/// Where an action's output is in the answer.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// The body as it is.
+    Body,
+    Path(Selection),
+    Template(Template),
+    Object(Vec<(String, Output)>),
+    List(Vec<Output>),
+    Literal(Value),
+}
+
+/// A predicate on an answer.
+#[derive(Debug)]
+pub(crate) struct Test {
+    /// Empty: any.
+    pub status: Vec<Statuses>,
+    pub body: Option<(Selection, Expected)>,
+}
+
+/// One status, or a hundred (`5xx`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Statuses {
+    One(u16),
+    Hundred(u16),
+}
+
+impl Statuses {
+    fn holds(self, status: u16) -> bool {
+        match self {
+            Statuses::One(one) => one == status,
+            Statuses::Hundred(hundred) => status / 100 == hundred,
+        }
+    }
+}
+
+/// What the value at a path must be.
+#[derive(Debug)]
+pub(crate) enum Expected {
+    /// Any of these.
+    Is(Vec<Value>),
+    /// A text that a pattern finds; a schema, since its patterns take linear time.
+    Matches(Schema),
+    /// Anything but null.
+    There,
+}
+
+impl Test {
+    /// True if the answer is as described; a body that is not JSON has no values.
+    pub fn holds(&self, status: u16, body: Option<&Value>) -> bool {
+        if !self.status.is_empty() && !self.status.iter().any(|statuses| statuses.holds(status)) {
+            return false;
+        }
+        let Some((path, expected)) = &self.body else { return true };
+        let Some(found) = body.and_then(|body| path.find(body)).filter(|found| !found.is_null()) else { return false };
+        match expected {
+            Expected::Is(values) => values.contains(&found),
+            Expected::Matches(pattern) => pattern.violations(&found).is_empty(),
+            Expected::There => true,
+        }
+    }
+}
+
+/// "An answer like this means that."
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub test: Test,
+    pub then: Then,
+    pub wait: Vec<Wait>,
+}
+
+/// What an answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    Throttled,
+    Retry,
+    Auth,
+    Duplicate,
+    Permanent,
+    AlreadyDone,
+    Unknown,
+}
+
+impl Then {
+    pub const NAMES: [(&'static str, Then); 7] = [
+        ("throttled", Then::Throttled),
+        ("retry", Then::Retry),
+        ("auth", Then::Auth),
+        ("duplicate", Then::Duplicate),
+        ("permanent", Then::Permanent),
+        ("already_done", Then::AlreadyDone),
+        ("unknown", Then::Unknown),
+    ];
+}
+
+/// Where a target says how long to wait.
+#[derive(Debug)]
+pub(crate) enum Wait {
+    /// The `Retry-After` header: seconds or a date.
+    RetryAfter,
+    /// A header with the second (since 1970) at which the limit ends, or the seconds until then.
+    Reset(String),
+    /// Seconds, in the body.
+    Path(Selection),
+}
+
+/// Fills in what `given` leaves out.
+pub(crate) fn with_defaults(given: &Value, defaults: &Map<String, Value>) -> Value {
+    let mut value = given.clone();
+    if let Value::Object(object) = &mut value {
+        for (key, default) in defaults {
+            if !object.contains_key(key) {
+                object.insert(key.clone(), default.clone());
+            }
+        }
+    }
+    value
+}

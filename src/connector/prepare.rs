@@ -1,0 +1,352 @@
+//! An action's input becomes one HTTP request, without credentials. Pure: the same input gives the same request.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value, json};
+use url::{Origin, Url};
+use uuid::Uuid;
+
+use super::declared::{Body, Call, Declared, Part, Path, with_defaults};
+use super::{Action, Class, Connection, Connector, Failure, Kind};
+use crate::mapping::{self, Key, Scope, Template};
+
+/// What RFC 3986 calls unreserved stays; all else in a filled-in value is encoded.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Headers that belong to the connection itself; a wrong one makes two requests of one.
+const OWN_HEADERS: [&str; 8] = [
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A request as it will be sent, but for its credentials.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpRequest {
+    pub method: String,
+    pub url: Url,
+    /// Checked: no line breaks, none that belong to the transport.
+    pub headers: Vec<(String, String)>,
+    pub body: Option<Vec<u8>>,
+}
+
+impl HttpRequest {
+    /// As a person reads it: method, URL, headers, body.
+    pub fn preview(&self) -> Value {
+        let headers: Map<String, Value> =
+            self.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        let body = match &self.body {
+            None => Value::Null,
+            Some(bytes) => serde_json::from_slice(bytes)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned())),
+        };
+        json!({"method": self.method, "url": self.url.as_str(), "headers": headers, "body": body})
+    }
+
+    /// True unless a header of this name is there.
+    pub fn lacks(&self, name: &str) -> bool {
+        !self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+    }
+}
+
+/// What the templates of a connector see: `settings`, `input`, `call.uuid`, and in outputs `response`.
+#[derive(Debug)]
+pub struct Context {
+    settings: Value,
+    input: Value,
+    call: Value,
+    response: Option<Value>,
+    key: Uuid,
+    now: Timestamp,
+}
+
+impl Context {
+    /// `key` is the call's own, the same on each repeat; `now` is the time of the attempt.
+    pub fn new(
+        connector: &Connector,
+        action: &Action,
+        connection: Option<&Connection>,
+        input: &Value,
+        key: Uuid,
+        now: Timestamp,
+    ) -> Context {
+        Context::of(connector, &action.defaults, connection, input, key, now)
+    }
+
+    fn of(
+        connector: &Connector,
+        defaults: &Map<String, Value>,
+        connection: Option<&Connection>,
+        input: &Value,
+        key: Uuid,
+        now: Timestamp,
+    ) -> Context {
+        let none = json!({});
+        let settings = connection.map_or(&none, |connection| &connection.settings);
+        Context {
+            settings: with_defaults(settings, &connector.defaults),
+            input: with_defaults(input, defaults),
+            call: json!({"uuid": key.to_string()}),
+            response: None,
+            key,
+            now,
+        }
+    }
+
+    pub(crate) fn answered(mut self, response: Value) -> Context {
+        self.response = Some(response);
+        self
+    }
+
+    /// A template's text; `None` if it renders to nothing or null.
+    pub fn text(&self, template: &Template) -> Result<Option<String>, Failure> {
+        Ok(template.render(self).map_err(|error| unrendered(&error))?.as_ref().and_then(plain_text))
+    }
+}
+
+impl Scope for Context {
+    fn find<'s>(&'s self, path: &[Key]) -> Option<(Cow<'s, Value>, usize)> {
+        let root = match path.first()?.as_str() {
+            "settings" => &self.settings,
+            "input" => &self.input,
+            "call" => &self.call,
+            "response" => self.response.as_ref()?,
+            _ => return None,
+        };
+        Some((Cow::Borrowed(root), 1))
+    }
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+    fn seed(&self) -> u64 {
+        self.key.as_u64_pair().0
+    }
+}
+
+/// The request of one call of a declared action.
+pub fn prepare(
+    connector: &Connector,
+    action: &Action,
+    connection: Option<&Connection>,
+    context: &Context,
+) -> Result<HttpRequest, Failure> {
+    match (&connector.kind, &action.call) {
+        (Kind::Declared(declared), Some(call)) => request(declared, call, connection, context),
+        (Kind::Declared(_) | Kind::Native, _) => Err(Failure::new(
+            Class::Permanent,
+            "connector.native",
+            format!("{}.{} is not made of an HTTP request", connector.name, action.name),
+        )),
+    }
+}
+
+/// The request that tries a connection out, if the connector declares one.
+pub(crate) fn prepare_test(
+    declared: &Declared,
+    connection: &Connection,
+    context: &Context,
+) -> Option<Result<HttpRequest, Failure>> {
+    let call = declared.test.as_ref()?;
+    Some(request(declared, call, Some(connection), context))
+}
+
+/// What the templates of a connector's test see: settings alone.
+pub(crate) fn test_context(connector: &Connector, connection: &Connection, now: Timestamp) -> Context {
+    Context::of(connector, &Map::new(), Some(connection), &json!({}), Uuid::nil(), now)
+}
+
+/// Scheme, host and port that the connection's credentials go to.
+pub(crate) fn origin(
+    declared: &Declared,
+    connection: Option<&Connection>,
+    context: &Context,
+) -> Result<Origin, Failure> {
+    Ok(base_url(declared, connection, context)?.origin())
+}
+
+fn request(
+    declared: &Declared,
+    call: &Call,
+    connection: Option<&Connection>,
+    context: &Context,
+) -> Result<HttpRequest, Failure> {
+    let mut url = base_url(declared, connection, context)?;
+    let path = filled(&call.path, context)?;
+    let (path, own_query) = match path.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (path.as_str(), None),
+    };
+    let base = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&format!("{base}{path}"));
+    url.set_query(own_query.as_deref());
+    let mut pairs = Vec::new();
+    for (name, template) in &call.query {
+        if let Some(value) = context.text(template)? {
+            pairs.push((name, value));
+        }
+    }
+    if !pairs.is_empty() {
+        url.query_pairs_mut().extend_pairs(pairs);
+    }
+
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for (name, template) in declared.headers.iter().chain(&call.headers) {
+        if let Some(value) = context.text(template)? {
+            safe_header(name, &value)?;
+            headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+            headers.push((name.clone(), value));
+        }
+    }
+    let (body, content_type) = body(call, context)?;
+    let mut request = HttpRequest { method: call.method.into(), url, headers, body };
+    if let Some(content_type) = content_type
+        && request.lacks("content-type")
+    {
+        request.headers.push(("Content-Type".into(), content_type.into()));
+    }
+    Ok(request)
+}
+
+/// Where the connector's calls go: the connection's override, else what the file declares.
+fn base_url(
+    declared: &Declared,
+    connection: Option<&Connection>,
+    context: &Context,
+) -> Result<Url, Failure> {
+    let text = match connection.and_then(|connection| connection.base_url.clone()) {
+        Some(text) => text,
+        None => context.text(&declared.base_url)?.unwrap_or_default(),
+    };
+    let wrong = |why: &str| {
+        let name = connection.map_or("of the connector", |connection| connection.name.as_str());
+        Failure::new(
+            Class::Held,
+            "connector.base_url",
+            format!("the base URL `{text}` (connection {name}) {why}; mend the connection's settings"),
+        )
+    };
+    let mut url = Url::parse(&text).map_err(|error| wrong(&format!("is not a URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("is neither http nor https"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("holds a user name; credentials belong in `credentials`"));
+    }
+    // `{{ settings.org_url }}/api` with an org_url that ends in a slash.
+    while url.path().contains("//") {
+        let path = url.path().replace("//", "/");
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+fn filled(path: &Path, context: &Context) -> Result<String, Failure> {
+    let mut text = String::new();
+    for part in &path.0 {
+        match part {
+            Part::Text(literal) => text.push_str(literal),
+            Part::Value(template) => match context.text(template)?.filter(|value| !value.is_empty()) {
+                Some(value) => text.extend(utf8_percent_encode(&value, SEGMENT)),
+                // An empty segment would mean another resource: the whole table instead of one row.
+                None => {
+                    let what = format!("a value of the path `{}` is missing", source(path));
+                    return Err(Failure::new(Class::Permanent, "connector.invalid_path", what));
+                }
+            },
+        }
+    }
+    let only_path = text.split('?').next().unwrap_or_default();
+    if only_path.split('/').any(|segment| matches!(segment, "." | "..")) {
+        let what = format!("a value of the path `{}` is `.` or `..`, which would mean another resource", source(path));
+        return Err(Failure::new(Class::Permanent, "connector.invalid_path", what));
+    }
+    Ok(text)
+}
+
+fn source(path: &Path) -> String {
+    let part = |part: &Part| match part {
+        Part::Text(text) => text.clone(),
+        Part::Value(_) => "{…}".to_owned(),
+    };
+    path.0.iter().map(part).collect()
+}
+
+fn body(call: &Call, context: &Context) -> Result<(Option<Vec<u8>>, Option<&'static str>), Failure> {
+    let render = |mapping: &mapping::Mapping| {
+        let mut value = mapping.render(context).map_err(|error| unrendered(&error))?;
+        if call.omit_missing
+            && let Value::Object(object) = &mut value
+        {
+            object.retain(|_, value| !value.is_null());
+        }
+        Ok::<_, Failure>(value)
+    };
+    Ok(match &call.body {
+        Body::None => (None, None),
+        Body::Json(mapping) => (Some(render(mapping)?.to_string().into_bytes()), Some("application/json")),
+        Body::Form(mapping) => {
+            (Some(body_text(&render(mapping)?)?.into_bytes()), Some("application/x-www-form-urlencoded"))
+        }
+        Body::Text(template) => {
+            (Some(context.text(template)?.unwrap_or_default().into_bytes()), Some("text/plain; charset=utf-8"))
+        }
+    })
+}
+
+/// An object as form fields; null is left out, a list repeats its field.
+pub fn body_text(fields: &Value) -> Result<String, Failure> {
+    let Value::Object(fields) = fields else {
+        return Err(Failure::new(Class::Permanent, "connector.form", "a form or query is an object of fields"));
+    };
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields {
+        let values = match value {
+            Value::Array(values) => values.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        for text in values.iter().filter_map(plain_text) {
+            form.append_pair(name, &text);
+        }
+    }
+    Ok(form.finish())
+}
+
+/// A value where only text can stand; `None` for null.
+pub fn plain_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Some(value.to_string()),
+    }
+}
+
+/// Refuses a header that would break the request in two, or that belongs to the transport.
+pub fn safe_header(name: &str, value: &str) -> Result<(), Failure> {
+    let wrong = |why: &str| {
+        let name: String = name.chars().filter(|letter| !letter.is_control()).take(60).collect();
+        Err(Failure::new(Class::Permanent, "outbound.invalid_header", format!("the header `{name}` {why}")))
+    };
+    let token = |letter: u8| letter.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&letter);
+    if name.is_empty() || !name.bytes().all(token) {
+        return wrong("has a name that HTTP does not allow");
+    }
+    if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        return wrong("is set by Millstream itself; leave it out");
+    }
+    if value.bytes().any(|letter| (letter < 0x20 && letter != b'\t') || letter == 0x7f) {
+        return wrong("has a line break or another control character in its value");
+    }
+    Ok(())
+}
+
+/// A template of the connector's file that failed on this input.
+pub(crate) fn unrendered(error: &mapping::Error) -> Failure {
+    Failure::new(Class::Permanent, error.code, format!("{} (in `{}`)", error.what, error.template))
+}

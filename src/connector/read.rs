@@ -1,0 +1,450 @@
+//! A connector's YAML becomes a checked [`Connector`]: unknown keys are errors, and all problems come at once.
+
+mod parts;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::declared::{Auth, Call, Declared, Limits, Output, Secret, Text};
+use super::select::Selection;
+use super::{Action, Connector, Kind, Need, OnDoubt, Problem};
+use crate::mapping::{Finding, Key, Mapping, Named, Names, ParseError, Template};
+use crate::schema::{Schema, Shape, Types};
+
+/// Native connectors and the actions that are written in Rust.
+const NATIVE: [(&str, &[&str]); 2] = [("http", &["request"]), ("sql", &["insert", "query"])];
+
+const METHODS: [(&str, &str); 5] =
+    [("get", "GET"), ("post", "POST"), ("put", "PUT"), ("patch", "PATCH"), ("delete", "DELETE")];
+
+/// Reads one file.
+pub(super) fn connector(file: &str, text: &str) -> Result<Connector, Vec<Problem>> {
+    let mut reader = Reader { file, problems: Vec::new(), settings: Shape::any(), secrets: BTreeMap::new() };
+    // By way of YAML's own values, which refuse a key given twice.
+    let value = match serde_yaml::from_str::<serde_yaml::Value>(text) {
+        Ok(yaml) => serde_json::to_value(yaml).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match value {
+        Ok(value) => {
+            let connector = reader.connector(&value, text);
+            match connector {
+                Some(connector) if reader.problems.is_empty() => Ok(connector),
+                _ => Err(reader.problems),
+            }
+        }
+        Err(why) => {
+            reader.wrong("E-CON-001", "", format!("the file is not YAML: {why}"), None);
+            Err(reader.problems)
+        }
+    }
+}
+
+struct Reader<'f> {
+    file: &'f str,
+    problems: Vec<Problem>,
+    settings: Shape,
+    /// Credentials that `auth` names; required unless `credentials` says otherwise.
+    secrets: BTreeMap<String, bool>,
+}
+
+impl Reader<'_> {
+    fn connector(&mut self, value: &Value, text: &str) -> Option<Connector> {
+        const KEYS: &[&str] = &[
+            "connector", "version", "description", "native", "connection", "settings", "credentials", "base_url",
+            "auth", "headers", "test", "limits", "timeout", "errors", "success", "error_text", "actions",
+        ];
+        let top = self.object("", value, KEYS)?;
+        let name = self.name("/connector", top.get("connector"));
+        match top.get("version") {
+            Some(Value::Number(number)) if number.as_u64() == Some(1) => {}
+            Some(_) => self.wrong("E-CON-004", "/version", "this Millstream reads version 1".into(), None),
+            None => self.missing("", "version", "version: 1"),
+        }
+        let description = self.text("/description", top.get("description")).unwrap_or_default();
+        let native = self.flag("/native", top.get("native"), false);
+        let timeout = self.duration("/timeout", top.get("timeout"));
+        let default = json!({"type": "object", "additionalProperties": false});
+        let settings_source = top.get("settings").unwrap_or(&default);
+        let settings = self.schema("/settings", settings_source);
+        if let Some(settings) = &settings {
+            self.settings = settings.shape().clone();
+        }
+
+        let declared = if native { None } else { self.declared(top) };
+        if native {
+            for key in ["base_url", "auth", "headers", "test", "limits", "errors", "success", "error_text"] {
+                if top.contains_key(key) {
+                    let hint = "a native connector only describes; leave the key out".to_owned();
+                    self.wrong("E-CON-003", &format!("/{key}"), "it has no effect here".into(), Some(hint));
+                }
+            }
+        }
+        let mut actions = BTreeMap::new();
+        match top.get("actions") {
+            Some(Value::Object(listed)) => {
+                for (key, value) in listed {
+                    let at = format!("/actions/{key}");
+                    self.snake(&at, key);
+                    if let Some(action) = self.action(&at, key, value, native) {
+                        actions.insert(key.clone(), action);
+                    }
+                }
+            }
+            Some(_) => self.wrong("E-CON-004", "/actions", "it is an object of actions".into(), None),
+            None => self.missing("", "actions", "actions: {…}"),
+        }
+        let name = name?;
+        if native {
+            let known = NATIVE.iter().find(|(known, _)| *known == name).map_or(&[] as &[&str], |(_, actions)| actions);
+            for action in actions.keys().filter(|action| !known.contains(&action.as_str())) {
+                let hint = "native actions are written in Rust; declare a `request` and remove `native: true`".to_owned();
+                let what = format!("Millstream has no native action `{name}.{action}`");
+                self.wrong("E-CON-005", &format!("/actions/{action}"), what, Some(hint));
+            }
+        }
+        let credentials = self.credentials(top.get("credentials"));
+        let settings = settings?;
+        let need = self.need(top.get("connection"), settings.shape(), &credentials);
+        let kind = if native { Kind::Native } else { Kind::Declared(Box::new(declared?)) };
+        Some(Connector {
+            name,
+            description,
+            settings,
+            credentials,
+            connection: need,
+            actions,
+            kind,
+            timeout,
+            defaults: defaults(settings_source),
+            source: Arc::from(text),
+        })
+    }
+
+    fn declared(&mut self, top: &Map<String, Value>) -> Option<Declared> {
+        let none = Shape::any();
+        let base_url = match top.get("base_url") {
+            Some(value) => self.template("/base_url", value, &none, false),
+            None => {
+                self.missing("", "base_url", "base_url: https://api.example.com");
+                None
+            }
+        };
+        let auth = self.auth(top.get("auth"));
+        let headers = self.templates("/headers", top.get("headers"), &none);
+        let errors = self.rules(top.get("errors"));
+        let success = top.get("success").and_then(|value| self.test("/success", value, &["status", "path", "is", "matches"]));
+        let error_text = top.get("error_text").and_then(|value| self.selection("/error_text", value));
+        let limits = self.limits("/limits", top.get("limits"), &none);
+        let test = top.get("test").and_then(|value| self.probe("/test", value));
+        Some(Declared { base_url: base_url?, auth: auth?, headers, errors, success, error_text, limits, test })
+    }
+
+    /// The request that tries a connection out, and what of its answer is shown.
+    fn probe(&mut self, at: &str, value: &Value) -> Option<Call> {
+        let Value::Object(fields) = value else {
+            self.wrong("E-CON-004", at, "it is an object such as {get: /me, shows: $.name}".into(), None);
+            return None;
+        };
+        let mut fields = fields.clone();
+        let shows = fields.shift_remove("shows");
+        let mut call = self.request(at, &Value::Object(fields), &Shape::any())?;
+        if let Some(shows) = shows {
+            call.output = Output::Path(self.selection(&format!("{at}/shows"), &shows)?);
+        }
+        Some(call)
+    }
+
+    fn action(&mut self, at: &str, name: &str, value: &Value, native: bool) -> Option<Action> {
+        const KEYS: &[&str] = &[
+            "description", "input", "request", "repeat", "on_doubt", "output", "output_schema", "answer", "hidden",
+            "limits",
+        ];
+        let fields = self.object(at, value, KEYS)?;
+        let description = self.text(&format!("{at}/description"), fields.get("description")).unwrap_or_default();
+        let hidden = self.flag(&format!("{at}/hidden"), fields.get("hidden"), false);
+        let default = json!({"type": "object", "additionalProperties": false});
+        let input_source = fields.get("input").unwrap_or(&default);
+        let input = self.schema(&format!("{at}/input"), input_source)?;
+        let mut call = match (native, fields.get("request")) {
+            (true, None) => None,
+            (true, Some(_)) => {
+                self.wrong("E-CON-003", &format!("{at}/request"), "a native action has no `request`".into(), None);
+                None
+            }
+            (false, Some(request)) => Some(self.request(&format!("{at}/request"), request, input.shape())?),
+            (false, None) => {
+                self.missing(at, "request", "request: {post: /things, json: \"{{ input }}\"}");
+                return None;
+            }
+        };
+        let method = call.as_ref().map_or("POST", |call| call.method);
+        let on_doubt = self.on_doubt(at, fields, method);
+        let mut shape = Shape::any();
+        if let Some(value) = fields.get("output") {
+            let at = format!("{at}/output");
+            if native {
+                let hint = "say what it gives in `output_schema`".to_owned();
+                self.wrong("E-CON-003", &at, "a native action makes its output itself".into(), Some(hint));
+            }
+            let (output, known) = self.output(&at, value, input.shape());
+            shape = known;
+            if let Some(call) = &mut call {
+                call.output = output;
+            }
+        }
+        if let Some(value) = fields.get("output_schema") {
+            shape = self.schema(&format!("{at}/output_schema"), value)?.shape().clone();
+        }
+        let answer = fields.get("answer").map(|value| (value.as_str().unwrap_or_default().to_owned(), ()));
+        let limits = self.limits(&format!("{at}/limits"), fields.get("limits"), input.shape());
+        if let Some(call) = &mut call {
+            call.limits = limits;
+            match answer.as_ref().map(|(text, ())| text.as_str()) {
+                None | Some("json") => {}
+                Some("text") => call.json_answer = false,
+                Some(_) => self.wrong("E-CON-004", &format!("{at}/answer"), "it is `json` or `text`".into(), None),
+            }
+        }
+        let defaults = defaults(input_source);
+        Some(Action { name: name.into(), description, input, output: shape, on_doubt, hidden, defaults, call })
+    }
+
+    /// Explicit, or from `repeat`: what cannot be repeated without a second effect is held.
+    fn on_doubt(&mut self, at: &str, fields: &Map<String, Value>, method: &str) -> OnDoubt {
+        let safe = match fields.get("repeat").map(Value::as_str) {
+            Some(Some("safe")) => true,
+            Some(Some("unsafe")) => false,
+            None => matches!(method, "GET" | "PUT" | "DELETE"),
+            Some(_) => {
+                self.wrong("E-CON-004", &format!("{at}/repeat"), "it is `safe` or `unsafe`".into(), None);
+                false
+            }
+        };
+        match fields.get("on_doubt").map(Value::as_str) {
+            Some(Some("repeat")) => OnDoubt::Repeat,
+            Some(Some("hold")) => OnDoubt::Hold,
+            None if safe => OnDoubt::Repeat,
+            None => OnDoubt::Hold,
+            Some(_) => {
+                self.wrong("E-CON-004", &format!("{at}/on_doubt"), "it is `repeat` or `hold`".into(), None);
+                OnDoubt::Hold
+            }
+        }
+    }
+
+    fn output(&mut self, at: &str, value: &Value, input: &Shape) -> (Output, Shape) {
+        match value {
+            Value::String(text) if text.starts_with('$') => {
+                let output = self.selection(at, value).map_or(Output::Body, Output::Path);
+                (output, Shape::any())
+            }
+            Value::String(_) => match self.template_and_shape(at, value, input, true) {
+                Some((template, shape)) => (Output::Template(template), shape),
+                None => (Output::Body, Shape::any()),
+            },
+            Value::Object(fields) => {
+                let mut shape = Shape::of(Types::OBJECT);
+                shape.closed = true;
+                let mut output = Vec::new();
+                for (key, value) in fields {
+                    let (field, known) = self.output(&format!("{at}/{key}"), value, input);
+                    shape.properties.insert(key.clone(), known);
+                    output.push((key.clone(), field));
+                }
+                (Output::Object(output), shape)
+            }
+            Value::Array(items) => {
+                let items = items.iter().enumerate();
+                let list = items.map(|(index, value)| self.output(&format!("{at}/{index}"), value, input).0).collect();
+                (Output::List(list), Shape::of(Types::ARRAY))
+            }
+            other => (Output::Literal(other.clone()), Shape::any()),
+        }
+    }
+
+    fn auth(&mut self, value: Option<&Value>) -> Option<Auth> {
+        let Some(value) = value else { return Some(Auth::None) };
+        let at = "/auth";
+        let types = ["none", "api_key", "basic", "bearer", "oauth2_client_credentials"];
+        let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
+        let keys: &[&str] = match kind {
+            "none" => &["type"],
+            "api_key" => &["type", "in", "name", "prefix", "key"],
+            "basic" => &["type", "username", "password"],
+            "bearer" => &["type", "token"],
+            "oauth2_client_credentials" => {
+                &["type", "token_url", "client_id", "client_secret", "scope", "audience", "send"]
+            }
+            other => {
+                let what = format!("`{other}` is not a type of `auth`");
+                self.wrong("E-CON-004", "/auth/type", what, Some(format!("it is one of {}", types.join(", "))));
+                return None;
+            }
+        };
+        let fields = self.object(at, value, keys)?;
+        match kind {
+            "api_key" => {
+                let place = match fields.get("in").map(|value| value.as_str().unwrap_or_default()) {
+                    None | Some("header") => super::ApiKeyPlace::Header,
+                    Some("query") => super::ApiKeyPlace::Query,
+                    Some(_) => {
+                        self.wrong("E-CON-004", "/auth/in", "it is `header` or `query`".into(), None);
+                        return None;
+                    }
+                };
+                let name = self.required_text(at, fields, "name")?;
+                let prefix = self.text("/auth/prefix", fields.get("prefix")).unwrap_or_default();
+                Some(Auth::ApiKey { place, name, prefix, key: self.secret(at, fields, "key")? })
+            }
+            "basic" => {
+                let username = self.text_or_secret(at, fields, "username");
+                let password = self.text_or_secret(at, fields, "password");
+                Some(Auth::Basic { username: username?, password: password? })
+            }
+            "bearer" => Some(Auth::Bearer { token: self.secret(at, fields, "token")? }),
+            "oauth2_client_credentials" => {
+                let none = Shape::any();
+                let token_url = match fields.get("token_url") {
+                    Some(value) => self.template("/auth/token_url", value, &none, false),
+                    None => {
+                        self.missing(at, "token_url", "token_url: https://login.example.com/token");
+                        None
+                    }
+                };
+                let optional = |reader: &mut Self, key: &str| {
+                    fields.get(key).and_then(|value| reader.template(&format!("/auth/{key}"), value, &none, false))
+                };
+                let scope = optional(self, "scope");
+                let audience = optional(self, "audience");
+                let basic = match fields.get("send").map(|value| value.as_str().unwrap_or_default()) {
+                    None | Some("body") => false,
+                    Some("basic") => true,
+                    Some(_) => {
+                        self.wrong("E-CON-004", "/auth/send", "it is `body` or `basic`".into(), None);
+                        false
+                    }
+                };
+                let client_id = self.text_or_secret(at, fields, "client_id");
+                let client_secret = self.secret(at, fields, "client_secret");
+                Some(Auth::OAuth2ClientCredentials(super::ClientCredentials {
+                    token_url: token_url?,
+                    client_id: client_id?,
+                    client_secret: client_secret?,
+                    scope,
+                    audience,
+                    basic,
+                }))
+            }
+            _ => Some(Auth::None),
+        }
+    }
+
+    /// `{connection: NAME}`.
+    fn secret(&mut self, at: &str, fields: &Map<String, Value>, key: &str) -> Option<Secret> {
+        let at = format!("{at}/{key}");
+        match fields.get(key) {
+            Some(Value::Object(object)) if object.len() == 1 => {
+                if let Some(Value::String(name)) = object.get("connection") {
+                    self.snake(&at, name);
+                    self.secrets.insert(name.clone(), true);
+                    return Some(Secret(name.clone()));
+                }
+            }
+            None => {
+                self.missing(at.trim_end_matches(&format!("/{key}")), key, &format!("{key}: {{connection: {key}}}"));
+                return None;
+            }
+            Some(_) => {}
+        }
+        let hint = format!("write {{connection: {key}}}, where {key} names a credential of the connection");
+        self.wrong("E-CON-004", &at, "a secret never stands in a connector's file".into(), Some(hint));
+        None
+    }
+
+    fn text_or_secret(&mut self, at: &str, fields: &Map<String, Value>, key: &str) -> Option<Text> {
+        match fields.get(key) {
+            Some(value @ Value::String(_)) => {
+                self.template(&format!("{at}/{key}"), value, &Shape::any(), false).map(Text::Template)
+            }
+            _ => self.secret(at, fields, key).map(Text::Secret),
+        }
+    }
+
+    /// What `auth` names, and what `credentials` adds: `{NAME: {required: false}}`.
+    fn credentials(&mut self, value: Option<&Value>) -> BTreeMap<String, bool> {
+        let mut credentials = self.secrets.clone();
+        match value {
+            None => {}
+            Some(Value::Object(listed)) => {
+                for (name, value) in listed {
+                    let at = format!("/credentials/{name}");
+                    self.snake(&at, name);
+                    if let Some(fields) = self.object(&at, value, &["required", "description"]) {
+                        let required = self.flag(&format!("{at}/required"), fields.get("required"), true);
+                        self.text(&format!("{at}/description"), fields.get("description"));
+                        credentials.insert(name.clone(), required);
+                    }
+                }
+            }
+            Some(_) => self.wrong("E-CON-004", "/credentials", "it is an object of names".into(), None),
+        }
+        credentials
+    }
+
+    fn need(&mut self, value: Option<&Value>, settings: &Shape, credentials: &BTreeMap<String, bool>) -> Need {
+        match value.map(|value| value.as_str().unwrap_or_default()) {
+            Some("required") => Need::Required,
+            Some("optional") => Need::Optional,
+            Some("never") => Need::Never,
+            None if !settings.required.is_empty() || credentials.values().any(|required| *required) => Need::Required,
+            None if settings.properties.is_empty() && credentials.is_empty() => Need::Never,
+            None => Need::Optional,
+            Some(_) => {
+                let what = "it is `required`, `optional` or `never`".to_owned();
+                self.wrong("E-CON-004", "/connection", what, None);
+                Need::Required
+            }
+        }
+    }
+}
+
+/// The defaults of a schema's own properties.
+fn defaults(schema: &Value) -> Map<String, Value> {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let with_default = properties.into_iter().flatten().filter_map(|(key, property)| {
+        let default = property.get("default")?;
+        Some((key.clone(), default.clone()))
+    });
+    with_default.collect()
+}
+
+/// What the templates of a connector may name.
+struct Known<'k> {
+    settings: &'k Shape,
+    input: &'k Shape,
+    response: bool,
+}
+
+impl Names for Known<'_> {
+    fn find(&self, path: &[Key]) -> Named {
+        match path.first().map(String::as_str).unwrap_or_default() {
+            "settings" => Named::Known(self.settings.clone(), 1),
+            "input" => Named::Known(self.input.clone(), 1),
+            "call" => {
+                let mut shape = Shape::of(Types::OBJECT);
+                shape.closed = true;
+                shape.properties.insert("uuid".into(), Shape::of(Types::STRING));
+                Named::Known(shape, 1)
+            }
+            "response" if self.response => Named::Known(Shape::of(Types::OBJECT), 1),
+            other => Named::Wrong {
+                what: format!("`{other}` is not known in a connector"),
+                hint: Some("there are `settings`, `input`, `call.uuid` and, in an output, `response`".into()),
+            },
+        }
+    }
+}

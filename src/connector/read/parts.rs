@@ -1,0 +1,429 @@
+//! The small parts of a connector's file: requests, rules, limits, and single values, each with its place in problems.
+
+use super::*;
+use crate::connector::Rate;
+use crate::connector::declared::{Body, Expected, Part, Path, Rule, Statuses, Test, Then, Wait};
+
+impl Reader<'_> {
+    pub(super) fn request(&mut self, at: &str, value: &Value, input: &Shape) -> Option<Call> {
+        const KEYS: &[&str] =
+            &["get", "post", "put", "patch", "delete", "query", "headers", "json", "form", "body", "omit_missing"];
+        let fields = self.object(at, value, KEYS)?;
+        let methods: Vec<_> = METHODS.iter().filter(|(key, _)| fields.contains_key(*key)).collect();
+        let [(key, method)] = methods.as_slice() else {
+            let hint = "write one of get, post, put, patch, delete, as in `post: /leads`".to_owned();
+            self.wrong("E-CON-004", at, "a request has exactly one method".into(), Some(hint));
+            return None;
+        };
+        let path = self.path(&format!("{at}/{key}"), fields.get(*key), input);
+        let query = self.each_template(&format!("{at}/query"), fields.get("query"), input);
+        let headers = self.each_template(&format!("{at}/headers"), fields.get("headers"), input);
+        for (name, _) in &headers {
+            self.header_name(&format!("{at}/headers/{name}"), name);
+        }
+        let bodies = ["json", "form", "body"].map(|key| fields.get(key).map(|value| (key, value)));
+        let mut bodies = bodies.into_iter().flatten();
+        let body = match bodies.next() {
+            None => Body::None,
+            Some(("body", value)) => Body::Text(self.template(&format!("{at}/body"), value, input, false)?),
+            Some((key, value)) => {
+                let mapping = self.mapping(&format!("{at}/{key}"), value, input)?;
+                if key == "json" { Body::Json(mapping) } else { Body::Form(mapping) }
+            }
+        };
+        if bodies.next().is_some() {
+            self.wrong("E-CON-004", at, "a request has one of json, form and body".into(), None);
+        }
+        let omit_missing = self.flag(&format!("{at}/omit_missing"), fields.get("omit_missing"), false);
+        Some(Call {
+            method,
+            path: path?,
+            query,
+            headers,
+            body,
+            omit_missing,
+            json_answer: true,
+            output: Output::Body,
+            limits: Limits::default(),
+        })
+    }
+
+    /// Cuts `/{{ input.table }}({{ call.uuid }})` into text and values, so that each value can be encoded by itself.
+    fn path(&mut self, at: &str, value: Option<&Value>, input: &Shape) -> Option<Path> {
+        let Some(Value::String(text)) = value else {
+            self.wrong("E-CON-004", at, "a path is a text such as `/leads`".into(), None);
+            return None;
+        };
+        if !text.starts_with('/') {
+            let hint = "paths are added to `base_url`; the host cannot be changed here".to_owned();
+            self.wrong("E-CON-004", at, "a path starts with `/`".into(), Some(hint));
+            return None;
+        }
+        let mut parts = Vec::new();
+        let mut rest = text.as_str();
+        while let Some(start) = rest.find("{{") {
+            let Some(length) = end_of_expression(&rest[start..]) else {
+                self.wrong("E-CON-006", at, "`{{` is not closed by `}}`".into(), None);
+                return None;
+            };
+            let (literal, expression) = (&rest[..start], &rest[start..start + length]);
+            if expression.starts_with("{{#") || expression.starts_with("{{/") {
+                let hint = "use an `if` function: {{if x \"a\" \"b\"}}".to_owned();
+                self.wrong("E-CON-006", at, "a path has no blocks".into(), Some(hint));
+                return None;
+            }
+            parts.push(Part::Text(literal.into()));
+            parts.push(Part::Value(self.template(at, &json!(expression), input, false)?));
+            rest = &rest[start + length..];
+        }
+        parts.push(Part::Text(rest.into()));
+        Some(Path(parts))
+    }
+
+    pub(super) fn rules(&mut self, value: Option<&Value>) -> Vec<Rule> {
+        let listed = match value {
+            None => return Vec::new(),
+            Some(Value::Array(listed)) => listed,
+            Some(_) => {
+                self.wrong("E-CON-004", "/errors", "it is a list of rules".into(), None);
+                return Vec::new();
+            }
+        };
+        let rules = listed.iter().enumerate();
+        rules.filter_map(|(index, value)| self.rule(&format!("/errors/{index}"), value)).collect()
+    }
+
+    fn rule(&mut self, at: &str, value: &Value) -> Option<Rule> {
+        let test = self.test(at, value, &["status", "path", "is", "matches", "then", "wait"])?;
+        let then = value.get("then").and_then(Value::as_str).unwrap_or_default();
+        let Some((_, then)) = Then::NAMES.into_iter().find(|(name, _)| *name == then) else {
+            let names = Then::NAMES.map(|(name, _)| name).join(", ");
+            self.wrong("E-CON-004", &format!("{at}/then"), format!("it is one of {names}"), None);
+            return None;
+        };
+        if test.status.is_empty() && test.body.is_none() {
+            let hint = "say which answers it means: `status`, or `path` with `is` or `matches`".to_owned();
+            self.wrong("E-CON-004", at, "the rule would match every answer".into(), Some(hint));
+        }
+        let waits = match value.get("wait") {
+            None => Vec::new(),
+            Some(Value::Array(waits)) => waits.clone(),
+            Some(one) => vec![one.clone()],
+        };
+        let wait = waits.iter().filter_map(|wait| self.wait(&format!("{at}/wait"), wait)).collect();
+        Some(Rule { test, then, wait })
+    }
+
+    fn wait(&mut self, at: &str, value: &Value) -> Option<Wait> {
+        let text = value.as_str().unwrap_or_default();
+        if text == "retry-after" {
+            return Some(Wait::RetryAfter);
+        }
+        if let Some(header) = text.strip_prefix("reset:") {
+            return Some(Wait::Reset(header.trim().to_ascii_lowercase()));
+        }
+        if text.starts_with('$') {
+            return self.selection(at, value).map(Wait::Path);
+        }
+        let what = "it is `retry-after`, `reset:HEADER` or a JSONPath to seconds".to_owned();
+        self.wrong("E-CON-004", at, what, None);
+        None
+    }
+
+    pub(super) fn test(&mut self, at: &str, value: &Value, keys: &[&str]) -> Option<Test> {
+        let fields = self.object(at, value, keys)?;
+        let statuses = match fields.get("status") {
+            None => Vec::new(),
+            Some(Value::Array(statuses)) => statuses.clone(),
+            Some(one) => vec![one.clone()],
+        };
+        let mut status = Vec::new();
+        for value in &statuses {
+            let one = value.as_u64().and_then(|one| u16::try_from(one).ok()).filter(|one| (100..600).contains(one));
+            let hundred = value.as_str().and_then(|text| text.strip_suffix("xx")?.parse().ok());
+            match (one, hundred.filter(|hundred| (1..6).contains(hundred))) {
+                (Some(one), _) => status.push(Statuses::One(one)),
+                (None, Some(hundred)) => status.push(Statuses::Hundred(hundred)),
+                (None, None) => {
+                    let what = format!("`{value}` is neither a status nor, as `5xx`, a hundred of them");
+                    self.wrong("E-CON-004", &format!("{at}/status"), what, None);
+                }
+            }
+        }
+        let expected = match (fields.get("is"), fields.get("matches")) {
+            (Some(_), Some(_)) => {
+                self.wrong("E-CON-004", at, "`is` and `matches` exclude each other".into(), None);
+                return None;
+            }
+            (Some(Value::Array(values)), None) => Some(Expected::Is(values.clone())),
+            (Some(one), None) => Some(Expected::Is(vec![one.clone()])),
+            (None, Some(pattern)) => {
+                let schema = json!({"type": "string", "pattern": pattern});
+                self.schema(&format!("{at}/matches"), &schema).map(Expected::Matches)
+            }
+            (None, None) => None,
+        };
+        let body = match (fields.get("path"), expected) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                self.wrong("E-CON-004", at, "`is` and `matches` need a `path`".into(), None);
+                return None;
+            }
+            (Some(path), expected) => {
+                Some((self.selection(&format!("{at}/path"), path)?, expected.unwrap_or(Expected::There)))
+            }
+        };
+        Some(Test { status, body })
+    }
+
+    pub(super) fn limits(&mut self, at: &str, value: Option<&Value>, input: &Shape) -> Limits {
+        let Some(value) = value else { return Limits::default() };
+        let Some(fields) = self.object(at, value, &["concurrent", "rate", "key"]) else { return Limits::default() };
+        let concurrent = fields.get("concurrent").and_then(|value| {
+            let count = value.as_u64().filter(|count| (1..=10_000).contains(count));
+            if count.is_none() {
+                self.wrong("E-CON-004", &format!("{at}/concurrent"), "it is a number from 1 to 10000".into(), None);
+            }
+            count.map(|count| count as usize)
+        });
+        let rate = fields.get("rate").and_then(|value| {
+            let at = format!("{at}/rate");
+            let fields = self.object(&at, value, &["requests", "per"])?;
+            let per = self.duration(&format!("{at}/per"), fields.get("per"));
+            let requests = fields.get("requests").and_then(Value::as_u64);
+            match (requests.and_then(|count| u32::try_from(count).ok()), per) {
+                (Some(requests @ 1..), Some(per)) if !per.is_zero() => Some(Rate { requests, per }),
+                _ => {
+                    self.wrong("E-CON-004", &at, "it is {requests: 10, per: 1s}".into(), None);
+                    None
+                }
+            }
+        });
+        let key = fields.get("key").and_then(|value| self.template(&format!("{at}/key"), value, input, false));
+        Limits { concurrent, rate, key }
+    }
+
+    /// The object at `at`, each of whose keys is one of `keys`.
+    pub(super) fn object<'v>(&mut self, at: &str, value: &'v Value, keys: &[&str]) -> Option<&'v Map<String, Value>> {
+        let Value::Object(object) = value else {
+            self.wrong("E-CON-004", at, format!("it is an object with the keys {}", keys.join(", ")), None);
+            return None;
+        };
+        for key in object.keys().filter(|key| !keys.contains(&key.as_str())) {
+            let near = keys.iter().map(|known| (strsim::damerau_levenshtein(known, key), known)).min();
+            let hint = match near {
+                Some((distance, known)) if distance <= 2 => format!("did you mean `{known}`?"),
+                _ => format!("known here: {}", keys.join(", ")),
+            };
+            self.wrong("E-CON-002", &format!("{at}/{key}"), format!("unknown key `{key}`"), Some(hint));
+        }
+        Some(object)
+    }
+
+    pub(super) fn text(&mut self, at: &str, value: Option<&Value>) -> Option<String> {
+        match value? {
+            Value::String(text) => Some(text.clone()),
+            _ => {
+                self.wrong("E-CON-004", at, "it is a text".into(), None);
+                None
+            }
+        }
+    }
+
+    pub(super) fn required_text(&mut self, at: &str, fields: &Map<String, Value>, key: &str) -> Option<String> {
+        if !fields.contains_key(key) {
+            self.missing(at, key, &format!("{key}: …"));
+        }
+        self.text(&format!("{at}/{key}"), fields.get(key))
+    }
+
+    pub(super) fn name(&mut self, at: &str, value: Option<&Value>) -> Option<String> {
+        let Some(value) = value else {
+            self.missing("", "connector", "connector: my_system");
+            return None;
+        };
+        let name = self.text(at, Some(value))?;
+        self.snake(at, &name);
+        Some(name)
+    }
+
+    pub(super) fn snake(&mut self, at: &str, name: &str) {
+        let mut letters = name.chars();
+        let start = letters.next().is_some_and(|letter| letter.is_ascii_lowercase());
+        if !start || !letters.all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_') {
+            let what = format!("`{name}` is not a name: a small letter, then small letters, digits and `_`");
+            self.wrong("E-CON-004", at, what, None);
+        }
+    }
+
+    pub(super) fn flag(&mut self, at: &str, value: Option<&Value>, default: bool) -> bool {
+        match value {
+            None => default,
+            Some(Value::Bool(flag)) => *flag,
+            Some(_) => {
+                self.wrong("E-CON-004", at, "it is `true` or `false`".into(), None);
+                default
+            }
+        }
+    }
+
+    pub(super) fn duration(&mut self, at: &str, value: Option<&Value>) -> Option<Duration> {
+        let text = value?.as_str().unwrap_or_default();
+        let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+        let per_unit = match &text[digits.len()..] {
+            "ms" => Some(1),
+            "s" => Some(1_000),
+            "m" => Some(60_000),
+            "h" => Some(3_600_000),
+            _ => None,
+        };
+        let found = digits.parse::<u64>().ok().zip(per_unit).and_then(|(count, unit)| count.checked_mul(unit));
+        if found.is_none() {
+            self.wrong("E-CON-004", at, "it is a time such as `500ms`, `30s`, `5m` or `1h`".into(), None);
+        }
+        found.map(Duration::from_millis)
+    }
+
+    pub(super) fn schema(&mut self, at: &str, value: &Value) -> Option<Schema> {
+        match Schema::compile(value) {
+            Ok(schema) => Some(schema),
+            Err(error) => {
+                self.wrong("E-CON-007", &format!("{at}{}", error.pointer), error.what, None);
+                None
+            }
+        }
+    }
+
+    pub(super) fn selection(&mut self, at: &str, value: &Value) -> Option<Selection> {
+        match Selection::parse(value.as_str().unwrap_or_default()) {
+            Ok(selection) => Some(selection),
+            Err(what) => {
+                self.wrong("E-CON-004", at, what, Some("as in `$.error.code`".into()));
+                None
+            }
+        }
+    }
+
+    /// A text that may hold templates; numbers and booleans stand for their text.
+    pub(super) fn template(&mut self, at: &str, value: &Value, input: &Shape, response: bool) -> Option<Template> {
+        self.template_and_shape(at, value, input, response).map(|(template, _)| template)
+    }
+
+    pub(super) fn template_and_shape(
+        &mut self,
+        at: &str,
+        value: &Value,
+        input: &Shape,
+        response: bool,
+    ) -> Option<(Template, Shape)> {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Null | Value::Array(_) | Value::Object(_) => {
+                self.wrong("E-CON-004", at, "it is a text".into(), None);
+                return None;
+            }
+        };
+        let template = match Template::parse(&text) {
+            Ok(template) => template,
+            Err(error) => {
+                self.unparsed(at, error);
+                return None;
+            }
+        };
+        let settings = self.settings.clone();
+        let (shape, findings) = template.check(&Known { settings: &settings, input, response });
+        self.findings(findings.into_iter().map(|finding| (at.to_owned(), finding)));
+        Some((template, shape))
+    }
+
+    pub(super) fn mapping(&mut self, at: &str, value: &Value, input: &Shape) -> Option<Mapping> {
+        match Mapping::parse(value) {
+            Ok(mapping) => {
+                let settings = self.settings.clone();
+                let (_, findings) = mapping.check(&Known { settings: &settings, input, response: false });
+                self.findings(findings.into_iter().map(|(pointer, finding)| (format!("{at}{pointer}"), finding)));
+                Some(mapping)
+            }
+            Err(errors) => {
+                for (pointer, error) in errors {
+                    self.unparsed(&format!("{at}{pointer}"), error);
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn templates(&mut self, at: &str, value: Option<&Value>, input: &Shape) -> Vec<(String, Template)> {
+        let templates = self.each_template(at, value, input);
+        for (name, _) in &templates {
+            self.header_name(&format!("{at}/{name}"), name);
+        }
+        templates
+    }
+
+    pub(super) fn each_template(&mut self, at: &str, value: Option<&Value>, input: &Shape) -> Vec<(String, Template)> {
+        match value {
+            None => Vec::new(),
+            Some(Value::Object(fields)) => {
+                let mut templates = Vec::new();
+                for (name, value) in fields {
+                    if let Some(template) = self.template(&format!("{at}/{name}"), value, input, false) {
+                        templates.push((name.clone(), template));
+                    }
+                }
+                templates
+            }
+            Some(_) => {
+                self.wrong("E-CON-004", at, "it is an object of names and texts".into(), None);
+                Vec::new()
+            }
+        }
+    }
+
+    fn header_name(&mut self, at: &str, name: &str) {
+        if let Err(failure) = crate::connector::safe_header(name, "") {
+            self.wrong("E-CON-004", at, failure.message, None);
+        }
+    }
+
+    fn findings(&mut self, findings: impl Iterator<Item = (String, Finding)>) {
+        for (at, finding) in findings.filter(|(_, finding)| finding.certain) {
+            let what = format!("{} ({})", finding.what, finding.code);
+            self.wrong("E-CON-006", &at, what, finding.hint);
+        }
+    }
+
+    fn unparsed(&mut self, at: &str, error: ParseError) {
+        let what = format!("{} ({}, at byte {})", error.what, error.code, error.offset);
+        self.wrong("E-CON-006", at, what, error.hint);
+    }
+
+    pub(super) fn missing(&mut self, at: &str, key: &str, example: &str) {
+        self.wrong("E-CON-003", at, format!("`{key}` is missing"), Some(format!("add `{example}`")));
+    }
+
+    pub(super) fn wrong(&mut self, code: &'static str, at: &str, what: String, hint: Option<String>) {
+        self.problems.push(Problem { code, file: self.file.into(), pointer: at.into(), what, hint });
+    }
+}
+
+/// How many bytes the expression at the start of `text` has, its braces included; quotes may hold braces.
+fn end_of_expression(text: &str) -> Option<usize> {
+    let mut quote = None;
+    for (index, letter) in text.char_indices().skip(2) {
+        match (quote, letter) {
+            (Some(open), _) if letter == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(letter),
+            (None, '}') if text[index..].starts_with("}}") => {
+                // `{{{x}}}` ends with three.
+                let triple = text.starts_with("{{{") && text[index..].starts_with("}}}");
+                return Some(index + if triple { 3 } else { 2 });
+            }
+            (None, _) => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,266 @@
+//! Checks a compiled template before anything runs: do its paths exist, can its types fit.
+
+use serde_json::Value;
+
+use super::expr::{Block, Body, Call, Expr, Kind, Part, Path, Root};
+use super::functions::{type_of, words};
+use super::path::{ROOTS, index, only_ignoring_case};
+use super::{Finding, Key, Named, Names};
+use crate::schema::{Shape, Types};
+
+/// The shape that rendering will give, and what is wrong.
+pub(super) fn check(body: &Body, names: &dyn Names) -> (Shape, Vec<Finding>) {
+    let mut checker = Checker { names, frames: Vec::new(), findings: Vec::new() };
+    let shape = match body {
+        Body::Literal(text) => shape_of(&Value::String(text.clone())),
+        Body::Whole(expr) => checker.expr(expr),
+        Body::Text(parts) => {
+            checker.parts(parts);
+            Shape::of(Types::STRING)
+        }
+    };
+    (shape, checker.findings)
+}
+
+/// All that is known of a value that is there.
+pub(super) fn shape_of(value: &Value) -> Shape {
+    let mut shape = Shape::of(type_of(value));
+    match value {
+        Value::Object(map) => {
+            shape.closed = true;
+            shape.required = map.keys().cloned().collect();
+            shape.properties = map.iter().map(|(key, value)| (key.clone(), shape_of(value))).collect();
+        }
+        Value::Array(_) => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => shape.values = vec![value.clone()],
+    }
+    shape
+}
+
+/// The name most like `name`, if one is like it at all.
+pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    let rated = candidates.map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_lowercase()), candidate));
+    let best = rated.max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, candidate)| candidate)
+}
+
+struct Checker<'n> {
+    names: &'n dyn Names,
+    /// What `this` and `@key` are in each open block.
+    frames: Vec<(Shape, Shape)>,
+    findings: Vec<Finding>,
+}
+
+/// What a walk into a shape found.
+enum Walked {
+    Found(Shape),
+    /// Key number, and what is wrong with it.
+    Never { what: String, hint: Option<String> },
+    Doubtful { what: String, hint: Option<String> },
+}
+
+impl Checker<'_> {
+    fn parts(&mut self, parts: &[Part]) {
+        for part in parts {
+            match part {
+                Part::Text(_) => {}
+                Part::Expr(expr) => {
+                    self.expr(expr);
+                }
+                Part::Block(block) => self.block(block),
+            }
+        }
+    }
+
+    fn block(&mut self, block: &Block) {
+        let subject = self.expr(&block.subject);
+        let numeric = Shape::of(Types::NUMBER);
+        match block.kind {
+            Kind::If | Kind::Unless => self.parts(&block.body),
+            Kind::With => {
+                let mut this = subject;
+                this.types = this.types.without(Types::NULL);
+                self.frames.push((this, Shape::any()));
+                self.parts(&block.body);
+                self.frames.pop();
+            }
+            Kind::Each => {
+                if !subject.types.meets(Types::ARRAY.or(Types::OBJECT).or(Types::NULL)) {
+                    let what = format!(
+                        "#each goes over a list or an object, but {} is {}",
+                        block.subject.describe(),
+                        words(subject.types)
+                    );
+                    self.find("E-MAP-012", true, block.offset, what, None);
+                }
+                let listed = !subject.types.meets(Types::OBJECT);
+                let this = if listed { subject.items.map_or_else(Shape::any, |items| *items) } else { Shape::any() };
+                self.frames.push((this, if listed { numeric } else { Shape::any() }));
+                self.parts(&block.body);
+                self.frames.pop();
+            }
+        }
+        self.parts(&block.otherwise);
+    }
+
+    fn expr(&mut self, expr: &Expr) -> Shape {
+        match expr {
+            Expr::Literal(value) => shape_of(value),
+            Expr::Query(query) => shape_of(&Value::String(query.text().to_owned())),
+            Expr::Path(path) => self.path(path),
+            Expr::Call(call) => self.call(call),
+        }
+    }
+
+    fn call(&mut self, call: &Call) -> Shape {
+        let shapes: Vec<Shape> = call.args.iter().map(|arg| self.expr(arg)).collect();
+        let name = call.function.name;
+        for (i, (arg, shape)) in call.args.iter().zip(&shapes).enumerate() {
+            let Some(param) = call.function.param(i) else { continue };
+            let offset = offset(arg).unwrap_or(call.offset);
+            if !shape.types.meets(param.types) {
+                let (wanted, given) = (words(param.types), words(shape.types));
+                let what = format!("`{name}` needs {wanted} for `{}`, but {} is {given}", param.name, arg.describe());
+                let hint = Some(format!("it is written {}", call.function.signature()));
+                self.find("E-MAP-012", true, offset, what, hint);
+                continue;
+            }
+            // Of a value of which nothing is known, nothing is worth saying.
+            let known = !Types::ANY.within(shape.types);
+            if known && shape.types.meets(Types::NULL) && !param.types.meets(Types::NULL) {
+                let what = format!("{} may be missing or null, and `{name}` refuses null", arg.describe());
+                let hint = Some("give it another value there: `(default … \"\")`".to_owned());
+                self.find("W-MAP-013", false, offset, what, hint);
+            }
+        }
+        if let ("equals", [a, b]) = (name, shapes.as_slice()) {
+            self.equals(call, a, b);
+        }
+        match call.function.infer {
+            Some(infer) => infer(&shapes),
+            None => Shape::of(call.function.result),
+        }
+    }
+
+    /// A comparison that can never be true is a slip: a misspelt code, a number in quotes.
+    fn equals(&mut self, call: &Call, a: &Shape, b: &Shape) {
+        let flag = Types::BOOLEAN.or(Types::NUMBER);
+        let types_meet = a.types.meets(b.types) || (a.types.meets(flag) && b.types.meets(flag));
+        let texts = |shape: &Shape| shape.values.iter().all(Value::is_string) && !shape.values.is_empty();
+        let values_meet = !texts(a) || !texts(b) || a.values.iter().any(|value| b.values.contains(value));
+        if types_meet && values_meet {
+            return;
+        }
+        let (left, right) = (call.args[0].describe(), call.args[1].describe());
+        let what = format!("{left} never equals {right}");
+        let few = |shape: &Shape| shape.values.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+        let hint = if types_meet {
+            format!("one side can be {}, the other {}", few(a), few(b))
+        } else {
+            format!("one side is {}, the other {}", words(a.types), words(b.types))
+        };
+        self.find("W-MAP-015", false, call.offset, what, Some(hint));
+    }
+
+    fn path(&mut self, path: &Path) -> Shape {
+        let frame = |up: usize| self.frames.iter().rev().nth(up);
+        let walked = match path.root {
+            Root::Key(up) => return frame(up).map_or_else(Shape::any, |(_, key)| key.clone()),
+            Root::Index(_) => return Shape::of(Types::NUMBER),
+            Root::First(_) | Root::Last(_) => return Shape::of(Types::BOOLEAN),
+            Root::This(up) => walk(frame(up).map_or_else(Shape::any, |(this, _)| this.clone()), &path.keys, &path.text),
+            Root::Scope => match self.names.find(&path.keys) {
+                Named::Known(shape, known) => {
+                    walk(shape, path.keys.get(known..).unwrap_or_default(), &path.text)
+                }
+                Named::Wrong { what, hint } => Walked::Never { what, hint: hint.or_else(|| self.this_hint(path)) },
+                Named::Doubtful { what, hint } => Walked::Doubtful { what, hint },
+            },
+        };
+        match walked {
+            Walked::Found(shape) => return shape,
+            Walked::Never { what, hint } => self.find("E-MAP-011", true, path.offset, what, hint),
+            Walked::Doubtful { what, hint } => self.find("W-MAP-011", false, path.offset, what, hint),
+        }
+        Shape::any()
+    }
+
+    /// Inside a block, one of the flow's own names may have been meant as a key of the item.
+    fn this_hint(&self, path: &Path) -> Option<String> {
+        let reserved = !self.frames.is_empty() && path.keys.first().is_some_and(|key| ROOTS.contains(&key.as_str()));
+        reserved.then(|| format!("a key of the block's own value is written `this.{}`", path.text))
+    }
+
+    fn find(&mut self, code: &'static str, certain: bool, offset: usize, what: String, hint: Option<String>) {
+        self.findings.push(Finding { code, certain, offset, what, hint });
+    }
+}
+
+fn offset(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Path(path) => Some(path.offset),
+        Expr::Call(call) => Some(call.offset),
+        Expr::Literal(_) | Expr::Query(_) => None,
+    }
+}
+
+/// Walks a shape as [`super::walk`] walks a value.
+fn walk(mut shape: Shape, keys: &[Key], text: &str) -> Walked {
+    let mut nullable = false;
+    for (i, key) in keys.iter().enumerate() {
+        nullable |= shape.types.meets(Types::NULL);
+        let holder = holder(keys, i);
+        if !shape.types.meets(Types::OBJECT.or(Types::ARRAY)) {
+            if shape.types.within(Types::NULL) {
+                return Walked::Found(Shape::of(Types::NULL));
+            }
+            let what = format!("`{text}`: {holder} is {} and has no `{key}`", words(shape.types));
+            return Walked::Never { what, hint: None };
+        }
+        if !shape.types.meets(Types::OBJECT) {
+            if index(key).is_none() {
+                let what = format!("`{text}`: {holder} is a list and has no `{key}`");
+                return Walked::Never { what, hint: Some(format!("one item is read by its number: `0.{key}`")) };
+            }
+            nullable = true;
+            shape = shape.items.map_or_else(Shape::any, |items| *items);
+            continue;
+        }
+        if shape.types.meets(Types::ARRAY) && index(key).is_some() {
+            return Walked::Found(Shape::any());
+        }
+        let exact = shape.properties.get_key_value(key);
+        let Some((name, found)) = exact.or_else(|| only_ignoring_case(shape.properties.iter(), key)) else {
+            let near = nearest(key, shape.properties.keys().map(String::as_str));
+            let hint = near.map(|near| format!("did you mean `{near}`?")).or_else(|| known(&shape));
+            let what = format!("`{text}`: {holder} has no `{key}`");
+            return match (shape.closed, shape.properties.is_empty()) {
+                (true, _) => Walked::Never { what, hint },
+                (false, false) => Walked::Doubtful { what: what + " that is described; it may be null", hint },
+                (false, true) => Walked::Found(Shape::any()),
+            };
+        };
+        nullable |= !shape.required.contains(name);
+        shape = found.clone();
+    }
+    if nullable {
+        shape.types = shape.types.or(Types::NULL);
+        if !shape.values.is_empty() && !shape.values.contains(&Value::Null) {
+            shape.values.push(Value::Null);
+        }
+    }
+    Walked::Found(shape)
+}
+
+fn holder(keys: &[Key], i: usize) -> String {
+    match i.checked_sub(1) {
+        Some(before) => format!("`{}`", keys[before]),
+        None => "the value".to_owned(),
+    }
+}
+
+fn known(shape: &Shape) -> Option<String> {
+    let names: Vec<&str> = shape.properties.keys().take(8).map(String::as_str).collect();
+    (!names.is_empty()).then(|| format!("it has {}{}", names.join(", "), if shape.properties.len() > 8 { ", …" } else { "" }))
+}

@@ -1,0 +1,281 @@
+//! The functions of the template language: one row each, one family a file.
+//!
+//! A row says all that parser, checker, `millstream functions` and the reference page need to know. To add a function,
+//! add a row to its family's `ROWS` and the `fn` that it names; its example runs as a test.
+
+mod collection;
+mod convert;
+mod logic;
+mod math;
+mod reference;
+mod text;
+mod time;
+
+use std::borrow::Cow;
+
+use serde_json::{Number, Value};
+
+use super::eval::{Context, Fault, MAX_BYTES, eval, kind};
+use super::expr::{Call, Expr};
+use super::query::Query;
+use crate::schema::{Shape, Types};
+
+pub use reference::reference;
+
+/// One function.
+#[derive(Debug)]
+pub struct Function {
+    pub name: &'static str,
+    pub family: &'static str,
+    pub params: &'static [Param],
+    /// The types that a result can have.
+    pub result: Types,
+    /// What it does, in a sentence or two.
+    pub text: &'static str,
+    pub example: Example,
+    /// A closer answer than `result`, from the shapes of the arguments.
+    pub(super) infer: Option<fn(&[Shape]) -> Shape>,
+    pub(super) run: for<'e> fn(Args<'e>) -> Result<Cow<'e, Value>, Fault>,
+}
+
+/// One parameter.
+#[derive(Debug)]
+pub struct Param {
+    pub name: &'static str,
+    /// What it accepts; null is refused unless it is among these.
+    pub types: Types,
+    pub arity: Arity,
+    /// True if it is a JSONPath, written out in quotes and compiled at load.
+    pub query: bool,
+}
+
+/// How many arguments a parameter takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arity {
+    One,
+    /// One or none; only at the end.
+    Optional,
+    /// One or more; only at the end.
+    Many,
+}
+
+/// A template, what it sees (JSON text) and what it gives (JSON text).
+#[derive(Debug)]
+pub struct Example {
+    pub template: &'static str,
+    pub scope: &'static str,
+    pub result: &'static str,
+}
+
+const TEXT: Types = Types::STRING;
+const BOOL: Types = Types::BOOLEAN;
+/// What a condition accepts: null is false.
+const CONDITION: Types = Types::BOOLEAN.or(Types::NULL);
+const NUMBER: Types = Types::NUMBER;
+const LIST: Types = Types::ARRAY;
+const ANY: Types = Types::ANY;
+
+const fn one(name: &'static str, types: Types) -> Param {
+    Param { name, types, arity: Arity::One, query: false }
+}
+
+const fn maybe(name: &'static str, types: Types) -> Param {
+    Param { name, types, arity: Arity::Optional, query: false }
+}
+
+const fn many(name: &'static str, types: Types) -> Param {
+    Param { name, types, arity: Arity::Many, query: false }
+}
+
+const fn example(template: &'static str, scope: &'static str, result: &'static str) -> Example {
+    Example { template, scope, result }
+}
+
+const FAMILIES: [&[Function]; 6] =
+    [logic::ROWS, text::ROWS, collection::ROWS, convert::ROWS, math::ROWS, time::ROWS];
+
+/// Every function, family by family.
+pub fn all() -> impl Iterator<Item = &'static Function> {
+    FAMILIES.into_iter().flatten()
+}
+
+/// The function of this name, ignoring case as Microsoft's language does.
+pub fn find(name: &str) -> Option<&'static Function> {
+    all().find(|function| function.name.eq_ignore_ascii_case(name))
+}
+
+/// The function whose name is most like `name`, if one is like it at all.
+pub fn nearest(name: &str) -> Option<&'static str> {
+    super::check::nearest(name, all().map(|function| function.name))
+}
+
+impl Function {
+    /// `if(condition: boolean, then: any, else: any) → any`, as the table and the hints show it.
+    pub fn signature(&self) -> String {
+        let params = self.params.iter().map(|param| {
+            let types = if param.query { "JSONPath".to_owned() } else { words(param.types) };
+            match param.arity {
+                Arity::One => format!("{}: {types}", param.name),
+                Arity::Optional => format!("{}?: {types}", param.name),
+                Arity::Many => format!("{}…: {types}", param.name),
+            }
+        });
+        format!("{}({}) → {}", self.name, params.collect::<Vec<_>>().join(", "), words(self.result))
+    }
+
+    /// Least and most arguments; `None` for no limit.
+    pub(super) fn arity(&self) -> (usize, Option<usize>) {
+        let optional = self.params.iter().filter(|p| p.arity == Arity::Optional).count();
+        let endless = self.params.iter().any(|p| p.arity == Arity::Many);
+        (self.params.len() - optional, (!endless).then_some(self.params.len()))
+    }
+
+    pub(super) fn arity_text(&self) -> String {
+        let plural = |n: usize| if n == 1 { "1 argument".to_owned() } else { format!("{n} arguments") };
+        match self.arity() {
+            (0, Some(0)) => "no arguments".to_owned(),
+            (least, Some(most)) if least == most => plural(least),
+            (least, Some(most)) => format!("{least} to {}", plural(most)),
+            (least, None) => format!("at least {}", plural(least)),
+        }
+    }
+
+    /// The parameter that takes argument `i`.
+    pub(super) fn param(&self, i: usize) -> Option<&'static Param> {
+        self.params.get(i).or_else(|| self.params.last().filter(|param| param.arity == Arity::Many))
+    }
+}
+
+/// The types in words: `text or null`.
+pub(super) fn words(types: Types) -> String {
+    if Types::ANY.within(types) {
+        return "any".to_owned();
+    }
+    let named = [
+        (Types::STRING, "text"),
+        (Types::NUMBER, "number"),
+        (Types::BOOLEAN, "boolean"),
+        (Types::ARRAY, "list"),
+        (Types::OBJECT, "object"),
+        (Types::NULL, "null"),
+    ];
+    let words: Vec<&str> = named.iter().filter(|(t, _)| types.meets(*t)).map(|(_, word)| *word).collect();
+    words.join(" or ")
+}
+
+/// The one type of a value.
+pub(super) fn type_of(value: &Value) -> Types {
+    match value {
+        Value::Null => Types::NULL,
+        Value::Bool(_) => Types::BOOLEAN,
+        Value::Number(_) => Types::NUMBER,
+        Value::String(_) => Types::STRING,
+        Value::Array(_) => Types::ARRAY,
+        Value::Object(_) => Types::OBJECT,
+    }
+}
+
+/// The arguments of one call. None is evaluated before it is asked for, so a function is as lazy as it is written.
+#[derive(Clone, Copy)]
+pub(super) struct Args<'e> {
+    pub call: &'e Call,
+    pub context: Context<'e>,
+}
+
+impl<'e> Args<'e> {
+    fn len(self) -> usize {
+        self.call.args.len()
+    }
+
+    /// Argument `i`, of a type that its parameter accepts; null if it was left out.
+    fn value(self, i: usize) -> Result<Cow<'e, Value>, Fault> {
+        let Some(expr) = self.call.args.get(i) else { return Ok(Cow::Owned(Value::Null)) };
+        let value = eval(expr, self.context)?;
+        match self.call.function.param(i) {
+            Some(param) if !type_of(&value).within(param.types) => Err(self.refused(i, param, &value)),
+            _ => Ok(value),
+        }
+    }
+
+    fn refused(self, i: usize, param: &Param, value: &Value) -> Fault {
+        let source = self.call.args.get(i).map(Expr::describe).unwrap_or_default();
+        let (name, wanted) = (self.call.function.name, words(param.types));
+        let what = format!("`{name}` needs {wanted} for `{}`, but {source} is {}", param.name, kind(value));
+        if value.is_null() {
+            return Fault::new("mapping.null", what + "; `default` or `coalesce` can give another value");
+        }
+        Fault::new("mapping.type", what)
+    }
+
+    fn text(self, i: usize) -> Result<Cow<'e, str>, Fault> {
+        Ok(match self.value(i)? {
+            Cow::Borrowed(value) => super::text::text(value),
+            Cow::Owned(Value::String(text)) => Cow::Owned(text),
+            Cow::Owned(value) => Cow::Owned(super::text::text(&value).into_owned()),
+        })
+    }
+
+    /// A condition: null is false.
+    fn holds(self, i: usize) -> Result<bool, Fault> {
+        Ok(self.value(i)?.as_bool().unwrap_or(false))
+    }
+
+    fn number(self, i: usize) -> Result<Number, Fault> {
+        match self.value(i)?.into_owned() {
+            Value::Number(number) => Ok(number),
+            _ => Err(self.wrong(i, "is no number")),
+        }
+    }
+
+    /// A whole number that can count something.
+    fn count(self, i: usize) -> Result<i64, Fault> {
+        let whole = self.number(i)?.as_str().parse();
+        whole.map_err(|_| self.wrong(i, "is not a whole number of reasonable size"))
+    }
+
+    fn query(self, i: usize) -> Result<&'e Query, Fault> {
+        match self.call.args.get(i) {
+            Some(Expr::Query(query)) => Ok(query),
+            _ => Err(self.wrong(i, "is no compiled JSONPath")),
+        }
+    }
+
+    /// A fault of argument `i`: `` `split`: `trigger.body.x` is … ``.
+    fn wrong(self, i: usize, why: &str) -> Fault {
+        let source = self.call.args.get(i).map_or_else(|| "what was left out".to_owned(), Expr::describe);
+        Fault::new("mapping.value", format!("`{}`: {source} {why}", self.call.function.name))
+    }
+}
+
+fn boolean<'e>(value: bool) -> Result<Cow<'e, Value>, Fault> {
+    Ok(Cow::Owned(Value::Bool(value)))
+}
+
+fn string<'e>(text: String) -> Result<Cow<'e, Value>, Fault> {
+    if text.len() > MAX_BYTES {
+        return Err(Fault::too_large());
+    }
+    Ok(Cow::Owned(Value::String(text)))
+}
+
+/// The union of what two values can be.
+fn either(a: &Shape, b: &Shape) -> Shape {
+    if a == b {
+        return a.clone();
+    }
+    let known = |shape: &Shape| shape.types.within(Types::NULL);
+    let mut shape = match (known(a), known(b)) {
+        (true, _) => b.clone(),
+        (_, true) => a.clone(),
+        (false, false) => Shape::of(a.types),
+    };
+    shape.values.clear();
+    shape.types = a.types.or(b.types);
+    shape
+}
+
+fn without_null(shape: &Shape) -> Shape {
+    let mut shape = shape.clone();
+    shape.types = shape.types.without(Types::NULL);
+    shape
+}

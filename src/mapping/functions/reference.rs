@@ -1,0 +1,34 @@
+//! The reference page of the functions, written from their table.
+
+use std::fmt::Write;
+
+use super::all;
+
+/// The text of `docs/reference/functions.md`.
+pub fn reference() -> String {
+    let mut out = String::from(INTRODUCTION);
+    let mut family = "";
+    for function in all() {
+        if function.family != family {
+            family = function.family;
+            // Writing to a String can't fail.
+            let _ = write!(out, "\n## {family}\n");
+        }
+        let (name, text, example) = (function.name, function.text, &function.example);
+        let _ = write!(out, "\n### {name}\n\n`{}`\n\n{text}\n\n", function.signature());
+        let with = if example.scope == "{}" { String::new() } else { format!(" with `{}`", example.scope) };
+        let _ = writeln!(out, "`{}`{with} gives `{}`", example.template, example.result);
+    }
+    out
+}
+
+const INTRODUCTION: &str = "\
+# Functions
+
+Functions are called in templates: `{{toUpper trigger.body.Company}}`, nested in brackets:
+`{{concat (trim trigger.body.FirstName) \" \" (trim trigger.body.LastName)}}`. They are pure. Names ignore case; names and
+meanings are those of Microsoft's Workflow Definition Language where it has the function. A parameter refuses null unless
+its types say `any` or `null`; `default` gives null another value. `x?` may be left out; `x…` is one argument or more.
+
+This page is written from the table that the engine runs on; `millstream functions` shows the same.
+";

@@ -1,0 +1,213 @@
+//! The one HTTP client: no redirects, no proxy of the environment, names resolved through the guard, answers capped.
+
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Method, redirect};
+use tokio::time::{Instant, timeout_at};
+
+use super::auth::Attached;
+use super::guard::{Blocked, Guard, Resolver};
+use crate::config;
+use crate::connector::{Answer, Class, Failure, HttpRequest};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why nothing can be sent at all: what of `millstream.yaml` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("outbound.ca_file: {path} could not be read: {source}")]
+    ReadRoots { path: PathBuf, source: std::io::Error },
+    #[error("outbound.ca_file: {path} holds no PEM certificates: {why}")]
+    Roots { path: PathBuf, why: String },
+    #[error("outbound.proxy: `{url}` cannot be used: {why}")]
+    Proxy { url: String, why: String },
+    #[error("the HTTP client cannot be made: {0}")]
+    Client(String),
+}
+
+pub(crate) struct Client {
+    http: reqwest::Client,
+    guard: Arc<Guard>,
+}
+
+impl Client {
+    pub fn new(config: &config::Outbound) -> Result<Client, Error> {
+        install_provider();
+        let proxy_host = match &config.proxy {
+            None => None,
+            Some(url) => {
+                let wrong = |why: String| Error::Proxy { url: url.clone(), why };
+                let parsed = url::Url::parse(url).map_err(|error| wrong(error.to_string()))?;
+                Some(parsed.host_str().ok_or_else(|| wrong("it has no host".into()))?.to_owned())
+            }
+        };
+        let guard = Arc::new(Guard::new(&config.allow, proxy_host));
+        let mut roots = Vec::new();
+        if let Some(path) = &config.ca_file {
+            let pem =
+                std::fs::read(path).map_err(|source| Error::ReadRoots { path: path.clone(), source })?;
+            roots = Certificate::from_pem_bundle(&pem)
+                .map_err(|error| Error::Roots { path: path.clone(), why: error.to_string() })?;
+            if roots.is_empty() {
+                return Err(Error::Roots { path: path.clone(), why: "it is empty".into() });
+            }
+        }
+        let builder = || -> Result<reqwest::ClientBuilder, Error> {
+            let mut builder = reqwest::Client::builder()
+                .user_agent(concat!("Millstream/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                .no_proxy()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(Duration::from_secs(30))
+                .pool_max_idle_per_host(32)
+                .dns_resolver(Resolver(guard.clone()));
+            if let Some(url) = &config.proxy {
+                let proxy = reqwest::Proxy::all(url)
+                    .map_err(|error| Error::Proxy { url: url.clone(), why: error.to_string() })?;
+                builder = builder.proxy(proxy);
+            }
+            Ok(builder)
+        };
+        let http = match builder()?.tls_certs_merge(roots.clone()).build() {
+            Ok(http) => http,
+            // A machine without root certificates can still call http, and https by the roots of `ca_file`.
+            Err(error) => {
+                tracing::warn!(%error, "the system's root certificates cannot be used; set outbound.ca_file for https");
+                let built = builder()?.tls_certs_only(roots).build();
+                built.map_err(|error| Error::Client(chain(&error)))?
+            }
+        };
+        Ok(Client { http, guard })
+    }
+
+    /// Sends once. Credentials are added here and nowhere else, and only to their own host.
+    pub async fn send(
+        &self,
+        request: &HttpRequest,
+        attached: Option<&Attached>,
+        deadline: Instant,
+        limit: usize,
+    ) -> Result<Answer, Failure> {
+        let mut url = request.url.clone();
+        self.guard.check(&url)?;
+        self.guard.check_proxied(&url).await?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &request.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(name))?;
+            let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid(name.as_str()))?;
+            headers.append(name, value);
+        }
+        if let Some(attached) = attached {
+            attached.apply(&mut url, &mut headers)?;
+        }
+        let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| invalid("method"))?;
+        let host = request.url.host_str().unwrap_or_default().to_owned();
+        let mut outgoing = self.http.request(method, url).headers(headers);
+        if let Some(body) = &request.body {
+            outgoing = outgoing.body(body.clone());
+        }
+        let exchange = async {
+            let response = outgoing.send().await.map_err(|error| failure(&host, &error))?;
+            read(response, limit).await.map_err(|error| failure(&host, &error))
+        };
+        let mut answer = match timeout_at(deadline, exchange).await {
+            Ok(answer) => answer?,
+            Err(_) => {
+                let what = format!("{host} did not answer in time");
+                return Err(Failure::new(Class::Unknown, "outbound.timeout", what));
+            }
+        };
+        if let Some(attached) = attached {
+            attached.redact(&mut answer);
+        }
+        Ok(answer)
+    }
+}
+
+/// ring does the cryptography of every TLS connection; set once in a process.
+fn install_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Someone else's choice, if there is one, is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// Reads at most `limit` bytes of the decoded body; the rest is not even received.
+async fn read(mut response: reqwest::Response, limit: usize) -> Result<Answer, reqwest::Error> {
+    let status = response.status().as_u16();
+    let headers = response.headers().iter();
+    let headers = headers.map(|(name, value)| {
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+    });
+    let mut answer = Answer { status, headers: headers.collect(), body: Vec::new(), cut: false };
+    while let Some(chunk) = response.chunk().await? {
+        let room = limit - answer.body.len();
+        if chunk.len() > room {
+            answer.body.extend_from_slice(&chunk[..room]);
+            answer.cut = true;
+            break;
+        }
+        answer.body.extend_from_slice(&chunk);
+    }
+    Ok(answer)
+}
+
+fn invalid(name: &str) -> Failure {
+    let what = format!("the header or method `{name}` has letters that HTTP does not allow");
+    Failure::new(Class::Permanent, "outbound.invalid_header", what)
+}
+
+/// What an error of the transport says about the call: did it certainly not happen, or maybe?
+fn failure(host: &str, error: &reqwest::Error) -> Failure {
+    let mut tls = None;
+    let mut blocked = None;
+    let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(cause) = next {
+        blocked = blocked.or_else(|| cause.downcast_ref::<Blocked>().cloned());
+        tls = tls.or_else(|| cause.downcast_ref::<rustls::Error>().map(ToString::to_string));
+        // What an I/O error wraps is not its source.
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
+    }
+    if let Some(blocked) = blocked {
+        return blocked.into();
+    }
+    if error.is_connect() {
+        if let Some(why) = tls {
+            let what = format!("the TLS connection to {host} failed: {why}; a private authority goes into `outbound.ca_file`");
+            return Failure::new(Class::Permanent, "outbound.tls", what);
+        }
+        let what = format!("no connection to {host}: {}", chain(error));
+        return Failure::new(Class::Retry, "outbound.connect", what);
+    }
+    if error.is_builder() {
+        return Failure::new(Class::Permanent, "outbound.request", format!("the request cannot be made: {}", chain(error)));
+    }
+    if error.is_timeout() {
+        return Failure::new(Class::Unknown, "outbound.timeout", format!("{host} did not answer in time"));
+    }
+    if error.is_decode() {
+        let what = format!("the answer of {host} cannot be decoded: {}", chain(error));
+        return Failure::new(Class::Unknown, "outbound.bad_answer", what);
+    }
+    let what = format!("the connection to {host} was lost before the answer was whole: {}", chain(error));
+    Failure::new(Class::Unknown, "outbound.connection_lost", what)
+}
+
+/// The innermost cause, which says most; the outer ones name the URL, which may hold secrets.
+fn chain(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if std::ptr::addr_eq(cause, error) { "the transport gave up".into() } else { cause.to_string() }
+}

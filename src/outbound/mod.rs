@@ -1,0 +1,227 @@
+//! Performs an action: limits, credentials, the address guard, the call itself, and what its answer means.
+//!
+//! A call may have happened although it failed; then its failure's class is `Unknown`. Whether it is tried again is the
+//! engine's to decide. Nothing here outlives the process but what the target did.
+
+mod auth;
+mod builtin;
+mod client;
+mod guard;
+mod limits;
+mod oauth;
+mod secrets;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::config;
+use crate::connector::{
+    self, Action, Class, Connection, Connector, Context, Declared, Failure, Kind, Need, Outcome,
+};
+
+pub use client::Error;
+pub use secrets::Secrets;
+
+/// Longest time of one attempt where neither the step nor the connector says.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One attempt of one step.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'c> {
+    pub connector: &'c Arc<Connector>,
+    /// Its name within the connector.
+    pub action: &'c str,
+    pub connection: Option<&'c Arc<Connection>>,
+    pub input: &'c Value,
+    /// The same on each repeat: `Idempotency-Key`, `call.uuid`, `key_column`.
+    pub key: Uuid,
+    /// Of this attempt; the connector's own, or [`DEFAULT_TIMEOUT`], unless set.
+    pub timeout: Option<Duration>,
+    /// Longest answer, bytes after decoding.
+    pub output_limit: usize,
+}
+
+impl<'c> Call<'c> {
+    fn name(&self) -> String {
+        format!("{}.{}", self.connector.name, self.action)
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout.or(self.connector.timeout).unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    /// The action, once connection and input are such that it can be tried.
+    fn checked(&self) -> Result<&'c Action, Failure> {
+        let name = self.name();
+        let Some(action) = self.connector.actions.get(self.action) else {
+            let what = format!("the connector has no action `{name}`");
+            return Err(Failure::new(Class::Permanent, "connector.no_action", what));
+        };
+        if self.connection.is_none() && self.connector.connection == Need::Required {
+            let what = format!("`{name}` needs a connection; name one in the step and describe it in connections.yaml");
+            return Err(Failure::new(Class::Held, "connector.no_connection", what));
+        }
+        if let Some(connection) = self.connection
+            && connection.connector != self.connector.name
+        {
+            let (is, wants) = (&connection.connector, &self.connector.name);
+            let what = format!("the connection `{}` is one of `{is}`, but `{name}` needs one of `{wants}`", connection.name);
+            return Err(Failure::new(Class::Held, "connector.no_connection", what));
+        }
+        let violations = action.input.violations(self.input);
+        if let Some(first) = violations.first() {
+            let at = if first.pointer.is_empty() { "/" } else { &first.pointer };
+            let more = if violations.len() > 1 { format!(" (and {} more)", violations.len() - 1) } else { String::new() };
+            let what = format!("the input of `{name}` is not what it takes: at {at}: {}{more}", first.message);
+            return Err(Failure::new(Class::Permanent, "connector.input", what));
+        }
+        Ok(action)
+    }
+
+    fn context(&self, action: &Action) -> Context {
+        let connection = self.connection.map(Arc::as_ref);
+        Context::new(self.connector, action, connection, self.input, self.key, Timestamp::now())
+    }
+}
+
+/// All that leaves the process. Cheap to clone.
+#[derive(Clone)]
+pub struct Outbound {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: client::Client,
+    secrets: Secrets,
+    tokens: oauth::Tokens,
+    limits: limits::Gate,
+    pools: builtin::sql::Pools,
+}
+
+impl Outbound {
+    /// Fails if the proxy or the file of root certificates cannot be used.
+    pub fn new(config: &config::Outbound, secrets: Secrets) -> Result<Outbound, Error> {
+        let inner = Inner {
+            client: client::Client::new(config)?,
+            secrets,
+            tokens: oauth::Tokens::default(),
+            limits: limits::Gate::default(),
+            pools: builtin::sql::Pools::default(),
+        };
+        Ok(Outbound { inner: Arc::new(inner) })
+    }
+
+    /// Makes one attempt. It ends by its timeout; waiting for the connector's limits may take as long again.
+    pub async fn perform(&self, call: Call<'_>) -> Result<Value, Failure> {
+        let action = call.checked()?;
+        match &call.connector.kind {
+            Kind::Native => builtin::perform(&self.inner, &call).await,
+            Kind::Declared(declared) => self.inner.declared(declared, action, &call).await,
+        }
+    }
+
+    /// What [`Outbound::perform`] would send, without credentials. Sends nothing.
+    pub fn preview(call: Call<'_>) -> Result<Value, Failure> {
+        let action = call.checked()?;
+        match &call.connector.kind {
+            Kind::Native => builtin::preview(&call),
+            Kind::Declared(_) => {
+                let context = call.context(action);
+                let request = connector::prepare(call.connector, action, call.connection.map(Arc::as_ref), &context)?;
+                Ok(request.preview())
+            }
+        }
+    }
+
+    /// Tries a connection out with the request that its connector declares for that; what the connector shows of the
+    /// answer, or null if it declares none.
+    pub async fn test(&self, connector: &Arc<Connector>, connection: &Arc<Connection>) -> Result<Value, Failure> {
+        self.inner.test(connector, connection).await
+    }
+}
+
+impl Inner {
+    async fn declared(&self, declared: &Declared, action: &Action, call: &Call<'_>) -> Result<Value, Failure> {
+        let context = call.context(action);
+        let connection = call.connection.map(Arc::as_ref);
+        let request = connector::prepare(call.connector, action, connection, &context)?;
+        let _slot = self.limits.enter(declared, action, &context, call).await?;
+        let exchange = Exchange {
+            declared,
+            connector: call.connector,
+            connection,
+            deadline: Instant::now() + call.timeout(),
+            limit: call.output_limit,
+        };
+        exchange
+            .run(self, &context, request, |answer| {
+                connector::judge(call.connector, action, call.context(action), answer, Timestamp::now())
+            })
+            .await
+    }
+
+    async fn test(&self, connector: &Arc<Connector>, connection: &Arc<Connection>) -> Result<Value, Failure> {
+        let Kind::Declared(declared) = &connector.kind else { return Ok(Value::Null) };
+        let exchange = Exchange {
+            declared,
+            connector,
+            connection: Some(connection),
+            deadline: Instant::now() + connector.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            limit: 1024 * 1024,
+        };
+        let context = || connector::test_context(connector, connection, Timestamp::now());
+        let Some(request) = connector::prepare_test(declared, connection, &context()) else { return Ok(Value::Null) };
+        exchange
+            .run(self, &context(), request?, |answer| {
+                connector::judge_test(connector, declared, context(), answer, Timestamp::now())
+            })
+            .await
+    }
+}
+
+/// One declared request and its answer, with one renewal of the token between.
+struct Exchange<'e> {
+    declared: &'e Declared,
+    connector: &'e Connector,
+    connection: Option<&'e Connection>,
+    deadline: Instant,
+    limit: usize,
+}
+
+impl Exchange<'_> {
+    async fn run(
+        &self,
+        inner: &Inner,
+        context: &Context,
+        request: connector::HttpRequest,
+        judge: impl Fn(&connector::Answer) -> Outcome,
+    ) -> Result<Value, Failure> {
+        let origin = connector::origin(self.declared, self.connection, context)?;
+        let mut stale = None;
+        loop {
+            let attached = auth::attach(inner, self, context, &origin, stale).await?;
+            let answer = inner.client.send(&request, Some(&attached), self.deadline, self.limit).await?;
+            match judge(&answer) {
+                Outcome::Done(value) => return Ok(value),
+                Outcome::Failed(failure) => return Err(failure),
+                Outcome::Unauthorized(failure) => match attached.generation {
+                    // A new token, once; credentials that are not fetched cannot be renewed.
+                    Some(generation) if stale.is_none() => stale = Some(generation),
+                    _ => return Err(self.refused(failure)),
+                },
+            }
+        }
+    }
+
+    fn refused(&self, mut failure: Failure) -> Failure {
+        if let Some(connection) = self.connection {
+            failure.message.push_str(&format!("; mend the credentials of the connection `{}`", connection.name));
+        }
+        failure
+    }
+}

@@ -1,0 +1,69 @@
+//! Where the values of credentials come from, at the time of each call: a change works from the next call on.
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use crate::connector::{Class, Connection, Failure, SecretSource};
+use crate::vault::Vault;
+
+/// Resolves credentials. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    vault: Option<Arc<Vault>>,
+}
+
+impl Secrets {
+    /// With `None` no credential can be in the vault.
+    pub fn new(vault: Option<Arc<Vault>>) -> Secrets {
+        Secrets { vault }
+    }
+
+    /// The value of the connection's credential `name`; a missing one holds the run until a person supplies it.
+    pub async fn resolve(&self, connection: &Connection, name: &str) -> Result<SecretString, Failure> {
+        let missing = |place: String, now: String| {
+            let of = &connection.name;
+            let what = format!("the credential `{name}` of the connection `{of}` is missing: {place}; {now}");
+            Failure::new(Class::Held, "secret.missing", what)
+        };
+        let Some(source) = connection.credentials.get(name) else {
+            let place = "connections.yaml does not name it".to_owned();
+            return Err(missing(place, format!("add `{name}: {{secret: NAME}}` to its credentials")));
+        };
+        let value = match source {
+            SecretSource::Secret(key) => {
+                let found = self.vault.as_ref().map(|vault| vault.get(key)).transpose();
+                let found = found.map_err(|error| missing(error.to_string(), "set it anew".into()))?;
+                found.flatten().ok_or_else(|| {
+                    missing(format!("the vault has no secret `{key}`"), format!("run `millstream secret set {key}`"))
+                })?
+            }
+            SecretSource::Env(key) => match std::env::var(key) {
+                Ok(value) => SecretString::from(value),
+                Err(_) => {
+                    let place = format!("the environment variable `{key}` is not set");
+                    return Err(missing(place, "set it and start Millstream anew".into()));
+                }
+            },
+            SecretSource::File(path) => {
+                let path = connection.dir.join(path);
+                match tokio::fs::read_to_string(&path).await {
+                    Ok(text) => {
+                        let line = text.strip_suffix('\n').unwrap_or(&text);
+                        SecretString::from(line.strip_suffix('\r').unwrap_or(line))
+                    }
+                    Err(error) => {
+                        let place = format!("the file {} could not be read ({error})", path.display());
+                        return Err(missing(place, "write the value there".into()));
+                    }
+                }
+            }
+        };
+        Ok(value)
+    }
+
+    /// The same, but `None` where connections.yaml does not name the credential.
+    pub async fn optional(&self, connection: &Connection, name: &str) -> Result<Option<SecretString>, Failure> {
+        if connection.credentials.contains_key(name) { self.resolve(connection, name).await.map(Some) } else { Ok(None) }
+    }
+}
