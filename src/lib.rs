@@ -11,4 +11,5 @@ pub mod mapping;
 pub mod outbound;
 pub mod run;
 pub mod schema;
+pub mod server;
 pub mod vault;

@@ -1,3 +1,5 @@
 //! Integration tests: one binary, one module a subject.
 
+mod durability;
+mod http;
 mod mapping;
