@@ -67,11 +67,13 @@ impl<'s> Draft<'s> {
         put_parts(&mut self.batch, &keys::record(append.run, append.seq), &append.record);
         if let (Some(fields), Some(bytes)) = (&append.summary, summary) {
             self.batch.insert(&keys::summary(append.run)[..], bytes);
-            // Entries that are there already cost a look in the store, but no write.
-            self.batch.insert(keys::history_of(&fields.flow, append.run), &[]);
+            if append.seq == 0 {
+                self.batch.insert(keys::history_of(&fields.flow, append.run), &[]);
+            }
             if fields.status.is_ended() {
                 self.batch.remove(&keys::open(append.run)[..]);
             } else {
+                // Where it is there already this costs a look in the store, but no write.
                 self.batch.insert(&keys::open(append.run)[..], &[]);
             }
             self.runs.push((append.run, fields.status));

@@ -23,11 +23,14 @@ const BATCH: usize = 1024;
 /// sled is known not to open again after a disk was full to the last byte: keep this much free.
 const RESERVE: u64 = 64 * 1024 * 1024;
 
+type Sync = Box<dyn FnMut(&File) -> io::Result<()> + Send>;
+type Free = Box<dyn FnMut(&Path) -> io::Result<u64> + Send>;
+
 /// What is asked of the disk itself. Tests put failures here.
 pub struct Disk {
-    pub sync: Box<dyn FnMut(&File) -> io::Result<()> + Send>,
+    pub sync: Sync,
     /// Bytes that may still be written where this path is.
-    pub free: Box<dyn FnMut(&Path) -> io::Result<u64> + Send>,
+    pub free: Free,
 }
 
 impl Default for Disk {
@@ -42,6 +45,7 @@ impl Default for Disk {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all jobs are appends")]
 pub enum Job {
     /// With the summary as it is stored.
     Append {

@@ -83,7 +83,7 @@ fn child_that_appends_from_many_tasks() {
         let tasks = (0..32).map(|_| {
             let journal = journal.clone();
             tokio::spawn(async move {
-                loop {
+                for _ in 0_u64.. {
                     let run = RunId(Uuid::now_v7());
                     for seq in 0..3 {
                         let filler = "x".repeat(1 + (run.0.as_u128() % 9_000) as usize);
@@ -251,17 +251,17 @@ async fn what_was_acknowledged_before_a_kill_is_there_after_it() {
 
 /// What the child acknowledged: all lines up to its end, killed when `count` of them have come.
 fn kill_after(mut child: Child, count: usize) -> Vec<(RunId, u32)> {
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = BufReader::new(child.stdout.take().expect("its output is piped"));
     let mut acked = Vec::new();
     let mut line = String::new();
-    while acked.len() < count && lines.read_line(&mut line).unwrap() > 0 {
+    while acked.len() < count && lines.read_line(&mut line).expect("the pipe is readable") > 0 {
         acked.extend(ack(&line));
         line.clear();
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill().expect("it runs until it is killed");
+    child.wait().expect("it was started here");
     let mut rest = String::new();
-    lines.read_to_string(&mut rest).unwrap();
+    lines.read_to_string(&mut rest).expect("the pipe is readable");
     // The test harness writes lines of its own.
     acked.extend(rest.lines().filter_map(ack));
     acked
