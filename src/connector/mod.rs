@@ -23,8 +23,8 @@ use crate::schema::{Schema, Shape};
 pub use declared::{ApiKeyPlace, Auth, ClientCredentials, Declared, Limits, Rate, Secret, Text};
 pub use judge::{Answer, Outcome, judge, retry_after};
 pub(crate) use judge::{judge_test, redirected, too_large};
-pub(crate) use prepare::{origin, prepare_test, test_context};
 pub use prepare::{Context, HttpRequest, body_text, plain_text, prepare, safe_header};
+pub(crate) use prepare::{origin, prepare_test, test_context};
 
 /// A described system.
 #[derive(Debug)]
@@ -154,7 +154,13 @@ pub struct Failure {
 impl Failure {
     /// A failure that has neither a status nor a wait.
     pub fn new(class: Class, code: impl Into<String>, message: impl Into<String>) -> Failure {
-        Failure { class, code: code.into(), message: message.into(), status: None, wait_ms: None }
+        Failure {
+            class,
+            code: code.into(),
+            message: message.into(),
+            status: None,
+            wait_ms: None,
+        }
     }
     /// The same, with the status that came back.
     pub fn with_status(mut self, status: u16) -> Failure {
@@ -193,7 +199,10 @@ impl std::fmt::Display for Problem {
 
 /// The files shipped in the binary, by name and text.
 pub const SHIPPED: &[(&str, &str)] = &[
-    ("connectors/dynamics365.yaml", include_str!("../../connectors/dynamics365.yaml")),
+    (
+        "connectors/dynamics365.yaml",
+        include_str!("../../connectors/dynamics365.yaml"),
+    ),
     ("connectors/http.yaml", include_str!("../../connectors/http.yaml")),
     ("connectors/slack.yaml", include_str!("../../connectors/slack.yaml")),
     ("connectors/sql.yaml", include_str!("../../connectors/sql.yaml")),

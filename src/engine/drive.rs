@@ -35,7 +35,13 @@ pub(super) struct Work {
 
 impl Work {
     pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: OwnedSemaphorePermit) -> Work {
-        Work { run, live, seq: 1, shown, _slot: slot }
+        Work {
+            run,
+            live,
+            seq: 1,
+            shown,
+            _slot: slot,
+        }
     }
 
     pub fn at(mut self, seq: u32) -> Work {
@@ -69,7 +75,11 @@ impl Engine {
                         if run.apply(now, &held).is_ok() {
                             events.push(held);
                         }
-                        return Next::Wait { calls: Vec::new(), wake: None, held: true };
+                        return Next::Wait {
+                            calls: Vec::new(),
+                            wake: None,
+                            held: true,
+                        };
                     }
                 },
                 next => return next,
@@ -93,7 +103,11 @@ impl Engine {
             working.insert(id, send);
         }
         tokio::spawn(async move {
-            let mut guard = Guard { engine: self.clone(), run: id, done: false };
+            let mut guard = Guard {
+                engine: self.clone(),
+                run: id,
+                done: false,
+            };
             let stop = self.clone().drive(work, next, commands).await;
             guard.done = true;
             if let Stop::Aside(Some(at)) = stop {
@@ -113,7 +127,7 @@ impl Engine {
         let mut in_flight: HashSet<Place> = HashSet::new();
         let mut events: Vec<Event> = Vec::new();
         loop {
-            let now = Timestamp::now();
+            let now = super::now();
             let next = match decided.take() {
                 Some(next) => next,
                 None => self.decide(&mut work.run, &work.live, now, &mut events),
@@ -175,7 +189,10 @@ impl Engine {
         Metrics::count(&self.metrics.calls);
         let live = work.live.clone();
         let node = work.run.node(&place);
-        let (input, key) = (node.and_then(|node| node.input.clone()).unwrap_or_default(), node.map(|node| node.key));
+        let (input, key) = (
+            node.and_then(|node| node.input.clone()).unwrap_or_default(),
+            node.map(|node| node.key),
+        );
         let key = key.unwrap_or_default();
         flying.spawn(async move {
             let call = tokio::spawn({
@@ -193,21 +210,20 @@ impl Engine {
         });
     }
 
-    async fn perform(
-        &self,
-        live: &LiveFlow,
-        place: &Place,
-        input: &Value,
-        key: uuid::Uuid,
-    ) -> Result<Value, Failure> {
+    async fn perform(&self, live: &LiveFlow, place: &Place, input: &Value, key: uuid::Uuid) -> Result<Value, Failure> {
         let Some(Kind::Action(call)) = live.flow.step(&place.0).map(|step| &step.kind) else {
-            return Err(failure(Class::Permanent, "engine.fault", format!("there is no action at {place}")));
+            return Err(failure(
+                Class::Permanent,
+                "engine.fault",
+                format!("there is no action at {place}"),
+            ));
         };
         let catalog = self.catalog.current();
         let connection = match &call.connection {
             None => None,
             Some(name) => Some(catalog.connections.get(name).ok_or_else(|| {
-                let message = format!("connections.yaml has no working connection `{name}`; the run goes on once it has");
+                let message =
+                    format!("connections.yaml has no working connection `{name}`; the run goes on once it has");
                 failure(Class::Held, "connection.missing", message)
             })?),
         };
@@ -231,22 +247,28 @@ impl Engine {
             tracing::debug!(run = %work.run.id, %flow, %place, %code, message = %failure.message, "a call failed");
         }
         let random = getrandom::u64().unwrap_or(u64::MAX / 2);
-        let now = Timestamp::now();
+        let now = super::now();
         let event = work.run.settle(&work.live.flow, &place, result, now, random);
         self.take(work, now, event, events);
     }
 
     fn obey(&self, work: &mut Work, command: Command, events: &mut Vec<Event>) {
         let event = match command {
-            Command::Cancel => Event::Finished { status: Status::Cancelled, failure: None },
+            Command::Cancel => Event::Finished {
+                status: Status::Cancelled,
+                failure: None,
+            },
             Command::Resume if work.run.held.is_some() => Event::Released,
             Command::Resume => return,
             Command::Suspect => {
                 let message = "Millstream broke off while driving this run; please report it".to_owned();
-                Event::Held { place: None, failure: failure(Class::Held, "engine.panic", message) }
+                Event::Held {
+                    place: None,
+                    failure: failure(Class::Held, "engine.panic", message),
+                }
             }
         };
-        self.take(work, Timestamp::now(), event, events);
+        self.take(work, super::now(), event, events);
     }
 
     fn take(&self, work: &mut Work, now: Timestamp, event: Event, events: &mut Vec<Event>) {
@@ -262,7 +284,14 @@ impl Engine {
         loop {
             let summary = (status != work.shown).then(|| work.run.summary(status));
             let record = Record::encode(now, events);
-            let append = Append { run: work.run.id, seq: work.seq, record, summary, claim: None, definition: None };
+            let append = Append {
+                run: work.run.id,
+                seq: work.seq,
+                record,
+                summary,
+                claim: None,
+                definition: None,
+            };
             match self.journal.append(append).await {
                 Ok(_) => {
                     Metrics::count(&self.metrics.appends);
@@ -290,7 +319,10 @@ impl Engine {
                 Event::Finished { status, failure } => {
                     self.answers.give(run.id, &Answer::None(*status));
                     self.metrics.ended(*status);
-                    let reason = failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
+                    let reason = failure
+                        .as_ref()
+                        .map(|failure| failure.message.as_str())
+                        .unwrap_or_default();
                     match status {
                         Status::Failed => {
                             tracing::warn!(run = %run.id, flow = %run.started.flow, reason, "run failed");
@@ -319,7 +351,13 @@ impl Engine {
 }
 
 fn failure(class: Class, code: &str, message: String) -> Failure {
-    Failure { class, code: code.to_owned(), message, status: None, wait_ms: None }
+    Failure {
+        class,
+        code: code.to_owned(),
+        message,
+        status: None,
+        wait_ms: None,
+    }
 }
 
 /// Ends a call when the run that made it is cancelled.

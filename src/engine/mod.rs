@@ -142,7 +142,9 @@ impl Engine {
     pub fn hook(&self, flow: &str, key: &str) -> Option<Arc<LiveFlow>> {
         let catalog = self.catalog.current();
         let live = catalog.flow(flow).filter(|live| live.flow.enabled);
-        let right = self.keys.is_right(flow, key, live.is_some(), Timestamp::now().as_millisecond());
+        let right = self
+            .keys
+            .is_right(flow, key, live.is_some(), Timestamp::now().as_millisecond());
         live.filter(|_| right).cloned()
     }
 
@@ -161,7 +163,10 @@ impl Engine {
     pub async fn rotate(&self, flow: &str, grace: Duration) -> Result<String, Denied> {
         let live = self.flow(flow).ok_or_else(|| Denied::NoFlow(flow.to_owned()))?;
         let now = Timestamp::now().as_millisecond();
-        self.keys.rotate(&self.journal, &live.flow, now, grace).await.map_err(unavailable)?;
+        self.keys
+            .rotate(&self.journal, &live.flow, now, grace)
+            .await
+            .map_err(unavailable)?;
         Ok(self.keys.path(&live.flow.id))
     }
 
@@ -172,7 +177,13 @@ impl Engine {
 
     /// The definition with this digest: live, known, or read from the journal.
     fn definition(&self, digest: &Digest, flow: &str) -> Result<Arc<LiveFlow>, String> {
-        if let Some(live) = self.catalog.current().flows.get(flow).filter(|live| live.digest == *digest) {
+        if let Some(live) = self
+            .catalog
+            .current()
+            .flows
+            .get(flow)
+            .filter(|live| live.digest == *digest)
+        {
             return Ok(live.clone());
         }
         if let Some(live) = lock(&self.pinned).get(digest) {
@@ -189,6 +200,12 @@ impl Engine {
 /// Locks; a panic elsewhere while holding the lock left plain data behind that is still good.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The present, in whole milliseconds as the journal keeps it: a replayed run must see the same times.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
 fn unavailable(error: impl std::fmt::Display) -> Denied {

@@ -23,7 +23,10 @@ impl Engine {
         if stopped {
             self.journal.set(STOPPED, None).await?;
         }
-        let rejected = Filter { status: Some(Status::Rejected), ..Filter::default() };
+        let rejected = Filter {
+            status: Some(Status::Rejected),
+            ..Filter::default()
+        };
         let kept = self.journal.summaries(&rejected, None, self.limits.rejected_runs)?;
         lock(&self.rejected).extend(kept.iter().rev().map(|summary| summary.run_id));
         let open = self.journal.open_runs()?;
@@ -71,7 +74,9 @@ impl Engine {
     async fn serve_queue(self: Arc<Self>) {
         loop {
             let (id, command) = self.queue.pop().await;
-            let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
+            let Ok(slot) = self.slots.clone().acquire_owned().await else {
+                return;
+            };
             if self.stopping.load(Ordering::Acquire) {
                 return;
             }
@@ -103,7 +108,7 @@ impl Engine {
         command: Option<Command>,
     ) {
         let id = run.id;
-        let now = Timestamp::now();
+        let now = super::now();
         let live = match self.definition(&run.started.definition, &run.started.flow) {
             Ok(live) => live,
             Err(why) => {
@@ -117,7 +122,8 @@ impl Engine {
                         status: None,
                         wait_ms: None,
                     };
-                    self.append_one(&mut run, seq, now, Event::Held { place: None, failure }, Status::Held).await;
+                    self.append_one(&mut run, seq, now, Event::Held { place: None, failure }, Status::Held)
+                        .await;
                 }
                 return;
             }
@@ -125,7 +131,10 @@ impl Engine {
         let mut seq = seq;
         if is_calling(&run.root) {
             let crashed = self.crashed.load(Ordering::Acquire);
-            if !self.append_one(&mut run, seq, now, Event::Recovered { crashed }, Status::Running).await {
+            if !self
+                .append_one(&mut run, seq, now, Event::Recovered { crashed }, Status::Running)
+                .await
+            {
                 return;
             }
             seq += 1;
@@ -140,7 +149,14 @@ impl Engine {
         }
         let summary = Some(run.summary(status));
         let record = Record::encode(now, &[event]);
-        let append = Append { run: run.id, seq, record, summary, claim: None, definition: None };
+        let append = Append {
+            run: run.id,
+            seq,
+            record,
+            summary,
+            claim: None,
+            definition: None,
+        };
         let appended = self.journal.append(append).await;
         if let Err(error) = &appended {
             tracing::error!(run = %run.id, %error, "the journal cannot be written");
@@ -150,15 +166,24 @@ impl Engine {
 
     /// When a run can go on.
     fn standing(&self, id: RunId) -> Result<Standing, String> {
-        let Some((run, _)) = self.read(id)? else { return Ok(Standing::Held) };
+        let Some((run, _)) = self.read(id)? else {
+            return Ok(Standing::Held);
+        };
         if run.held.is_some() {
             return Ok(Standing::Held);
         }
-        let Ok(live) = self.definition(&run.started.definition, &run.started.flow) else { return Ok(Standing::Now) };
+        let Ok(live) = self.definition(&run.started.definition, &run.started.flow) else {
+            return Ok(Standing::Now);
+        };
         let catalog = self.catalog.current();
-        let around = Around { now: Timestamp::now(), env: &catalog.env };
+        let around = Around {
+            now: super::now(),
+            env: &catalog.env,
+        };
         Ok(match run.next(&live.flow, &around) {
-            Next::Wait { calls, wake: Some(at), .. } if calls.is_empty() => Standing::At(at),
+            Next::Wait {
+                calls, wake: Some(at), ..
+            } if calls.is_empty() => Standing::At(at),
             Next::Wait { .. } | Next::Record(_) | Next::Ended => Standing::Now,
         })
     }
@@ -176,7 +201,10 @@ impl Engine {
     /// A run's records, decoded.
     pub(super) fn records(&self, id: RunId) -> Result<Vec<Record>, String> {
         let records = self.journal.records(id).map_err(|error| error.to_string())?;
-        records.iter().map(|bytes| Record::decode(bytes).map_err(|error| error.to_string())).collect()
+        records
+            .iter()
+            .map(|bytes| Record::decode(bytes).map_err(|error| error.to_string()))
+            .collect()
     }
 }
 
@@ -188,7 +216,8 @@ enum Standing {
 
 /// True if a call was on its way when the last event was written.
 fn is_calling(frame: &crate::run::Frame) -> bool {
-    frame.nodes.iter().any(|node| {
-        (node.attempt > 0 && node.state == State::Running) || node.subs.values().any(is_calling)
-    })
+    frame
+        .nodes
+        .iter()
+        .any(|node| (node.attempt > 0 && node.state == State::Running) || node.subs.values().any(is_calling))
 }

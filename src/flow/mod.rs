@@ -116,9 +116,16 @@ pub enum Kind {
     Action(Box<Call>),
     Response(Box<Answering>),
     Set(Mapping),
-    If { condition: Condition, then: Block, otherwise: Block },
+    If {
+        condition: Condition,
+        then: Block,
+        otherwise: Block,
+    },
     Delay(Template),
-    Terminate { status: Termination, message: Mapping },
+    Terminate {
+        status: Termination,
+        message: Mapping,
+    },
 }
 
 /// A call of a connector's action.
@@ -174,10 +181,7 @@ impl Step {
             (Kind::If { then, .. }, THEN) => Some(then),
             (Kind::If { otherwise, .. }, ELSE) => Some(otherwise),
             (Kind::If { .. }, _) => None,
-            (
-                Kind::Action(_) | Kind::Response(_) | Kind::Set(_) | Kind::Delay(_) | Kind::Terminate { .. },
-                _,
-            ) => None,
+            (Kind::Action(_) | Kind::Response(_) | Kind::Set(_) | Kind::Delay(_) | Kind::Terminate { .. }, _) => None,
         }
     }
 

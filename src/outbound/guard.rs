@@ -56,8 +56,15 @@ pub(crate) struct Guard {
 
 impl Guard {
     pub fn new(allow: &[IpNet], proxy: Option<String>) -> Guard {
-        let refused = REFUSED.iter().map(|range| range.parse().expect("a range of the table above")).collect();
-        Guard { refused, allow: allow.to_vec(), proxy }
+        let refused = REFUSED
+            .iter()
+            .map(|range| range.parse().expect("a range of the table above"))
+            .collect();
+        Guard {
+            refused,
+            allow: allow.to_vec(),
+            proxy,
+        }
     }
 
     /// True if calls may reach `ip`.
@@ -79,7 +86,15 @@ impl Guard {
             Some(Host::Domain(_)) => return Ok(()),
             None => return Err(Failure::new(Class::Permanent, "outbound.scheme", "the URL has no host")),
         };
-        if self.allows(ip) { Ok(()) } else { Err(Blocked { host: ip.to_string(), ip }.into()) }
+        if self.allows(ip) {
+            Ok(())
+        } else {
+            Err(Blocked {
+                host: ip.to_string(),
+                ip,
+            }
+            .into())
+        }
     }
 
     /// The addresses of a name that may be reached; an error if there are only others.
@@ -90,7 +105,10 @@ impl Guard {
         let first = found.first().map(SocketAddr::ip);
         let open: Vec<SocketAddr> = found.into_iter().filter(|address| self.allows(address.ip())).collect();
         match first {
-            Some(ip) if open.is_empty() => Err(Blocked { host: host.to_owned(), ip }),
+            Some(ip) if open.is_empty() => Err(Blocked {
+                host: host.to_owned(),
+                ip,
+            }),
             _ => Ok(open),
         }
     }
@@ -100,11 +118,19 @@ impl Guard {
         if self.proxy.is_none() {
             return Ok(());
         }
-        let Some(Host::Domain(host)) = url.host() else { return Ok(()) };
+        let Some(Host::Domain(host)) = url.host() else {
+            return Ok(());
+        };
         // A name unknown here is the proxy's to know.
-        let Ok(found) = tokio::net::lookup_host((host, 0)).await else { return Ok(()) };
+        let Ok(found) = tokio::net::lookup_host((host, 0)).await else {
+            return Ok(());
+        };
         match found.map(|address| address.ip()).find(|ip| !self.allows(*ip)) {
-            Some(ip) => Err(Blocked { host: host.to_owned(), ip }.into()),
+            Some(ip) => Err(Blocked {
+                host: host.to_owned(),
+                ip,
+            }
+            .into()),
             None => Ok(()),
         }
     }
@@ -151,13 +177,47 @@ mod tests {
     #[test]
     fn every_spelling_of_an_inner_address_is_refused() {
         for host in [
-            "127.0.0.1", "127.1", "127.0.0.1.", "2130706433", "0x7f.1", "0x7f000001", "017700000001", "0", "0.0.0.0",
-            "１２７.0.0.1", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[::1]", "[::]",
-            "[64:ff9b::7f00:1]", "[64:ff9b::808:808]", "[64:ff9b:1::a00:1]", "[2002:7f00:1::]", "[2001::1]",
-            "[fe80::1]", "[fec0::1]", "[fc00::1]", "[fd00::1]", "[ff02::1]", "[::ffff:0:127.0.0.1]",
-            "169.254.169.254", "100.64.0.1", "100.127.255.255", "10.0.0.1", "172.16.0.1", "172.31.255.255",
-            "192.168.1.1", "192.0.0.192", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1",
-            "255.255.255.255", "240.0.0.1",
+            "127.0.0.1",
+            "127.1",
+            "127.0.0.1.",
+            "2130706433",
+            "0x7f.1",
+            "0x7f000001",
+            "017700000001",
+            "0",
+            "0.0.0.0",
+            "１２７.0.0.1",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[::127.0.0.1]",
+            "[::1]",
+            "[::]",
+            "[64:ff9b::7f00:1]",
+            "[64:ff9b::808:808]",
+            "[64:ff9b:1::a00:1]",
+            "[2002:7f00:1::]",
+            "[2001::1]",
+            "[fe80::1]",
+            "[fec0::1]",
+            "[fc00::1]",
+            "[fd00::1]",
+            "[ff02::1]",
+            "[::ffff:0:127.0.0.1]",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.127.255.255",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "192.0.0.192",
+            "192.0.2.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
         ] {
             assert!(refused(&format!("http://{host}/")), "{host} was let through");
         }
@@ -165,7 +225,14 @@ mod tests {
 
     #[test]
     fn public_addresses_pass() {
-        for host in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "192.0.1.1", "[2606:4700::1111]", "[::ffff:8.8.8.8]"] {
+        for host in [
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "192.0.1.1",
+            "[2606:4700::1111]",
+            "[::ffff:8.8.8.8]",
+        ] {
             assert!(!refused(&format!("http://{host}/")), "{host} was refused");
         }
     }
@@ -182,15 +249,25 @@ mod tests {
     fn of_a_name_with_inner_and_outer_addresses_only_the_outer_are_connected_to() {
         let guard = Guard::new(&[], None);
         let both = vec!["10.0.0.1:0".parse().unwrap(), "8.8.8.8:0".parse().unwrap()];
-        assert_eq!(guard.filter("mixed.example", both).unwrap(), ["8.8.8.8:0".parse().unwrap()]);
-        assert!(guard.filter("inner.example", vec!["10.0.0.1:0".parse().unwrap()]).is_err());
+        assert_eq!(
+            guard.filter("mixed.example", both).unwrap(),
+            ["8.8.8.8:0".parse().unwrap()]
+        );
+        assert!(
+            guard
+                .filter("inner.example", vec!["10.0.0.1:0".parse().unwrap()])
+                .is_err()
+        );
     }
 
     #[test]
     fn other_schemes_are_refused() {
         let guard = Guard::new(&[], None);
         for url in ["file:///etc/passwd", "gopher://8.8.8.8/", "ftp://8.8.8.8/"] {
-            assert_eq!(guard.check(&Url::parse(url).unwrap()).unwrap_err().code, "outbound.scheme");
+            assert_eq!(
+                guard.check(&Url::parse(url).unwrap()).unwrap_err().code,
+                "outbound.scheme"
+            );
         }
     }
 }

@@ -10,9 +10,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::auth::{self, Attached};
 use super::Inner;
-use crate::connector::{ClientCredentials, Class, Connection, Context, Failure, HttpRequest, retry_after};
+use super::auth::{self, Attached};
+use crate::connector::{Class, ClientCredentials, Connection, Context, Failure, HttpRequest, retry_after};
 
 /// How long a token is used whose answer does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
@@ -57,7 +57,9 @@ impl State {
     /// The token, unless it has ended or is the one that was refused.
     fn usable(&self, stale: Option<u64>) -> Option<Token> {
         let token = self.token.as_ref().filter(|token| Some(token.generation) != stale)?;
-        self.expires_at.is_some_and(|end| Instant::now() < end).then(|| token.clone())
+        self.expires_at
+            .is_some_and(|end| Instant::now() < end)
+            .then(|| token.clone())
     }
     fn is_due(&self) -> bool {
         self.renew_at.is_none_or(|at| Instant::now() >= at)
@@ -77,9 +79,17 @@ impl Tokens {
     ) -> Result<Token, Failure> {
         let request = Request::new(connection, grant, context)?;
         // Changed settings are another token.
-        let key = format!("{}\n{}\n{}\n{:?}", connection.name, connection.connector, request.url, request.fields)
-            + &connection.settings.to_string();
-        let entry = self.entries.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
+        let key = format!(
+            "{}\n{}\n{}\n{:?}",
+            connection.name, connection.connector, request.url, request.fields
+        ) + &connection.settings.to_string();
+        let entry = self
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(key)
+            .or_default()
+            .clone();
 
         let began = Instant::now();
         let usable = entry.read(|state| state.usable(stale).map(|token| (token, state.is_due())));
@@ -110,7 +120,10 @@ impl Tokens {
             Ok((value, lifetime)) => Ok(entry.read(|state| {
                 let now = Instant::now();
                 state.generations += 1;
-                let token = Token { value, generation: state.generations };
+                let token = Token {
+                    value,
+                    generation: state.generations,
+                };
                 state.renew_at = Some(now + lifetime - AHEAD.min(lifetime / 5));
                 state.expires_at = Some(now + lifetime);
                 state.failed = None;
@@ -154,12 +167,20 @@ impl Request {
             None => context.text(&grant.token_url)?.unwrap_or_default(),
         };
         let url = Url::parse(&text).map_err(|error| {
-            let what = format!("the token URL `{text}` of the connection `{}` is not a URL: {error}", connection.name);
+            let what = format!(
+                "the token URL `{text}` of the connection `{}` is not a URL: {error}",
+                connection.name
+            );
             Failure::new(Class::Held, "connector.token_url", what)
         })?;
         let mut fields = vec![("grant_type", "client_credentials".to_owned())];
         for (name, template) in [("scope", &grant.scope), ("audience", &grant.audience)] {
-            if let Some(value) = template.as_ref().map(|template| context.text(template)).transpose()?.flatten() {
+            if let Some(value) = template
+                .as_ref()
+                .map(|template| context.text(template))
+                .transpose()?
+                .flatten()
+            {
                 fields.push((name, value));
             }
         }
@@ -180,9 +201,13 @@ impl Request {
             let mut form = url::form_urlencoded::Serializer::new(String::new());
             form.extend_pairs(&self.fields);
             if grant.basic {
-                (form.finish(), Some(Attached::basic(self.url.origin(), id.expose_secret(), secret.clone())))
+                (
+                    form.finish(),
+                    Some(Attached::basic(self.url.origin(), id.expose_secret(), secret.clone())),
+                )
             } else {
-                form.append_pair("client_id", id.expose_secret()).append_pair("client_secret", secret.expose_secret());
+                form.append_pair("client_id", id.expose_secret())
+                    .append_pair("client_secret", secret.expose_secret());
                 (form.finish(), None)
             }
         };
@@ -213,13 +238,23 @@ impl Request {
         };
         if status == 429 || status >= 500 || status == 408 {
             let wait = retry_after(&answer, Timestamp::now());
-            return Err(named(Class::Throttled, "outbound.token_unavailable", format!("the token server answered {status}"))
-                .with_wait(wait));
+            return Err(named(
+                Class::Throttled,
+                "outbound.token_unavailable",
+                format!("the token server answered {status}"),
+            )
+            .with_wait(wait));
         }
-        let token = body.get("access_token").and_then(Value::as_str).filter(|token| !token.is_empty());
+        let token = body
+            .get("access_token")
+            .and_then(Value::as_str)
+            .filter(|token| !token.is_empty());
         let Some(token) = token.filter(|_| (200..300).contains(&status)) else {
             let say = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
-            let said: String = format!("{} {}", say("error"), say("error_description")).chars().take(300).collect();
+            let said: String = format!("{} {}", say("error"), say("error_description"))
+                .chars()
+                .take(300)
+                .collect();
             let what = format!(
                 "the token server refused (status {status}) {}; check client id, secret and scope",
                 said.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -231,7 +266,9 @@ impl Request {
             Some(Value::String(text)) => text.parse().ok(),
             _ => None,
         };
-        let lifetime = seconds.filter(|seconds| *seconds > 0.0 && *seconds < 1e8).map(Duration::from_secs_f64);
+        let lifetime = seconds
+            .filter(|seconds| *seconds > 0.0 && *seconds < 1e8)
+            .map(Duration::from_secs_f64);
         Ok((token.into(), lifetime.unwrap_or(DEFAULT_LIFETIME)))
     }
 }

@@ -295,7 +295,9 @@ pub enum Event {
         response: Arc<Response>,
     },
     /// The process came back with this run open and at work; `crashed` unless it had been stopped in order.
-    Recovered { crashed: bool },
+    Recovered {
+        crashed: bool,
+    },
     /// The run waits for a person.
     Held {
         place: Option<Place>,

@@ -26,7 +26,12 @@ fn load(steps: &str) -> Flow {
     let (connectors, _) = Connectors::from_sources([]);
     let connections = [("db".to_owned(), "sql".to_owned())].into();
     let none = |_: &str| Err(String::new());
-    let known = Known { connectors: &connectors, connections: Some(&connections), env: Some(&[]), read: &none };
+    let known = Known {
+        connectors: &connectors,
+        connections: Some(&connections),
+        env: Some(&[]),
+        read: &none,
+    };
     let loaded = Flow::load(Path::new("flows/staged.yaml"), &text, &known);
     let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     loaded.flow.unwrap_or_else(|| panic!("{}", problems.join("\n")))
@@ -43,11 +48,28 @@ fn stage(steps: &str, body: Value, answers: impl IntoIterator<Item = Result<Valu
         query: Map::new(),
         body: Body::of(body),
     };
-    let started = Started { flow: flow.id.clone(), definition: Digest([0; 32]), request, keys: id.0, origin: None };
+    let started = Started {
+        flow: flow.id.clone(),
+        definition: Digest([0; 32]),
+        request,
+        keys: id.0,
+        origin: None,
+    };
     let started = Arc::new(started);
-    let records = vec![Record { v: RECORD_VERSION, at: now, events: vec![Event::Started(started.clone())] }];
+    let records = vec![Record {
+        v: RECORD_VERSION,
+        at: now,
+        events: vec![Event::Started(started.clone())],
+    }];
     let run = Run::new(id, now, started);
-    Stage { flow, run, records, now, answers: answers.into_iter().collect(), calls: Vec::new() }
+    Stage {
+        flow,
+        run,
+        records,
+        now,
+        answers: answers.into_iter().collect(),
+        calls: Vec::new(),
+    }
 }
 
 impl Stage {
@@ -64,7 +86,13 @@ impl Stage {
         let env = json!({});
         let mut events = Vec::new();
         let next = loop {
-            match self.run.next(&self.flow, &Around { now: self.now, env: &env }) {
+            match self.run.next(
+                &self.flow,
+                &Around {
+                    now: self.now,
+                    env: &env,
+                },
+            ) {
                 Next::Record(event) => {
                     self.run.apply(self.now, &event).unwrap();
                     events.push(event);
@@ -110,21 +138,44 @@ impl Stage {
         let mut lines = Vec::new();
         for step in told["steps"].as_array().unwrap() {
             for attempt in step.get("attempts").and_then(Value::as_array).into_iter().flatten() {
-                let error = attempt.get("error").map(|error| text(error, "code")).unwrap_or_default();
+                let error = attempt
+                    .get("error")
+                    .map(|error| text(error, "code"))
+                    .unwrap_or_default();
                 let (number, status) = (&attempt["attempt"], text(attempt, "status"));
-                lines.push(format!("{} #{number} {status} {error}", text(step, "id")).trim_end().to_owned());
+                lines.push(
+                    format!("{} #{number} {status} {error}", text(step, "id"))
+                        .trim_end()
+                        .to_owned(),
+                );
             }
-            let error = step.get("error").map(|error| text(error, "message")).unwrap_or_default();
-            lines.push(format!("{} {} {error}", text(step, "id"), text(step, "status")).trim_end().to_owned());
+            let error = step
+                .get("error")
+                .map(|error| text(error, "message"))
+                .unwrap_or_default();
+            lines.push(
+                format!("{} {} {error}", text(step, "id"), text(step, "status"))
+                    .trim_end()
+                    .to_owned(),
+            );
         }
-        let error = told.get("error").map(|error| text(error, "message")).unwrap_or_default();
+        let error = told
+            .get("error")
+            .map(|error| text(error, "message"))
+            .unwrap_or_default();
         lines.push(format!("run {} {error}", text(&told, "status")).trim_end().to_owned());
         lines.join("\n")
     }
 }
 
 fn failed(class: Class, code: &str) -> Result<Value, Failure> {
-    Err(Failure { class, code: code.into(), message: format!("it said {code}"), status: None, wait_ms: None })
+    Err(Failure {
+        class,
+        code: code.into(),
+        message: format!("it said {code}"),
+        status: None,
+        wait_ms: None,
+    })
 }
 
 const CALL: &str = r#"
@@ -135,7 +186,11 @@ const CALL: &str = r#"
 
 #[test]
 fn a_failed_call_is_tried_again_with_the_same_input_and_key() {
-    let stage = stage(CALL, json!({"name": "Ada"}), [failed(Class::Retry, "x.busy"), Ok(json!({"status": 201}))]);
+    let stage = stage(
+        CALL,
+        json!({"name": "Ada"}),
+        [failed(Class::Retry, "x.busy"), Ok(json!({"status": 201}))],
+    );
     let begun = stage.now;
     let stage = stage.play();
     assert_snapshot!(stage.told(), @r"
@@ -163,9 +218,8 @@ fn a_permanent_failure_fails_the_run_and_skips_the_rest() {
 
 #[test]
 fn on_error_continue_passes_over_a_failure() {
-    let steps = format!(
-        "{CALL}    on_error: continue\n  - id: after\n    set: {{code: '{{{{steps.create.error.code}}}}'}}\n"
-    );
+    let steps =
+        format!("{CALL}    on_error: continue\n  - id: after\n    set: {{code: '{{{{steps.create.error.code}}}}'}}\n");
     let stage = stage(&steps, json!({}), [failed(Class::Permanent, "x.refused")]).play();
     assert_snapshot!(stage.told(), @r"
     create #1 failed x.refused
@@ -204,7 +258,10 @@ fn an_if_takes_one_branch_and_the_other_reads_as_null() {
     answer succeeded
     run succeeded
     ");
-    assert_eq!(stage.run.response.unwrap().body, json!({"route": "abroad: FR", "seen": null}));
+    assert_eq!(
+        stage.run.response.unwrap().body,
+        json!({"route": "abroad: FR", "seen": null})
+    );
 }
 
 #[test]
@@ -253,7 +310,10 @@ fn a_run_that_goes_down_with_the_process_three_times_in_a_row_is_held() {
 fn a_step_in_doubt_is_repeated_or_held_as_it_says() {
     let mut repeated = stage(CALL, json!({}), []);
     repeated.decide();
-    repeated.run.apply(repeated.now, &Event::Recovered { crashed: true }).unwrap();
+    repeated
+        .run
+        .apply(repeated.now, &Event::Recovered { crashed: true })
+        .unwrap();
     assert!(matches!(repeated.decide(), Next::Wait { calls, .. } if calls.len() == 1));
 
     let mut held = stage(&format!("{CALL}    on_doubt: hold\n"), json!({}), []);
@@ -267,11 +327,20 @@ fn events_that_do_not_follow_are_refused() {
     let mut stage = stage(CALL, json!({}), []);
     let place = Place::root(0);
     let output = Arc::new(Value::Null);
-    let too_early = Event::Succeeded { place: place.clone(), output: output.clone() };
+    let too_early = Event::Succeeded {
+        place: place.clone(),
+        output: output.clone(),
+    };
     assert!(stage.run.apply(stage.now, &too_early).is_err());
-    let nowhere = Event::Succeeded { place: place.within(0, 3), output };
+    let nowhere = Event::Succeeded {
+        place: place.within(0, 3),
+        output,
+    };
     assert!(stage.run.apply(stage.now, &nowhere).is_err());
-    let far = Event::Skipped { place: Place::root(u32::MAX), unmet: false };
+    let far = Event::Skipped {
+        place: Place::root(u32::MAX),
+        unmet: false,
+    };
     assert!(stage.run.apply(stage.now, &far).is_err());
 }
 

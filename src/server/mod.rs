@@ -147,6 +147,22 @@ impl Server {
     }
 }
 
+/// The admin API without a listener: what the command line asks where no server runs.
+pub fn api(config: &Config, engine: Arc<Engine>, admin_token: SecretString) -> Router {
+    let public = config
+        .listen
+        .as_deref()
+        .unwrap_or(PUBLIC)
+        .parse()
+        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    admin_router(App {
+        engine,
+        reader: Reader::new(&config.limits),
+        reach: Arc::new(reach(config, public)),
+        token: Arc::new(admin_token),
+    })
+}
+
 fn bind_error(what: &'static str, address: &str, source: io::Error) -> Error {
     let hint = match source.kind() {
         io::ErrorKind::AddrInUse => "something else listens there: stop it, or choose another port (port 0 picks one)",
