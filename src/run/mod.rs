@@ -8,6 +8,8 @@ mod event;
 mod history;
 mod next;
 mod scope;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

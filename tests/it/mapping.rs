@@ -302,6 +302,14 @@ proptest! {
     }
 
     #[test]
+    fn no_jsonpath_brings_the_process_down(path in r#"(\$|@|\.|\.\.|\[|\]|\?|\(|\)|\*|:|,|'a'|==|<|&&|!|-?[0-9]{1,3}|9223372036854775807|length|match|value|count|items|qty| ){1,16}"#) {
+        let text = format!("{{{{jsonpath \"${path}\" trigger.body}}}}");
+        if let Ok(template) = Template::parse(&text) {
+            let _ = template.render(&scope());
+        }
+    }
+
+    #[test]
     fn text_without_braces_is_itself(text in r"[^{]{0,60}") {
         prop_assert_eq!(Template::parse(&text).unwrap().render(&scope()).unwrap(), Some(Value::String(text)));
     }
