@@ -39,7 +39,7 @@ struct App {
 
 impl App {
     fn start() -> App {
-        App::with("limits: {header_seconds: 1, idle_seconds: 1}\n")
+        App::with("limits: {header_seconds: 2, idle_seconds: 1}\n")
     }
 
     fn with(settings: &str) -> App {
