@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::connector::Failure;
+use crate::mapping::parse_json;
 
 /// A run's name: a UUIDv7, so that order by id is order by start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -159,7 +160,7 @@ impl Body {
     /// The value. Text too deep for the parser (it cannot come in by the door) reads as null.
     pub fn value(&self) -> &Arc<Value> {
         self.parsed
-            .get_or_init(|| Arc::new(serde_json::from_str(self.raw.get()).unwrap_or(Value::Null)))
+            .get_or_init(|| Arc::new(parse_json(self.raw.get().as_bytes()).unwrap_or(Value::Null)))
     }
 }
 
@@ -239,7 +240,7 @@ pub struct Response {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub headers: Map<String, Value>,
     /// Null is an empty body.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "exact::value")]
     pub body: Value,
 }
 
@@ -253,13 +254,14 @@ pub enum Event {
     Called {
         place: Place,
         attempt: u32,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "exact::some")]
         input: Option<Arc<Value>>,
         key: Uuid,
     },
     /// A step ended well.
     Succeeded {
         place: Place,
+        #[serde(deserialize_with = "exact::one")]
         output: Arc<Value>,
     },
     /// An attempt failed; with `retry_at` (ms since 1970) it is tried again then, without it the step has failed.
@@ -287,6 +289,7 @@ pub enum Event {
     /// A `set` step gave variables values.
     Assigned {
         place: Place,
+        #[serde(deserialize_with = "exact::map")]
         vars: Map<String, Value>,
     },
     /// A `response` step answered.
@@ -449,6 +452,37 @@ impl Record {
                 Ok(version) if version.v > RECORD_VERSION => Err(Unreadable::Newer(version.v)),
                 _ => Err(Unreadable::Damaged(error)),
             },
+        }
+    }
+}
+
+/// Reads values with every number as it was written, exponents included.
+mod exact {
+    use std::sync::Arc;
+
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde_json::value::RawValue;
+    use serde_json::{Map, Value};
+
+    use crate::mapping::parse_json;
+
+    pub fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        parse_json(raw.get().as_bytes()).map_err(D::Error::custom)
+    }
+
+    pub fn one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Value>, D::Error> {
+        value(deserializer).map(Arc::new)
+    }
+
+    pub fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Value>>, D::Error> {
+        one(deserializer).map(Some)
+    }
+
+    pub fn map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+        match value(deserializer)? {
+            Value::Object(map) => Ok(map),
+            _ => Err(D::Error::custom("variables are an object")),
         }
     }
 }

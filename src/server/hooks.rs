@@ -177,7 +177,7 @@ async fn keep(app: &App, live: &Arc<LiveFlow>, headers: &HeaderMap, refused: Ref
         content_type: content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
         body: cut(bytes),
         code: problem.code.name().to_owned(),
-        message: problem.detail.clone(),
+        message: problem.detail.to_string(),
     };
     let engine = app.engine.clone();
     let run = tokio::spawn(async move { engine.reject(rejected).await }).await;

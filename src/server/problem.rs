@@ -151,9 +151,10 @@ impl Code {
 #[derive(Debug)]
 pub struct Problem {
     pub code: Code,
-    pub detail: String,
-    errors: Vec<Violation>,
-    retry_after: Option<Duration>,
+    pub detail: Box<str>,
+    errors: Box<[Violation]>,
+    /// Seconds.
+    retry_after: Option<u32>,
     allow: Option<&'static str>,
     run: Option<RunId>,
     request_id: Uuid,
@@ -161,11 +162,11 @@ pub struct Problem {
 
 impl Problem {
     /// `detail` says what, why and what now; it must hold neither a key nor a value of the body.
-    pub fn new(code: Code, detail: impl Into<String>) -> Problem {
+    pub fn new(code: Code, detail: impl Into<Box<str>>) -> Problem {
         Problem {
             code,
             detail: detail.into(),
-            errors: Vec::new(),
+            errors: Box::default(),
             retry_after: None,
             allow: None,
             run: None,
@@ -196,7 +197,7 @@ impl Problem {
 
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<Violation>) -> Problem {
-        self.errors = errors;
+        self.errors = errors.into();
         self
     }
 
@@ -208,7 +209,8 @@ impl Problem {
 
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Problem {
-        self.retry_after = Some(wait);
+        // Whole seconds, at least one: zero would invite a storm.
+        self.retry_after = Some(wait.as_secs_f64().ceil().clamp(1.0, 86_400.0) as u32);
         self
     }
 
@@ -241,11 +243,7 @@ impl IntoResponse for Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         if let Some(wait) = self.retry_after {
-            // Whole seconds, at least one: zero would invite a storm.
-            headers.insert(
-                header::RETRY_AFTER,
-                HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64),
-            );
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));

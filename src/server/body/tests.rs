@@ -28,7 +28,7 @@ async fn read(content_type: &str, body: impl Into<Incoming>) -> Result<Value, (C
 fn parse(text: impl Into<Vec<u8>>) -> Result<(String, Value), (Code, String)> {
     match json(text.into(), DEEPEST) {
         Ok(body) => Ok((body.text().to_owned(), (**body.value()).clone())),
-        Err(refused) => Err((refused.problem.code, refused.problem.detail)),
+        Err(refused) => Err((refused.problem.code, refused.problem.detail.to_string())),
     }
 }
 
