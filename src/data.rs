@@ -36,9 +36,7 @@ impl Data {
         made.map_err(|error| format!("the data folder {shown} could not be made: {error}"))?;
         let metadata = fs::metadata(path).map_err(|error| format!("the data folder {shown}: {error}"))?;
         if metadata.permissions().mode() & 0o077 != 0 {
-            return Err(format!(
-                "the data folder {shown} can be entered by others; run `chmod 700 {shown}`"
-            ));
+            return Err(format!("the data folder {shown} can be entered by others; run `chmod 700 {shown}`"));
         }
         Ok(Data(path.to_owned()))
     }

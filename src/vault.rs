@@ -69,10 +69,8 @@ impl Vault {
         let path = data_dir.join("vault.json");
         let secrets = match fs::read(&path) {
             Ok(bytes) => {
-                let file: File = serde_json::from_slice(&bytes).map_err(|source| Error::Parse {
-                    path: path.clone(),
-                    source,
-                })?;
+                let file: File =
+                    serde_json::from_slice(&bytes).map_err(|source| Error::Parse { path: path.clone(), source })?;
                 if file.v != 1 {
                     return Err(Error::Newer { path, version: file.v });
                 }
@@ -85,80 +83,40 @@ impl Vault {
         mac.update(b"millstream vault v1");
         let key: [u8; 32] = mac.finalize().into_bytes().into();
         let cipher = XChaCha20Poly1305::new(&Key::from(key));
-        Ok(Vault {
-            path,
-            cipher,
-            secrets: RwLock::new(secrets),
-            writing: Mutex::new(()),
-        })
+        Ok(Vault { path, cipher, secrets: RwLock::new(secrets), writing: Mutex::new(()) })
     }
 
     /// All names, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.secrets
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .cloned()
-            .collect()
+        self.secrets.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// The value; `None` if there is no such secret.
     pub fn get(&self, name: &str) -> Result<Option<SecretString>, Error> {
-        let sealed = self
-            .secrets
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned();
+        let sealed = self.secrets.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         let Some(sealed) = sealed else { return Ok(None) };
         let damaged = || Error::Damaged { name: name.to_owned() };
-        let nonce: [u8; 24] = STANDARD
-            .decode(&sealed.nonce)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(damaged)?;
+        let nonce: [u8; 24] =
+            STANDARD.decode(&sealed.nonce).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
         let sealed = STANDARD.decode(&sealed.sealed).map_err(|_| damaged())?;
         // The name is authenticated too: a value cannot be moved under another name.
-        let payload = Payload {
-            msg: &sealed,
-            aad: name.as_bytes(),
-        };
-        let value = self
-            .cipher
-            .decrypt(&XNonce::from(nonce), payload)
-            .map_err(|_| damaged())?;
-        String::from_utf8(value)
-            .map(|text| Some(text.into()))
-            .map_err(|_| damaged())
+        let payload = Payload { msg: &sealed, aad: name.as_bytes() };
+        let value = self.cipher.decrypt(&XNonce::from(nonce), payload).map_err(|_| damaged())?;
+        String::from_utf8(value).map(|text| Some(text.into())).map_err(|_| damaged())
     }
 
     /// Adds or replaces. Durable when it returns `Ok`.
     pub fn set(&self, name: &str, value: &SecretString) -> Result<(), Error> {
-        let letters = name
-            .bytes()
-            .all(|letter| letter.is_ascii_alphanumeric() || letter == b'_');
+        let letters = name.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'_');
         if name.is_empty() || name.len() > 128 || !letters {
-            return Err(Error::Name {
-                name: name.chars().filter(|letter| !letter.is_control()).take(128).collect(),
-            });
+            return Err(Error::Name { name: name.chars().filter(|letter| !letter.is_control()).take(128).collect() });
         }
         let mut nonce = [0u8; 24];
         getrandom::fill(&mut nonce).map_err(|_| Error::Random)?;
-        let payload = Payload {
-            msg: value.expose_secret().as_bytes(),
-            aad: name.as_bytes(),
-        };
-        let sealed = self
-            .cipher
-            .encrypt(&XNonce::from(nonce), payload)
-            .map_err(|_| Error::Random)?;
-        let sealed = Sealed {
-            nonce: STANDARD.encode(nonce),
-            sealed: STANDARD.encode(sealed),
-        };
-        self.change(|secrets| secrets.insert(name.to_owned(), sealed))
-            .map(|_| ())
+        let payload = Payload { msg: value.expose_secret().as_bytes(), aad: name.as_bytes() };
+        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| Error::Random)?;
+        let sealed = Sealed { nonce: STANDARD.encode(nonce), sealed: STANDARD.encode(sealed) };
+        self.change(|secrets| secrets.insert(name.to_owned(), sealed)).map(|_| ())
     }
 
     /// True if it was there. Durable when it returns `Ok`.
@@ -173,10 +131,7 @@ impl Vault {
         let result = change(&mut secrets);
         let file = File { v: 1, secrets };
         let bytes = serde_json::to_vec_pretty(&file).expect("names and base64 are plain JSON");
-        replace(&self.path, &bytes).map_err(|source| Error::Write {
-            path: self.path.clone(),
-            source,
-        })?;
+        replace(&self.path, &bytes).map_err(|source| Error::Write { path: self.path.clone(), source })?;
         *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = file.secrets;
         Ok(result)
     }
@@ -217,25 +172,13 @@ mod tests {
         let vault = Vault::open(dir.path(), b"instance key").unwrap();
         vault.set("CRM_SECRET", &"canary-value".to_owned().into()).unwrap();
         let vault = Vault::open(dir.path(), b"instance key").unwrap();
-        assert_eq!(
-            vault.get("CRM_SECRET").unwrap().unwrap().expose_secret(),
-            "canary-value"
-        );
+        assert_eq!(vault.get("CRM_SECRET").unwrap().unwrap().expose_secret(), "canary-value");
         assert_eq!(vault.names(), ["CRM_SECRET"]);
         let text = fs::read_to_string(dir.path().join("vault.json")).unwrap();
-        assert!(
-            !text.contains("canary") && !text.contains(&STANDARD.encode("canary-value")),
-            "{text}"
-        );
+        assert!(!text.contains("canary") && !text.contains(&STANDARD.encode("canary-value")), "{text}");
         assert!(vault.remove("CRM_SECRET").unwrap());
         assert!(!vault.remove("CRM_SECRET").unwrap());
-        assert!(
-            Vault::open(dir.path(), b"instance key")
-                .unwrap()
-                .get("CRM_SECRET")
-                .unwrap()
-                .is_none()
-        );
+        assert!(Vault::open(dir.path(), b"instance key").unwrap().get("CRM_SECRET").unwrap().is_none());
     }
 
     #[cfg(unix)]
@@ -245,10 +188,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::open(dir.path(), b"key").unwrap();
         vault.set("A", &"x".to_owned().into()).unwrap();
-        let mode = fs::metadata(dir.path().join("vault.json"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(dir.path().join("vault.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -278,10 +218,7 @@ mod tests {
     fn a_broken_file_and_a_bad_name_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::open(dir.path(), b"key").unwrap();
-        assert!(matches!(
-            vault.set("no/name", &"x".to_owned().into()),
-            Err(Error::Name { .. })
-        ));
+        assert!(matches!(vault.set("no/name", &"x".to_owned().into()), Err(Error::Name { .. })));
         fs::write(dir.path().join("vault.json"), "{").unwrap();
         assert!(matches!(Vault::open(dir.path(), b"key"), Err(Error::Parse { .. })));
     }

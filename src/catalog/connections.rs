@@ -17,12 +17,7 @@ const KEYS: [&str; 5] = ["connector", "settings", "credentials", "base_url", "to
 /// Reads the text of `connections.yaml`; `dir` is the project folder.
 pub fn read(text: &str, dir: &Path, connectors: &Connectors) -> (Connections, Vec<Problem>) {
     let (source, value, problems) = Source::read(Path::new("connections.yaml"), text);
-    let mut reader = Reader {
-        source,
-        connectors,
-        dir,
-        problems,
-    };
+    let mut reader = Reader { source, connectors, dir, problems };
     let mut connections = Connections::new();
     match value {
         Some(Value::Object(map)) => {
@@ -58,26 +53,14 @@ impl Reader<'_> {
             self.say(flow::BAD_NAME, &at, At::Key, what, hint);
         }
         let Some(map) = value.as_object() else {
-            self.say(
-                flow::WRONG_TYPE,
-                &at,
-                At::Value,
-                "a connection is a map with `connector`".into(),
-                None,
-            );
+            self.say(flow::WRONG_TYPE, &at, At::Value, "a connection is a map with `connector`".into(), None);
             return None;
         };
         self.keys(map, &at, &KEYS);
         let Some(kind) = self.text(map, &at, "connector") else {
             if !map.contains_key("connector") {
                 let hint = "which system it connects to: `connector: http`".to_owned();
-                self.say(
-                    flow::MISSING_KEY,
-                    &at,
-                    At::Key,
-                    "`connector` is missing".into(),
-                    Some(hint),
-                );
+                self.say(flow::MISSING_KEY, &at, At::Key, "`connector` is missing".into(), Some(hint));
             }
             return None;
         };
@@ -87,10 +70,7 @@ impl Reader<'_> {
             self.say(flow::UNKNOWN_ACTION, &child(&at, "connector"), At::Value, what, hint);
             return None;
         };
-        let settings = map
-            .get("settings")
-            .cloned()
-            .unwrap_or_else(|| Value::Object(Map::new()));
+        let settings = map.get("settings").cloned().unwrap_or_else(|| Value::Object(Map::new()));
         for violation in connector.settings.violations(&settings) {
             let pointer = format!("{}{}", child(&at, "settings"), violation.pointer);
             self.say(flow::CANNOT_FIT, &pointer, At::Value, violation.message, None);
@@ -155,13 +135,7 @@ impl Reader<'_> {
     fn keys(&mut self, map: &Map<String, Value>, at: &str, allowed: &[&str]) {
         for key in map.keys().filter(|key| !allowed.contains(&key.as_str())) {
             let hint = suggest(key, allowed.iter().copied());
-            self.say(
-                flow::UNKNOWN_KEY,
-                &child(at, key),
-                At::Key,
-                format!("`{key}` means nothing here"),
-                hint,
-            );
+            self.say(flow::UNKNOWN_KEY, &child(at, key), At::Key, format!("`{key}` means nothing here"), hint);
         }
     }
 
@@ -169,13 +143,7 @@ impl Reader<'_> {
         match map.get(key)? {
             Value::String(text) => Some(text.clone()),
             _ => {
-                self.say(
-                    flow::WRONG_TYPE,
-                    &child(at, key),
-                    At::Value,
-                    format!("`{key}` must be text"),
-                    None,
-                );
+                self.say(flow::WRONG_TYPE, &child(at, key), At::Value, format!("`{key}` must be text"), None);
                 None
             }
         }

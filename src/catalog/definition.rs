@@ -41,42 +41,18 @@ impl Definition {
     /// If this binary no longer understands it.
     pub fn open(text: &str) -> Result<LiveFlow, String> {
         let definition: Definition = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let sources = definition
-            .connectors
-            .iter()
-            .map(|(name, text)| (name.as_str(), text.as_str()));
+        let sources = definition.connectors.iter().map(|(name, text)| (name.as_str(), text.as_str()));
         let (connectors, broken) = Connectors::from_sources(sources);
         if let Some(problem) = broken.first() {
             return Err(problem.to_string());
         }
-        let read = |path: &str| {
-            definition
-                .files
-                .get(path)
-                .cloned()
-                .ok_or_else(|| "it is not in the definition".into())
-        };
-        let known = Known {
-            connectors: &connectors,
-            connections: None,
-            env: None,
-            read: &read,
-        };
+        let read = |path: &str| definition.files.get(path).cloned().ok_or_else(|| "it is not in the definition".into());
+        let known = Known { connectors: &connectors, connections: None, env: None, read: &read };
         let loaded = Flow::load(&definition.file, &definition.flow, &known);
         let (digest, text) = definition.seal();
         match loaded.flow {
-            Some(flow) => Ok(LiveFlow {
-                flow: Arc::new(flow),
-                digest,
-                definition: text,
-                file: definition.file,
-            }),
-            None => Err(loaded
-                .problems
-                .iter()
-                .map(Problem::to_string)
-                .collect::<Vec<_>>()
-                .join("\n")),
+            Some(flow) => Ok(LiveFlow { flow: Arc::new(flow), digest, definition: text, file: definition.file }),
+            None => Err(loaded.problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")),
         }
     }
 }

@@ -29,12 +29,7 @@ impl Stamp {
 impl From<&Metadata> for Stamp {
     fn from(metadata: &Metadata) -> Stamp {
         let changed_ns = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
-        Stamp {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            changed_ns,
-        }
+        Stamp { device: metadata.dev(), inode: metadata.ino(), size: metadata.size(), changed_ns }
     }
 }
 

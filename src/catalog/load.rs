@@ -68,10 +68,7 @@ impl Loader {
         let others = self.files.values().flat_map(|file| &file.others);
         folders.extend(others.filter_map(|(path, _)| path.parent().map(Path::to_owned)));
         // A link's own folder does not change when what it leads to is swapped elsewhere.
-        let real: Vec<PathBuf> = folders
-            .iter()
-            .filter_map(|folder| fs::canonicalize(folder).ok())
-            .collect();
+        let real: Vec<PathBuf> = folders.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
         folders.extend(
             real.iter()
                 .filter_map(|folder| folder.parent().map(Path::to_owned))
@@ -89,12 +86,7 @@ impl Loader {
         let all = connectors_changed || connections_changed || !self.loaded_once;
         self.loaded_once = true;
         let found = folder::walk(&self.dir.join("flows")).files;
-        let gone: Vec<PathBuf> = self
-            .files
-            .keys()
-            .filter(|path| !found.contains_key(*path))
-            .cloned()
-            .collect();
+        let gone: Vec<PathBuf> = self.files.keys().filter(|path| !found.contains_key(*path)).cloned().collect();
         for path in gone {
             self.files.remove(&path);
             if let Some(copy) = self.copy_of(&path) {
@@ -175,8 +167,7 @@ impl Loader {
             let text = texts.get(&problem.file).map(String::as_str).unwrap_or_default();
             let (source, _, _) = Source::read(Path::new(&problem.file), text);
             let code = (problem.code, flow::BAD_CONNECTOR.1);
-            self.connector_problems
-                .push(source.problem(code, &problem.pointer, At::Value, problem.what, problem.hint));
+            self.connector_problems.push(source.problem(code, &problem.pointer, At::Value, problem.what, problem.hint));
         }
         self.connectors = connectors;
         self.connector_files = files;
@@ -222,31 +213,16 @@ impl Loader {
             Err(why) => {
                 let problems = vec![unreadable(&file, &why)];
                 let live = before.and_then(|before| before.live).or_else(|| self.read_copy(path));
-                self.files.insert(
-                    path.to_owned(),
-                    FlowFile {
-                        stamp,
-                        others: Vec::new(),
-                        live,
-                        problems,
-                    },
-                );
+                self.files.insert(path.to_owned(), FlowFile { stamp, others: Vec::new(), live, problems });
                 return;
             }
         };
         let folder = path.parent().unwrap_or(&self.dir).to_owned();
         let read = |name: &str| fs::read_to_string(folder.join(name)).map_err(|error| error.to_string());
-        let of: BTreeMap<String, String> = self
-            .connections
-            .iter()
-            .map(|(name, connection)| (name.clone(), connection.connector.clone()))
-            .collect();
-        let known = Known {
-            connectors: &self.connectors,
-            connections: Some(&of),
-            env: Some(&self.env_names),
-            read: &read,
-        };
+        let of: BTreeMap<String, String> =
+            self.connections.iter().map(|(name, connection)| (name.clone(), connection.connector.clone())).collect();
+        let known =
+            Known { connectors: &self.connectors, connections: Some(&of), env: Some(&self.env_names), read: &read };
         let Loaded { flow, problems, .. } = Flow::load(&file, &text, &known);
         let (live, others) = match flow {
             Some(flow) => {
@@ -256,27 +232,14 @@ impl Loader {
                 (Some(live), others)
             }
             None => {
-                let others = before
-                    .as_ref()
-                    .map(|before| before.others.iter().map(|(path, _)| path.clone()).collect());
+                let others = before.as_ref().map(|before| before.others.iter().map(|(path, _)| path.clone()).collect());
                 let live = before.and_then(|before| before.live).or_else(|| self.read_copy(path));
                 (live, others.unwrap_or_default())
             }
         };
         let others: Vec<PathBuf> = others;
-        let others = others
-            .into_iter()
-            .map(|path| (path.clone(), Stamp::of(&path)))
-            .collect();
-        self.files.insert(
-            path.to_owned(),
-            FlowFile {
-                stamp,
-                others,
-                live,
-                problems,
-            },
-        );
+        let others = others.into_iter().map(|path| (path.clone(), Stamp::of(&path))).collect();
+        self.files.insert(path.to_owned(), FlowFile { stamp, others, live, problems });
     }
 
     fn seal(&self, file: &Path, text: String, folder: &Path, flow: Flow, before: Option<&FlowFile>) -> Arc<LiveFlow> {
@@ -290,24 +253,11 @@ impl Loader {
             .iter()
             .filter_map(|name| Some((name.clone(), self.connectors.0.get(name)?.source.to_string())))
             .collect();
-        let definition = Definition {
-            file: file.to_owned(),
-            flow: text,
-            files,
-            connectors,
-        };
+        let definition = Definition { file: file.to_owned(), flow: text, files, connectors };
         let (digest, definition) = definition.seal();
-        match before
-            .and_then(|before| before.live.as_ref())
-            .filter(|live| live.digest == digest)
-        {
+        match before.and_then(|before| before.live.as_ref()).filter(|live| live.digest == digest) {
             Some(same) => same.clone(),
-            None => Arc::new(LiveFlow {
-                flow: Arc::new(flow),
-                digest,
-                definition,
-                file: file.to_owned(),
-            }),
+            None => Arc::new(LiveFlow { flow: Arc::new(flow), digest, definition, file: file.to_owned() }),
         }
     }
 
@@ -320,9 +270,7 @@ impl Loader {
 
     fn keep_copy(&self, path: &Path, live: &LiveFlow, before: Option<&FlowFile>) {
         let Some(copy) = self.copy_of(path) else { return };
-        let same = before
-            .and_then(|before| before.live.as_ref())
-            .is_some_and(|old| old.digest == live.digest);
+        let same = before.and_then(|before| before.live.as_ref()).is_some_and(|old| old.digest == live.digest);
         if same || fs::read_to_string(&copy).is_ok_and(|text| *text == *live.definition) {
             return;
         }
@@ -357,9 +305,7 @@ fn unreadable(file: &Path, why: &str) -> Problem {
 }
 
 fn taken(live: &LiveFlow, what: String) -> Problem {
-    let text = serde_json::from_str::<Definition>(&live.definition)
-        .map(|d| d.flow)
-        .unwrap_or_default();
+    let text = serde_json::from_str::<Definition>(&live.definition).map(|d| d.flow).unwrap_or_default();
     let (source, _, _) = Source::read(&live.file, &text);
     let hint = Some("give one of them another `id:`".to_owned());
     source.problem(flow::TAKEN, "/id", At::Value, what, hint)

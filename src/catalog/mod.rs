@@ -78,10 +78,7 @@ impl Catalog {
             .collect();
         let mut loader = load::Loader::new(dir.to_owned(), data.map(Path::to_owned), config.env.clone(), env);
         let snapshot = loader.load();
-        Catalog {
-            current: ArcSwap::from_pointee(snapshot),
-            loader: Mutex::new(loader),
-        }
+        Catalog { current: ArcSwap::from_pointee(snapshot), loader: Mutex::new(loader) }
     }
 
     /// What is live now.
@@ -133,11 +130,7 @@ fn tell(before: &Snapshot, after: &Snapshot) {
             tracing::info!(connection = %name, "connection is live");
         }
     }
-    for problem in after
-        .problems
-        .iter()
-        .filter(|problem| !before.problems.contains(problem))
-    {
+    for problem in after.problems.iter().filter(|problem| !before.problems.contains(problem)) {
         log_problem(problem);
     }
 }

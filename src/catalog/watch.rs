@@ -44,9 +44,7 @@ pub(super) fn start(catalog: Arc<Catalog>) -> Watch {
     let events = send.clone();
     let run = move || Watching::new(catalog, events).run(&receive);
     let thread = std::thread::Builder::new().name("watch".into()).spawn(run);
-    let thread = thread
-        .map_err(|error| tracing::error!(%error, "the folders are not watched"))
-        .ok();
+    let thread = thread.map_err(|error| tracing::error!(%error, "the folders are not watched")).ok();
     Watch { stop: send, thread }
 }
 
@@ -64,14 +62,8 @@ impl Watching {
                 let _ = events.send(Signal::Changed);
             }
         });
-        let watcher = watcher
-            .map_err(|error| tracing::warn!(%error, "looking for changes every 2 s"))
-            .ok();
-        Watching {
-            catalog,
-            watcher,
-            folders: HashMap::new(),
-        }
+        let watcher = watcher.map_err(|error| tracing::warn!(%error, "looking for changes every 2 s")).ok();
+        Watching { catalog, watcher, folders: HashMap::new() }
     }
 
     fn run(mut self, signals: &Receiver<Signal>) {

@@ -36,12 +36,5 @@ pub(super) fn assemble(place: &Place, config: Config) -> anyhow::Result<Parts> {
     let outbound = Outbound::new(&config.outbound, Secrets::new(Some(Arc::new(vault))))?;
     let catalog = Arc::new(Catalog::load(&dir, Some(data.path()), &config));
     let engine = Engine::new(journal, outbound.clone(), catalog.clone(), key, config.limits.clone())?;
-    Ok(Parts {
-        config,
-        data,
-        token,
-        catalog,
-        engine,
-        outbound,
-    })
+    Ok(Parts { config, data, token, catalog, engine, outbound })
 }

@@ -31,11 +31,7 @@ impl Args {
             for problem in &snapshot.problems {
                 println!("{problem}\n");
             }
-            let errors = snapshot
-                .problems
-                .iter()
-                .filter(|p| p.severity == Severity::Error)
-                .count();
+            let errors = snapshot.problems.iter().filter(|p| p.severity == Severity::Error).count();
             let warnings = snapshot.problems.len() - errors;
             println!("{} flows, {errors} errors, {warnings} warnings", snapshot.flows.len());
         }

@@ -28,15 +28,9 @@ pub(super) struct Args {
 const FLOW: &str = "marketplace_lead";
 /// What a project folder needs for the demo, where it lacks it.
 const FILES: [(&str, &str); 3] = [
-    (
-        "flows/marketplace_lead.yaml",
-        include_str!("../../flows/marketplace_lead.yaml"),
-    ),
+    ("flows/marketplace_lead.yaml", include_str!("../../flows/marketplace_lead.yaml")),
     ("connections.yaml", include_str!("../../connections.yaml")),
-    (
-        "examples/lead.schema.json",
-        include_str!("../../examples/lead.schema.json"),
-    ),
+    ("examples/lead.schema.json", include_str!("../../examples/lead.schema.json")),
 ];
 
 impl Args {
@@ -60,9 +54,7 @@ impl Args {
                 let base = format!("{}://{}", at.scheme, at.public);
                 tokio::spawn(async move {
                     let told = async {
-                        let path = engine
-                            .hook_path(FLOW)
-                            .context("the flow is not live; see `millstream check`")?;
+                        let path = engine.hook_path(FLOW).context("the flow is not live; see `millstream check`")?;
                         let url = format!("{base}{path}");
                         send_samples(&engine, &url).await?;
                         show_rows(&outbound, &catalog).await?;
@@ -100,10 +92,7 @@ async fn send_samples(engine: &crate::engine::Engine, url: &str) -> anyhow::Resu
     for sample in Sample::ALL {
         let body = sample.body();
         println!("\nPOST {}", body);
-        let sent = client
-            .post(url)
-            .header("content-type", "application/json")
-            .body(body.to_string());
+        let sent = client.post(url).header("content-type", "application/json").body(body.to_string());
         let answer = sent.send().await?;
         let status = answer.status();
         let answer: Value = serde_json::from_str(&answer.text().await?)?;
@@ -127,10 +116,7 @@ async fn ended(engine: &crate::engine::Engine, run: RunId) -> anyhow::Result<Val
 
 async fn show_rows(outbound: &crate::outbound::Outbound, catalog: &crate::catalog::Catalog) -> anyhow::Result<()> {
     let catalog = catalog.current();
-    let connection = catalog
-        .connections
-        .get("leads")
-        .context("connections.yaml has no `leads`")?;
+    let connection = catalog.connections.get("leads").context("connections.yaml has no `leads`")?;
     let connector = catalog.connectors.0.get("sql").context("there is no connector `sql`")?;
     let sql = "SELECT received_at, first_name, last_name, company, email, offer FROM leads ORDER BY received_at";
     let input = json!({"sql": sql, "params": []});
@@ -143,10 +129,7 @@ async fn show_rows(outbound: &crate::outbound::Outbound, catalog: &crate::catalo
         timeout: None,
         output_limit: 1 << 20,
     };
-    let found = outbound
-        .perform(call)
-        .await
-        .map_err(|failure| anyhow!(failure.message))?;
+    let found = outbound.perform(call).await.map_err(|failure| anyhow!(failure.message))?;
     let rows = found.get("rows").and_then(Value::as_array).cloned().unwrap_or_default();
     println!("The table `leads` in leads.db has {} rows; the newest:", rows.len());
     for row in rows.iter().rev().take(6).rev() {
@@ -170,10 +153,8 @@ fn write_files(dir: &Path) -> anyhow::Result<()> {
 
 /// The default address if it is free, else any port: a demo must not fail for a busy port.
 fn free_or_any(set: Option<String>, default: &str) -> String {
-    set.unwrap_or_else(
-        || match default.parse::<SocketAddr>().map(std::net::TcpListener::bind) {
-            Ok(Ok(_)) => default.to_owned(),
-            _ => "127.0.0.1:0".to_owned(),
-        },
-    )
+    set.unwrap_or_else(|| match default.parse::<SocketAddr>().map(std::net::TcpListener::bind) {
+        Ok(Ok(_)) => default.to_owned(),
+        _ => "127.0.0.1:0".to_owned(),
+    })
 }

@@ -17,15 +17,8 @@ use crate::data::{Data, Whereabouts};
 
 /// Where a command's questions go.
 pub(super) enum Door {
-    Server {
-        whereabouts: Whereabouts,
-        token: SecretString,
-        client: reqwest::Client,
-    },
-    Store {
-        api: Router,
-        token: SecretString,
-    },
+    Server { whereabouts: Whereabouts, token: SecretString, client: reqwest::Client },
+    Store { api: Router, token: SecretString },
 }
 
 impl Door {
@@ -40,10 +33,7 @@ impl Door {
         let config = Config::load(&place.dir)?;
         let parts = assemble(place, config).context("no server answers, and the store cannot be opened either")?;
         let api = crate::server::api(&parts.config, parts.engine, parts.token.clone());
-        Ok(Door::Store {
-            api,
-            token: parts.token,
-        })
+        Ok(Door::Store { api, token: parts.token })
     }
 
     /// The running server, if there is one.
@@ -57,28 +47,15 @@ impl Door {
             return Ok(None);
         };
         let token = data.admin_token().map_err(|why| anyhow!(why))?;
-        let door = Door::Server {
-            whereabouts,
-            token,
-            client: client()?,
-        };
+        let door = Door::Server { whereabouts, token, client: client()? };
         // A server that went down leaves its address behind; the API knows our token, a stranger does not.
-        Ok(door
-            .ask(Method::GET, "/api/v1/problems", None)
-            .await
-            .is_ok()
-            .then_some(door))
+        Ok(door.ask(Method::GET, "/api/v1/problems", None).await.is_ok().then_some(door))
     }
 
     /// The running server; an error that says how to start one if there is none.
     pub async fn need_server(place: &Place) -> anyhow::Result<Door> {
         let door = Door::server(place).await?;
-        door.ok_or_else(|| {
-            anyhow!(
-                "no server runs on {}; start one with `millstream serve`",
-                place.dir.display()
-            )
-        })
+        door.ok_or_else(|| anyhow!("no server runs on {}; start one with `millstream serve`", place.dir.display()))
     }
 
     /// In words, for messages.
@@ -100,18 +77,10 @@ impl Door {
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let text = body.map(|body| body.to_string()).unwrap_or_default();
         let (status, bytes) = match self {
-            Door::Server {
-                whereabouts,
-                token,
-                client,
-            } => {
+            Door::Server { whereabouts, token, client } => {
                 let url = format!("http://{}{path}", whereabouts.admin);
                 let request = client.request(method, url).bearer_auth(token.expose_secret());
-                let answer = request
-                    .header("content-type", "application/json")
-                    .body(text)
-                    .send()
-                    .await?;
+                let answer = request.header("content-type", "application/json").body(text).send().await?;
                 (answer.status(), answer.bytes().await?)
             }
             Door::Store { api, token } => {
@@ -122,10 +91,7 @@ impl Door {
                     .header("content-type", "application/json")
                     .body(Body::from(text))?;
                 let answer = api.clone().oneshot(request).await?;
-                (
-                    answer.status(),
-                    axum::body::to_bytes(answer.into_body(), usize::MAX).await?,
-                )
+                (answer.status(), axum::body::to_bytes(answer.into_body(), usize::MAX).await?)
             }
         };
         let value: Value = serde_json::from_slice(&bytes).unwrap_or(json!({}));
@@ -145,11 +111,6 @@ impl Door {
 /// A client for this machine's own server: no proxies, no redirects.
 pub(super) fn client() -> anyhow::Result<reqwest::Client> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none());
-    Ok(builder
-        .connect_timeout(Duration::from_secs(2))
-        .timeout(Duration::from_secs(130))
-        .build()?)
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    Ok(builder.connect_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(130)).build()?)
 }

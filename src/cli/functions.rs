@@ -18,11 +18,7 @@ impl Args {
     pub fn run(self, place: &Place) -> anyhow::Result<ExitCode> {
         let wanted = self.filter.unwrap_or_default().to_lowercase();
         let found: Vec<_> = functions::all()
-            .filter(|f| {
-                [f.name, f.family, f.text]
-                    .iter()
-                    .any(|text| text.to_lowercase().contains(&wanted))
-            })
+            .filter(|f| [f.name, f.family, f.text].iter().any(|text| text.to_lowercase().contains(&wanted)))
             .collect();
         if place.json {
             let rows: Vec<_> = found

@@ -47,11 +47,7 @@ impl Args {
             let parts = assemble(place, Config::load(&place.dir)?)?;
             eprintln!("no server runs: using the store itself until this run has ended");
             parts.engine.begin().await?;
-            let run = parts
-                .engine
-                .start_by_hand(&self.flow, body)
-                .await
-                .map_err(|error| anyhow!(error))?;
+            let run = parts.engine.start_by_hand(&self.flow, body).await.map_err(|error| anyhow!(error))?;
             let done = finish(place, async || parts.engine.run(run).map_err(|error| anyhow!(error))).await;
             parts.engine.stop(Duration::from_secs(30)).await;
             done
@@ -62,19 +58,12 @@ impl Args {
         let config = Config::load(&place.dir)?;
         let catalog = Catalog::load(&place.dir()?, None, &config).current();
         let Some(live) = catalog.flow(&self.flow) else {
-            bail!(
-                "there is no flow `{}` without errors; see `millstream check`",
-                self.flow
-            );
+            bail!("there is no flow `{}` without errors; see `millstream check`", self.flow);
         };
         if let Some(schema) = &live.flow.trigger.schema
             && let Some(first) = schema.violations(&body).first()
         {
-            bail!(
-                "the body does not fit the flow's schema: `{}`: {}",
-                first.pointer,
-                first.message
-            );
+            bail!("the body does not fit the flow's schema: `{}`: {}", first.pointer, first.message);
         }
         let calls = rehearse(&catalog, &live.flow, live.digest, body)?;
         if place.json {
@@ -82,10 +71,7 @@ impl Args {
         } else {
             for call in &calls {
                 println!("{}  {}", text(call, "step"), text(call, "action"));
-                println!(
-                    "{}",
-                    serde_json::to_string_pretty(call.get("request").unwrap_or(&Value::Null))?
-                );
+                println!("{}", serde_json::to_string_pretty(call.get("request").unwrap_or(&Value::Null))?);
             }
             println!("nothing was sent");
         }
@@ -104,11 +90,7 @@ async fn finish(place: &Place, look: impl AsyncFn() -> anyhow::Result<Value>) ->
                 true => print_json(&told)?,
                 false => print!("{}", show::run(&told)),
             }
-            return Ok(if status == "succeeded" {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+            return Ok(if status == "succeeded" { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -130,13 +112,7 @@ fn rehearse(
         query: Default::default(),
         body: Body::of(body),
     };
-    let started = Started {
-        flow: flow.id.clone(),
-        definition,
-        request,
-        keys: id.0,
-        origin: None,
-    };
+    let started = Started { flow: flow.id.clone(), definition, request, keys: id.0, origin: None };
     let mut run = Run::new(id, now, started.into());
     let mut shown = Vec::new();
     loop {
@@ -148,10 +124,7 @@ fn rehearse(
                     let Some(step) = flow.step(&place.0) else { continue };
                     let Kind::Action(action) = &step.kind else { continue };
                     let Some(node) = run.node(place) else { continue };
-                    let connection = action
-                        .connection
-                        .as_ref()
-                        .and_then(|name| catalog.connections.get(name));
+                    let connection = action.connection.as_ref().and_then(|name| catalog.connections.get(name));
                     let input = node.input.as_deref().cloned().unwrap_or_default();
                     let preview = Outbound::preview(Call {
                         connector: &action.connector,

@@ -60,14 +60,7 @@ impl Args {
     pub fn run(self, place: &Place) -> anyhow::Result<ExitCode> {
         block_on(async {
             match self.what {
-                What::List {
-                    flow,
-                    status,
-                    since,
-                    until,
-                    limit,
-                    cursor,
-                } => {
+                What::List { flow, status, since, until, limit, cursor } => {
                     let mut query = url::form_urlencoded::Serializer::new(String::new());
                     let times = [("since", since), ("until", until)];
                     for (name, value) in times {
@@ -75,11 +68,7 @@ impl Args {
                             query.append_pair(name, &moment(&value)?);
                         }
                     }
-                    let others = [
-                        ("flow", flow),
-                        ("status", status.map(|s| s.to_string())),
-                        ("cursor", cursor),
-                    ];
+                    let others = [("flow", flow), ("status", status.map(|s| s.to_string())), ("cursor", cursor)];
                     for (name, value) in others {
                         if let Some(value) = value {
                             query.append_pair(name, &value);
@@ -90,10 +79,7 @@ impl Args {
                     list(place, &page)?;
                 }
                 What::Show { run } => {
-                    let told = Door::open(place)
-                        .await?
-                        .get(&format!("/api/v1/runs/{}", segment(&run)))
-                        .await?;
+                    let told = Door::open(place).await?.get(&format!("/api/v1/runs/{}", segment(&run))).await?;
                     match place.json {
                         true => print_json(&told)?,
                         false => print!("{}", show::run(&told)),
@@ -105,9 +91,7 @@ impl Args {
                         asked["body"] = read_json(&path)?;
                     }
                     let door = Door::need_server(place).await?;
-                    let done = door
-                        .post(&format!("/api/v1/runs/{}/resubmit", segment(&run)), asked)
-                        .await?;
+                    let done = door.post(&format!("/api/v1/runs/{}/resubmit", segment(&run)), asked).await?;
                     match place.json {
                         true => print_json(&done)?,
                         false => println!("{}", text(&done, "run_id")),
@@ -123,9 +107,7 @@ impl Args {
 
 async fn act(place: &Place, run: &str, verb: &str) -> anyhow::Result<()> {
     let door = Door::need_server(place).await?;
-    let done = door
-        .post(&format!("/api/v1/runs/{}/{verb}", segment(run)), json!({}))
-        .await?;
+    let done = door.post(&format!("/api/v1/runs/{}/{verb}", segment(run)), json!({})).await?;
     if place.json {
         print_json(&done)?;
     }

@@ -40,9 +40,7 @@ impl Args {
                     eprintln!("type the value of {name}, then Ctrl-D:");
                 }
                 let mut value = String::new();
-                std::io::stdin()
-                    .read_to_string(&mut value)
-                    .context("stdin could not be read")?;
+                std::io::stdin().read_to_string(&mut value).context("stdin could not be read")?;
                 let value = value.strip_suffix('\n').unwrap_or(&value);
                 let value = value.strip_suffix('\r').unwrap_or(value);
                 if value.is_empty() {

@@ -39,26 +39,15 @@ impl Args {
         block_on(async {
             let door = Door::need_server(place).await?;
             let shown = door.get(&format!("/api/v1/flows/{}/url", segment(&self.flow))).await?;
-            let Door::Server { whereabouts, .. } = &door else {
-                bail!("no server runs")
-            };
+            let Door::Server { whereabouts, .. } = &door else { bail!("no server runs") };
             // The listener itself, since the public address may lead here only from outside.
             let url = text(&shown, "url");
             let path = url::Url::parse(&url)?.path().to_owned();
             let url = format!("{}://{}{path}", whereabouts.scheme, whereabouts.public);
             eprintln!("posting to {}", door.name());
-            let answer = client()?
-                .post(url)
-                .header("content-type", &self.content_type)
-                .body(body)
-                .send()
-                .await?;
+            let answer = client()?.post(url).header("content-type", &self.content_type).body(body).send().await?;
             let status = answer.status();
-            let run = answer
-                .headers()
-                .get("x-run-id")
-                .and_then(|id| id.to_str().ok())
-                .map(str::to_owned);
+            let run = answer.headers().get("x-run-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
             let text = answer.text().await?;
             match place.json {
                 true => {
@@ -67,11 +56,7 @@ impl Args {
                 }
                 false => println!("{status}\n{text}"),
             }
-            Ok(if status.is_success() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         })
     }
 }

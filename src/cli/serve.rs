@@ -58,14 +58,7 @@ pub(super) async fn serve(
     ready: impl FnOnce(&Whereabouts) -> anyhow::Result<()>,
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
-    let Parts {
-        config,
-        data,
-        token,
-        catalog,
-        engine,
-        ..
-    } = parts;
+    let Parts { config, data, token, catalog, engine, .. } = parts;
     let server = Server::bind(&config, engine.clone(), token).await?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let whereabouts = Whereabouts {
@@ -82,8 +75,7 @@ pub(super) async fn serve(
     let serving = tokio::spawn(server.run(async { drop(stopped.await) }, GRACE));
     engine.begin().await.context("the open runs could not be read")?;
     let watch = catalog.watch();
-    data.announce(&whereabouts)
-        .context("server.json could not be written")?;
+    data.announce(&whereabouts).context("server.json could not be written")?;
     ready(&whereabouts)?;
     let flows = catalog.current().flows.len();
     tracing::info!(public = %whereabouts.public, admin = %whereabouts.admin, flows, "serving");
@@ -119,12 +111,6 @@ pub(super) async fn serve(
 pub(super) fn start_log(json: bool) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("warn,millstream=info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let _ = if json {
-        log.json().try_init()
-    } else {
-        log.with_target(false).try_init()
-    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = if json { log.json().try_init() } else { log.with_target(false).try_init() };
 }

@@ -9,18 +9,8 @@ use super::text;
 /// The run step by step, with inputs, outputs, attempts, times and errors.
 pub(super) fn run(told: &Value) -> String {
     let mut out = String::new();
-    let _ = writeln!(
-        out,
-        "run {}  {}  {}",
-        text(told, "run_id"),
-        text(told, "flow"),
-        text(told, "status")
-    );
-    let ended = told
-        .get("ended_at")
-        .and_then(Value::as_str)
-        .map(|at| format!(", ended {at}"))
-        .unwrap_or_default();
+    let _ = writeln!(out, "run {}  {}  {}", text(told, "run_id"), text(told, "flow"), text(told, "status"));
+    let ended = told.get("ended_at").and_then(Value::as_str).map(|at| format!(", ended {at}")).unwrap_or_default();
     let _ = writeln!(out, "  started {}{ended}", text(told, "started_at"));
     if let Some(origin) = told.get("origin").and_then(Value::as_str) {
         let _ = writeln!(out, "  repeats {origin}");
@@ -69,11 +59,7 @@ fn short(value: &Value) -> String {
 }
 
 fn took(step: &Value) -> String {
-    let time = |key: &str| {
-        step.get(key)
-            .and_then(Value::as_str)
-            .and_then(|at| at.parse::<jiff::Timestamp>().ok())
-    };
+    let time = |key: &str| step.get(key).and_then(Value::as_str).and_then(|at| at.parse::<jiff::Timestamp>().ok());
     match (time("started_at"), time("ended_at")) {
         (Some(from), Some(to)) => format!("  {} ms", to.as_millisecond() - from.as_millisecond()),
         _ => String::new(),

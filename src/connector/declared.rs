@@ -35,19 +35,9 @@ impl Declared {
 #[derive(Debug)]
 pub enum Auth {
     None,
-    ApiKey {
-        place: ApiKeyPlace,
-        name: String,
-        prefix: String,
-        key: Secret,
-    },
-    Basic {
-        username: Text,
-        password: Text,
-    },
-    Bearer {
-        token: Secret,
-    },
+    ApiKey { place: ApiKeyPlace, name: String, prefix: String, key: Secret },
+    Basic { username: Text, password: Text },
+    Bearer { token: Secret },
     OAuth2ClientCredentials(ClientCredentials),
 }
 

@@ -21,10 +21,7 @@ pub struct Answer {
 impl Answer {
     /// The first header of this name, which is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
     /// The body as JSON, every digit kept.
     pub fn json(&self) -> Option<Value> {
@@ -87,14 +84,7 @@ pub(crate) fn judge_test(
     now: Timestamp,
 ) -> Outcome {
     match &declared.test {
-        Some(call) => outcome(
-            &format!("the test of {}", connector.name),
-            declared,
-            call,
-            context,
-            answer,
-            now,
-        ),
+        Some(call) => outcome(&format!("the test of {}", connector.name), declared, call, context, answer, now),
         None => Outcome::Done(Value::Null),
     }
 }
@@ -103,41 +93,24 @@ fn outcome(name: &str, declared: &Declared, call: &Call, context: Context, answe
     let status = answer.status;
     let body = answer.json();
     let good = (200..300).contains(&status);
-    let said = || match declared
-        .error_text
-        .as_ref()
-        .zip(body.as_ref())
-        .and_then(|(path, body)| path.find(body))
-    {
+    let said = || match declared.error_text.as_ref().zip(body.as_ref()).and_then(|(path, body)| path.find(body)) {
         Some(Value::String(text)) => shorten(&text),
         Some(other) if !other.is_null() => shorten(&other.to_string()),
         _ => answer.snippet(),
     };
     let failure = |class: Class, code: &str, what: &str| {
         let said = said();
-        let tail = if said.is_empty() {
-            String::new()
-        } else {
-            format!(": {said}")
-        };
+        let tail = if said.is_empty() { String::new() } else { format!(": {said}") };
         Failure::new(class, code, format!("{name} {what} (status {status}){tail}")).with_status(status)
     };
-    let rule = declared
-        .errors
-        .iter()
-        .find(|rule| rule.test.holds(status, body.as_ref()));
+    let rule = declared.errors.iter().find(|rule| rule.test.holds(status, body.as_ref()));
     let throttled = |waits: &[Wait]| {
         let wait = waits.iter().find_map(|wait| wait_ms(wait, answer, body.as_ref(), now));
         let wait = wait.or_else(|| retry_after(answer, now));
         Outcome::Failed(failure(Class::Throttled, "connector.throttled", "was asked to slow down").with_wait(wait))
     };
-    let unauthorized = || {
-        Outcome::Unauthorized(failure(
-            Class::Held,
-            "connector.unauthorized",
-            "was refused its credentials",
-        ))
-    };
+    let unauthorized =
+        || Outcome::Unauthorized(failure(Class::Held, "connector.unauthorized", "was refused its credentials"));
     let rejected = || Outcome::Failed(failure(Class::Permanent, "connector.rejected", "was refused"));
     let unknown = || {
         Outcome::Failed(
@@ -152,11 +125,9 @@ fn outcome(name: &str, declared: &Declared, call: &Call, context: Context, answe
             Outcome::Failed(failure(Class::Retry, "connector.retry", "failed for now").with_wait(wait))
         }
         Some((Then::Auth, _)) => unauthorized(),
-        Some((Then::Duplicate, _)) => Outcome::Failed(failure(
-            Class::Permanent,
-            "connector.duplicate",
-            "was refused as a duplicate",
-        )),
+        Some((Then::Duplicate, _)) => {
+            Outcome::Failed(failure(Class::Permanent, "connector.duplicate", "was refused as a duplicate"))
+        }
         Some((Then::Permanent, _)) => rejected(),
         Some((Then::Unknown, _)) => unknown(),
         Some((Then::AlreadyDone, _)) => finished(name, call, context, answer, body, true),
@@ -182,14 +153,7 @@ fn outcome(name: &str, declared: &Declared, call: &Call, context: Context, answe
 /// A redirect is a failure: following it would send the call, and maybe its credentials, elsewhere.
 pub(crate) fn redirected(name: &str, answer: &Answer) -> Failure {
     let status = answer.status;
-    let to = shorten(
-        answer
-            .header("location")
-            .unwrap_or("nowhere")
-            .split('?')
-            .next()
-            .unwrap_or_default(),
-    );
+    let to = shorten(answer.header("location").unwrap_or("nowhere").split('?').next().unwrap_or_default());
     let what = format!("{name} was redirected (status {status}) to {to}; redirects are not followed: use that URL");
     Failure::new(Class::Permanent, "outbound.redirect", what).with_status(status)
 }
@@ -219,10 +183,7 @@ fn finished(
         None if answer.body.iter().all(u8::is_ascii_whitespace) => Value::Null,
         // An error page or a cut answer with a good status: what was asked for may have happened.
         None if call.json_answer && !already_done => {
-            let what = format!(
-                "{name} got a good status ({}) with a body that is not JSON",
-                answer.status
-            );
+            let what = format!("{name} got a good status ({}) with a body that is not JSON", answer.status);
             return Outcome::Failed(
                 Failure::new(Class::Unknown, "connector.unexpected_answer", what).with_status(answer.status),
             );
@@ -269,11 +230,7 @@ fn wait_ms(wait: &Wait, answer: &Answer, body: Option<&Value>, now: Timestamp) -
             let seconds: f64 = answer.header(name)?.trim().parse().ok()?;
             // Large numbers are a time of day since 1970, small ones a span.
             let now = now.as_second() as f64;
-            milliseconds(if seconds > 1e9 {
-                (seconds - now).max(0.0)
-            } else {
-                seconds
-            })
+            milliseconds(if seconds > 1e9 { (seconds - now).max(0.0) } else { seconds })
         }
         Wait::Path(path) => match path.find(body?)? {
             Value::Number(number) => milliseconds(number.as_f64()?),

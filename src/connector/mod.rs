@@ -154,13 +154,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that has neither a status nor a wait.
     pub fn new(class: Class, code: impl Into<String>, message: impl Into<String>) -> Failure {
-        Failure {
-            class,
-            code: code.into(),
-            message: message.into(),
-            status: None,
-            wait_ms: None,
-        }
+        Failure { class, code: code.into(), message: message.into(), status: None, wait_ms: None }
     }
     /// The same, with the status that came back.
     pub fn with_status(mut self, status: u16) -> Failure {
@@ -199,10 +193,7 @@ impl std::fmt::Display for Problem {
 
 /// The files shipped in the binary, by name and text.
 pub const SHIPPED: &[(&str, &str)] = &[
-    (
-        "connectors/dynamics365.yaml",
-        include_str!("../../connectors/dynamics365.yaml"),
-    ),
+    ("connectors/dynamics365.yaml", include_str!("../../connectors/dynamics365.yaml")),
     ("connectors/http.yaml", include_str!("../../connectors/http.yaml")),
     ("connectors/slack.yaml", include_str!("../../connectors/slack.yaml")),
     ("connectors/sql.yaml", include_str!("../../connectors/sql.yaml")),

@@ -16,16 +16,8 @@ use crate::mapping::{self, Key, Scope, Template};
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Headers that belong to the connection itself; a wrong one makes two requests of one.
-const OWN_HEADERS: [&str; 8] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
+const OWN_HEADERS: [&str; 8] =
+    ["connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
 
 /// A request as it will be sent, but for its credentials.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,11 +32,8 @@ pub struct HttpRequest {
 impl HttpRequest {
     /// As a person reads it: method, URL, headers, body.
     pub fn preview(&self) -> Value {
-        let headers: Map<String, Value> = self
-            .headers
-            .iter()
-            .map(|(name, value)| (name.clone(), json!(value)))
-            .collect();
+        let headers: Map<String, Value> =
+            self.headers.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         let body = match &self.body {
             None => Value::Null,
             Some(bytes) => serde_json::from_slice(bytes)
@@ -110,11 +99,7 @@ impl Context {
 
     /// A template's text; `None` if it renders to nothing or null.
     pub fn text(&self, template: &Template) -> Result<Option<String>, Failure> {
-        Ok(template
-            .render(self)
-            .map_err(|error| unrendered(&error))?
-            .as_ref()
-            .and_then(plain_text))
+        Ok(template.render(self).map_err(|error| unrendered(&error))?.as_ref().and_then(plain_text))
     }
 }
 
@@ -212,12 +197,7 @@ fn request(
         }
     }
     let (body, content_type) = body(call, context)?;
-    let mut request = HttpRequest {
-        method: call.method.into(),
-        url,
-        headers,
-        body,
-    };
+    let mut request = HttpRequest { method: call.method.into(), url, headers, body };
     if let Some(content_type) = content_type
         && request.lacks("content-type")
     {
@@ -272,10 +252,7 @@ fn filled(path: &Path, context: &Context) -> Result<String, Failure> {
     }
     let only_path = text.split('?').next().unwrap_or_default();
     if only_path.split('/').any(|segment| matches!(segment, "." | "..")) {
-        let what = format!(
-            "a value of the path `{}` is `.` or `..`, which would mean another resource",
-            source(path)
-        );
+        let what = format!("a value of the path `{}` is `.` or `..`, which would mean another resource", source(path));
         return Err(Failure::new(Class::Permanent, "connector.invalid_path", what));
     }
     Ok(text)
@@ -301,29 +278,20 @@ fn body(call: &Call, context: &Context) -> Result<(Option<Vec<u8>>, Option<&'sta
     };
     Ok(match &call.body {
         Body::None => (None, None),
-        Body::Json(mapping) => (
-            Some(render(mapping)?.to_string().into_bytes()),
-            Some("application/json"),
-        ),
-        Body::Form(mapping) => (
-            Some(body_text(&render(mapping)?)?.into_bytes()),
-            Some("application/x-www-form-urlencoded"),
-        ),
-        Body::Text(template) => (
-            Some(context.text(template)?.unwrap_or_default().into_bytes()),
-            Some("text/plain; charset=utf-8"),
-        ),
+        Body::Json(mapping) => (Some(render(mapping)?.to_string().into_bytes()), Some("application/json")),
+        Body::Form(mapping) => {
+            (Some(body_text(&render(mapping)?)?.into_bytes()), Some("application/x-www-form-urlencoded"))
+        }
+        Body::Text(template) => {
+            (Some(context.text(template)?.unwrap_or_default().into_bytes()), Some("text/plain; charset=utf-8"))
+        }
     })
 }
 
 /// An object as form fields; null is left out, a list repeats its field.
 pub fn body_text(fields: &Value) -> Result<String, Failure> {
     let Value::Object(fields) = fields else {
-        return Err(Failure::new(
-            Class::Permanent,
-            "connector.form",
-            "a form or query is an object of fields",
-        ));
+        return Err(Failure::new(Class::Permanent, "connector.form", "a form or query is an object of fields"));
     };
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in fields {
@@ -351,11 +319,7 @@ pub fn plain_text(value: &Value) -> Option<String> {
 pub fn safe_header(name: &str, value: &str) -> Result<(), Failure> {
     let wrong = |why: &str| {
         let name: String = name.chars().filter(|letter| !letter.is_control()).take(60).collect();
-        Err(Failure::new(
-            Class::Permanent,
-            "outbound.invalid_header",
-            format!("the header `{name}` {why}"),
-        ))
+        Err(Failure::new(Class::Permanent, "outbound.invalid_header", format!("the header `{name}` {why}")))
     };
     let token = |letter: u8| letter.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&letter);
     if name.is_empty() || !name.bytes().all(token) {
@@ -364,10 +328,7 @@ pub fn safe_header(name: &str, value: &str) -> Result<(), Failure> {
     if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
         return wrong("is set by Millstream itself; leave it out");
     }
-    if value
-        .bytes()
-        .any(|letter| (letter < 0x20 && letter != b'\t') || letter == 0x7f)
-    {
+    if value.bytes().any(|letter| (letter < 0x20 && letter != b'\t') || letter == 0x7f) {
         return wrong("has a line break or another control character in its value");
     }
     Ok(())
@@ -375,9 +336,5 @@ pub fn safe_header(name: &str, value: &str) -> Result<(), Failure> {
 
 /// A template of the connector's file that failed on this input.
 pub(crate) fn unrendered(error: &mapping::Error) -> Failure {
-    Failure::new(
-        Class::Permanent,
-        error.code,
-        format!("{} (in `{}`)", error.what, error.template),
-    )
+    Failure::new(Class::Permanent, error.code, format!("{} (in `{}`)", error.what, error.template))
 }

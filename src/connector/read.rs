@@ -17,22 +17,12 @@ use crate::schema::{Schema, Shape, Types};
 /// Native connectors and the actions that are written in Rust.
 const NATIVE: [(&str, &[&str]); 2] = [("http", &["request"]), ("sql", &["insert", "query"])];
 
-const METHODS: [(&str, &str); 5] = [
-    ("get", "GET"),
-    ("post", "POST"),
-    ("put", "PUT"),
-    ("patch", "PATCH"),
-    ("delete", "DELETE"),
-];
+const METHODS: [(&str, &str); 5] =
+    [("get", "GET"), ("post", "POST"), ("put", "PUT"), ("patch", "PATCH"), ("delete", "DELETE")];
 
 /// Reads one file.
 pub(super) fn connector(file: &str, text: &str) -> Result<Connector, Vec<Problem>> {
-    let mut reader = Reader {
-        file,
-        problems: Vec::new(),
-        settings: Shape::any(),
-        secrets: BTreeMap::new(),
-    };
+    let mut reader = Reader { file, problems: Vec::new(), settings: Shape::any(), secrets: BTreeMap::new() };
     // By way of YAML's own values, which refuse a key given twice.
     let value = match serde_yaml::from_str::<serde_yaml::Value>(text) {
         Ok(yaml) => serde_json::to_value(yaml).map_err(|error| error.to_string()),
@@ -101,24 +91,10 @@ impl Reader<'_> {
 
         let declared = if native { None } else { self.declared(top) };
         if native {
-            for key in [
-                "base_url",
-                "auth",
-                "headers",
-                "test",
-                "limits",
-                "errors",
-                "success",
-                "error_text",
-            ] {
+            for key in ["base_url", "auth", "headers", "test", "limits", "errors", "success", "error_text"] {
                 if top.contains_key(key) {
                     let hint = "a native connector only describes; leave the key out".to_owned();
-                    self.wrong(
-                        "E-CON-003",
-                        &format!("/{key}"),
-                        "it has no effect here".into(),
-                        Some(hint),
-                    );
+                    self.wrong("E-CON-003", &format!("/{key}"), "it has no effect here".into(), Some(hint));
                 }
             }
         }
@@ -138,10 +114,7 @@ impl Reader<'_> {
         }
         let name = name?;
         if native {
-            let known = NATIVE
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map_or(&[] as &[&str], |(_, actions)| actions);
+            let known = NATIVE.iter().find(|(known, _)| *known == name).map_or(&[] as &[&str], |(_, actions)| actions);
             for action in actions.keys().filter(|action| !known.contains(&action.as_str())) {
                 let hint =
                     "native actions are written in Rust; declare a `request` and remove `native: true`".to_owned();
@@ -152,11 +125,7 @@ impl Reader<'_> {
         let credentials = self.credentials(top.get("credentials"));
         let settings = settings?;
         let need = self.need(top.get("connection"), settings.shape(), &credentials);
-        let kind = if native {
-            Kind::Native
-        } else {
-            Kind::Declared(Box::new(declared?))
-        };
+        let kind = if native { Kind::Native } else { Kind::Declared(Box::new(declared?)) };
         Some(Connector {
             name,
             description,
@@ -183,35 +152,18 @@ impl Reader<'_> {
         let auth = self.auth(top.get("auth"));
         let headers = self.templates("/headers", top.get("headers"), &none);
         let errors = self.rules(top.get("errors"));
-        let success = top
-            .get("success")
-            .and_then(|value| self.test("/success", value, &["status", "path", "is", "matches"]));
-        let error_text = top
-            .get("error_text")
-            .and_then(|value| self.selection("/error_text", value));
+        let success =
+            top.get("success").and_then(|value| self.test("/success", value, &["status", "path", "is", "matches"]));
+        let error_text = top.get("error_text").and_then(|value| self.selection("/error_text", value));
         let limits = self.limits("/limits", top.get("limits"), &none);
         let test = top.get("test").and_then(|value| self.probe("/test", value));
-        Some(Declared {
-            base_url: base_url?,
-            auth: auth?,
-            headers,
-            errors,
-            success,
-            error_text,
-            limits,
-            test,
-        })
+        Some(Declared { base_url: base_url?, auth: auth?, headers, errors, success, error_text, limits, test })
     }
 
     /// The request that tries a connection out, and what of its answer is shown.
     fn probe(&mut self, at: &str, value: &Value) -> Option<Call> {
         let Value::Object(fields) = value else {
-            self.wrong(
-                "E-CON-004",
-                at,
-                "it is an object such as {get: /me, shows: $.name}".into(),
-                None,
-            );
+            self.wrong("E-CON-004", at, "it is an object such as {get: /me, shows: $.name}".into(), None);
             return None;
         };
         let mut fields = fields.clone();
@@ -237,9 +189,7 @@ impl Reader<'_> {
             "limits",
         ];
         let fields = self.object(at, value, KEYS)?;
-        let description = self
-            .text(&format!("{at}/description"), fields.get("description"))
-            .unwrap_or_default();
+        let description = self.text(&format!("{at}/description"), fields.get("description")).unwrap_or_default();
         let hidden = self.flag(&format!("{at}/hidden"), fields.get("hidden"), false);
         let default = json!({"type": "object", "additionalProperties": false});
         let input_source = fields.get("input").unwrap_or(&default);
@@ -247,12 +197,7 @@ impl Reader<'_> {
         let mut call = match (native, fields.get("request")) {
             (true, None) => None,
             (true, Some(_)) => {
-                self.wrong(
-                    "E-CON-003",
-                    &format!("{at}/request"),
-                    "a native action has no `request`".into(),
-                    None,
-                );
+                self.wrong("E-CON-003", &format!("{at}/request"), "a native action has no `request`".into(), None);
                 None
             }
             (false, Some(request)) => Some(self.request(&format!("{at}/request"), request, input.shape())?),
@@ -268,12 +213,7 @@ impl Reader<'_> {
             let at = format!("{at}/output");
             if native {
                 let hint = "say what it gives in `output_schema`".to_owned();
-                self.wrong(
-                    "E-CON-003",
-                    &at,
-                    "a native action makes its output itself".into(),
-                    Some(hint),
-                );
+                self.wrong("E-CON-003", &at, "a native action makes its output itself".into(), Some(hint));
             }
             let (output, known) = self.output(&at, value, input.shape());
             shape = known;
@@ -284,34 +224,18 @@ impl Reader<'_> {
         if let Some(value) = fields.get("output_schema") {
             shape = self.schema(&format!("{at}/output_schema"), value)?.shape().clone();
         }
-        let answer = fields
-            .get("answer")
-            .map(|value| (value.as_str().unwrap_or_default().to_owned(), ()));
+        let answer = fields.get("answer").map(|value| (value.as_str().unwrap_or_default().to_owned(), ()));
         let limits = self.limits(&format!("{at}/limits"), fields.get("limits"), input.shape());
         if let Some(call) = &mut call {
             call.limits = limits;
             match answer.as_ref().map(|(text, ())| text.as_str()) {
                 None | Some("json") => {}
                 Some("text") => call.json_answer = false,
-                Some(_) => self.wrong(
-                    "E-CON-004",
-                    &format!("{at}/answer"),
-                    "it is `json` or `text`".into(),
-                    None,
-                ),
+                Some(_) => self.wrong("E-CON-004", &format!("{at}/answer"), "it is `json` or `text`".into(), None),
             }
         }
         let defaults = defaults(input_source);
-        Some(Action {
-            name: name.into(),
-            description,
-            input,
-            output: shape,
-            on_doubt,
-            hidden,
-            defaults,
-            call,
-        })
+        Some(Action { name: name.into(), description, input, output: shape, on_doubt, hidden, defaults, call })
     }
 
     /// Explicit, or from `repeat`: what cannot be repeated without a second effect is held.
@@ -321,12 +245,7 @@ impl Reader<'_> {
             Some(Some("unsafe")) => false,
             None => matches!(method, "GET" | "PUT" | "DELETE"),
             Some(_) => {
-                self.wrong(
-                    "E-CON-004",
-                    &format!("{at}/repeat"),
-                    "it is `safe` or `unsafe`".into(),
-                    None,
-                );
+                self.wrong("E-CON-004", &format!("{at}/repeat"), "it is `safe` or `unsafe`".into(), None);
                 false
             }
         };
@@ -336,12 +255,7 @@ impl Reader<'_> {
             None if safe => OnDoubt::Repeat,
             None => OnDoubt::Hold,
             Some(_) => {
-                self.wrong(
-                    "E-CON-004",
-                    &format!("{at}/on_doubt"),
-                    "it is `repeat` or `hold`".into(),
-                    None,
-                );
+                self.wrong("E-CON-004", &format!("{at}/on_doubt"), "it is `repeat` or `hold`".into(), None);
                 OnDoubt::Hold
             }
         }
@@ -370,9 +284,7 @@ impl Reader<'_> {
             }
             Value::Array(items) => {
                 let items = items.iter().enumerate();
-                let list = items
-                    .map(|(index, value)| self.output(&format!("{at}/{index}"), value, input).0)
-                    .collect();
+                let list = items.map(|(index, value)| self.output(&format!("{at}/{index}"), value, input).0).collect();
                 (Output::List(list), Shape::of(Types::ARRAY))
             }
             other => (Output::Literal(other.clone()), Shape::any()),
@@ -389,23 +301,12 @@ impl Reader<'_> {
             "api_key" => &["type", "in", "name", "prefix", "key"],
             "basic" => &["type", "username", "password"],
             "bearer" => &["type", "token"],
-            "oauth2_client_credentials" => &[
-                "type",
-                "token_url",
-                "client_id",
-                "client_secret",
-                "scope",
-                "audience",
-                "send",
-            ],
+            "oauth2_client_credentials" => {
+                &["type", "token_url", "client_id", "client_secret", "scope", "audience", "send"]
+            }
             other => {
                 let what = format!("`{other}` is not a type of `auth`");
-                self.wrong(
-                    "E-CON-004",
-                    "/auth/type",
-                    what,
-                    Some(format!("it is one of {}", types.join(", "))),
-                );
+                self.wrong("E-CON-004", "/auth/type", what, Some(format!("it is one of {}", types.join(", "))));
                 return None;
             }
         };
@@ -422,24 +323,14 @@ impl Reader<'_> {
                 };
                 let name = self.required_text(at, fields, "name")?;
                 let prefix = self.text("/auth/prefix", fields.get("prefix")).unwrap_or_default();
-                Some(Auth::ApiKey {
-                    place,
-                    name,
-                    prefix,
-                    key: self.secret(at, fields, "key")?,
-                })
+                Some(Auth::ApiKey { place, name, prefix, key: self.secret(at, fields, "key")? })
             }
             "basic" => {
                 let username = self.text_or_secret(at, fields, "username");
                 let password = self.text_or_secret(at, fields, "password");
-                Some(Auth::Basic {
-                    username: username?,
-                    password: password?,
-                })
+                Some(Auth::Basic { username: username?, password: password? })
             }
-            "bearer" => Some(Auth::Bearer {
-                token: self.secret(at, fields, "token")?,
-            }),
+            "bearer" => Some(Auth::Bearer { token: self.secret(at, fields, "token")? }),
             "oauth2_client_credentials" => {
                 let none = Shape::any();
                 let token_url = match fields.get("token_url") {
@@ -450,9 +341,7 @@ impl Reader<'_> {
                     }
                 };
                 let optional = |reader: &mut Self, key: &str| {
-                    fields
-                        .get(key)
-                        .and_then(|value| reader.template(&format!("/auth/{key}"), value, &none, false))
+                    fields.get(key).and_then(|value| reader.template(&format!("/auth/{key}"), value, &none, false))
                 };
                 let scope = optional(self, "scope");
                 let audience = optional(self, "audience");
@@ -491,30 +380,21 @@ impl Reader<'_> {
                 }
             }
             None => {
-                self.missing(
-                    at.trim_end_matches(&format!("/{key}")),
-                    key,
-                    &format!("{key}: {{connection: {key}}}"),
-                );
+                self.missing(at.trim_end_matches(&format!("/{key}")), key, &format!("{key}: {{connection: {key}}}"));
                 return None;
             }
             Some(_) => {}
         }
         let hint = format!("write {{connection: {key}}}, where {key} names a credential of the connection");
-        self.wrong(
-            "E-CON-004",
-            &at,
-            "a secret never stands in a connector's file".into(),
-            Some(hint),
-        );
+        self.wrong("E-CON-004", &at, "a secret never stands in a connector's file".into(), Some(hint));
         None
     }
 
     fn text_or_secret(&mut self, at: &str, fields: &Map<String, Value>, key: &str) -> Option<Text> {
         match fields.get(key) {
-            Some(value @ Value::String(_)) => self
-                .template(&format!("{at}/{key}"), value, &Shape::any(), false)
-                .map(Text::Template),
+            Some(value @ Value::String(_)) => {
+                self.template(&format!("{at}/{key}"), value, &Shape::any(), false).map(Text::Template)
+            }
             _ => self.secret(at, fields, key).map(Text::Secret),
         }
     }

@@ -32,15 +32,8 @@ impl Engine {
     ) -> Result<Accepted, Refusal> {
         if !self.is_ready() {
             let stopping = self.stopping.load(Ordering::Acquire);
-            let why = if stopping {
-                "Millstream is stopping"
-            } else {
-                "Millstream is starting"
-            };
-            return Err(self.refuse(Refusal::Unavailable {
-                retry_after: SOON,
-                why: why.into(),
-            }));
+            let why = if stopping { "Millstream is stopping" } else { "Millstream is starting" };
+            return Err(self.refuse(Refusal::Unavailable { retry_after: SOON, why: why.into() }));
         }
         let queued = self.queue.len();
         if queued >= self.limits.queued_runs {
@@ -50,13 +43,7 @@ impl Engine {
         let id = RunId(Uuid::now_v7());
         let repeats = origin.is_some();
         let keys = keys.unwrap_or(id.0);
-        let started = Arc::new(Started {
-            flow: live.flow.id.clone(),
-            definition: live.digest,
-            request,
-            keys,
-            origin,
-        });
+        let started = Arc::new(Started { flow: live.flow.id.clone(), definition: live.digest, request, keys, origin });
         let mut run = Run::new(id, now, started.clone());
         let mut events = vec![Event::Started(started)];
         let claim = match &live.flow.trigger.dedupe {
@@ -64,11 +51,7 @@ impl Engine {
             _ => None,
         };
         // First come first served: whoever finds others in line gets in line.
-        let slot = if queued == 0 {
-            self.slots.clone().try_acquire_owned().ok()
-        } else {
-            None
-        };
+        let slot = if queued == 0 { self.slots.clone().try_acquire_owned().ok() } else { None };
         let next = match slot {
             Some(_) => Some(self.decide(&mut run, live, now, &mut events)),
             None => None,
@@ -89,20 +72,13 @@ impl Engine {
                 self.answers.forget(id);
                 Metrics::count(&self.metrics.repeats);
                 let answer = live.flow.answers.then(|| self.answer_of(first));
-                return Ok(Accepted {
-                    run: first,
-                    repeat: true,
-                    answer,
-                });
+                return Ok(Accepted { run: first, repeat: true, answer });
             }
             Err(error) => {
                 self.answers.forget(id);
                 return Err(self.refuse(match error {
                     Error::Busy => Refusal::Busy { retry_after: SOON },
-                    other => Refusal::Unavailable {
-                        retry_after: SOON,
-                        why: other.to_string(),
-                    },
+                    other => Refusal::Unavailable { retry_after: SOON, why: other.to_string() },
                 }));
             }
         }
@@ -118,11 +94,7 @@ impl Engine {
             }
             _ => self.queue.push(id, None),
         }
-        Ok(Accepted {
-            run: id,
-            repeat: false,
-            answer,
-        })
+        Ok(Accepted { run: id, repeat: false, answer })
     }
 
     /// Keeps a refused request as a *rejected* run, for people to see; `None` if it could not be kept.
@@ -139,14 +111,7 @@ impl Engine {
             reason: Some(rejected.message.clone()),
         };
         let record = Record::encode(now, &[Event::Rejected(Box::new(rejected))]);
-        let append = Append {
-            run: id,
-            seq: 0,
-            record,
-            summary: Some(summary),
-            claim: None,
-            definition: None,
-        };
+        let append = Append { run: id, seq: 0, record, summary: Some(summary), claim: None, definition: None };
         let kept = self.journal.append(append).await;
         if let Err(error) = kept {
             tracing::warn!(%error, "a rejected request could not be kept");
@@ -196,11 +161,7 @@ impl Engine {
         }
         let window = i64::try_from(dedupe.window.as_millis()).unwrap_or(i64::MAX / 2);
         let until_ms = now.as_millisecond().saturating_add(window);
-        Some(Claim {
-            flow: live.flow.id.clone(),
-            key: hash.finalize().into(),
-            until_ms,
-        })
+        Some(Claim { flow: live.flow.id.clone(), key: hash.finalize().into(), until_ms })
     }
 
     /// The answer of a run that an equal request started before.
@@ -230,12 +191,7 @@ pub(super) fn status(run: &Run, next: &Next) -> Status {
     match (run.finished, next) {
         (Some(status), _) => status,
         (None, Next::Wait { held: true, .. }) => Status::Held,
-        (
-            None,
-            Next::Wait {
-                calls, wake: Some(_), ..
-            },
-        ) if calls.is_empty() => Status::Waiting,
+        (None, Next::Wait { calls, wake: Some(_), .. }) if calls.is_empty() => Status::Waiting,
         (None, _) => Status::Running,
     }
 }

@@ -56,14 +56,10 @@ impl Engine {
                 (rejected.flow.clone(), posted(body), None)
             }
             Some(_) => {
-                return Err(Denied::Unavailable(
-                    "the run's history does not begin with its start".into(),
-                ));
+                return Err(Denied::Unavailable("the run's history does not begin with its start".into()));
             }
         };
-        let live = self
-            .flow(&flow)
-            .ok_or_else(|| Denied::Conflict(format!("flow `{flow}` is not live any more")))?;
+        let live = self.flow(&flow).ok_or_else(|| Denied::Conflict(format!("flow `{flow}` is not live any more")))?;
         self.check(&live, request.body.value())?;
         let accepted = self.admit(&live, request, Some(Origin { run }), keys).await;
         accepted.map(|accepted| accepted.run).map_err(refused)
@@ -85,14 +81,8 @@ impl Engine {
         if violations.is_empty() {
             return Ok(());
         }
-        let places: Vec<String> = violations
-            .iter()
-            .map(|v| format!("`{}`: {}", v.pointer, v.message))
-            .collect();
-        Err(Denied::Invalid(format!(
-            "the body does not fit the flow's schema: {}",
-            places.join("; ")
-        )))
+        let places: Vec<String> = violations.iter().map(|v| format!("`{}`: {}", v.pointer, v.message)).collect();
+        Err(Denied::Invalid(format!("the body does not fit the flow's schema: {}", places.join("; "))))
     }
 
     /// Ends a run. A call on its way is broken off; it may have happened.
@@ -114,16 +104,11 @@ impl Engine {
         match self.journal.summary(run).map_err(unavailable)? {
             None => return Err(Denied::NoRun(run)),
             Some(summary) if summary.status.is_ended() => {
-                return Err(Denied::Conflict(format!(
-                    "run {run} has already ended: {}",
-                    summary.status
-                )));
+                return Err(Denied::Conflict(format!("run {run} has already ended: {}", summary.status)));
             }
             Some(_) => {}
         }
-        let sent = lock(&self.working)
-            .get(&run)
-            .is_some_and(|task| task.send(command).is_ok());
+        let sent = lock(&self.working).get(&run).is_some_and(|task| task.send(command).is_ok());
         if !sent {
             self.queue.push(run, Some(command));
         }
@@ -141,9 +126,7 @@ impl Engine {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Err(Denied::Unavailable(
-            "every slot is taken; the order stands and takes effect when one is free".into(),
-        ))
+        Err(Denied::Unavailable("every slot is taken; the order stands and takes effect when one is free".into()))
     }
 
     /// Every live flow, in order.
@@ -164,12 +147,7 @@ impl Engine {
 
     /// What is wrong with the user's files as they are now.
     pub fn problems(&self) -> Vec<Value> {
-        self.catalog
-            .current()
-            .problems
-            .iter()
-            .map(|problem| json!(problem))
-            .collect()
+        self.catalog.current().problems.iter().map(|problem| json!(problem)).collect()
     }
 }
 

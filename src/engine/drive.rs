@@ -35,13 +35,7 @@ pub(super) struct Work {
 
 impl Work {
     pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: OwnedSemaphorePermit) -> Work {
-        Work {
-            run,
-            live,
-            seq: 1,
-            shown,
-            _slot: slot,
-        }
+        Work { run, live, seq: 1, shown, _slot: slot }
     }
 
     pub fn at(mut self, seq: u32) -> Work {
@@ -75,11 +69,7 @@ impl Engine {
                         if run.apply(now, &held).is_ok() {
                             events.push(held);
                         }
-                        return Next::Wait {
-                            calls: Vec::new(),
-                            wake: None,
-                            held: true,
-                        };
+                        return Next::Wait { calls: Vec::new(), wake: None, held: true };
                     }
                 },
                 next => return next,
@@ -103,11 +93,7 @@ impl Engine {
             working.insert(id, send);
         }
         tokio::spawn(async move {
-            let mut guard = Guard {
-                engine: self.clone(),
-                run: id,
-                done: false,
-            };
+            let mut guard = Guard { engine: self.clone(), run: id, done: false };
             let stop = self.clone().drive(work, next, commands).await;
             guard.done = true;
             if let Stop::Aside(Some(at)) = stop {
@@ -189,10 +175,7 @@ impl Engine {
         Metrics::count(&self.metrics.calls);
         let live = work.live.clone();
         let node = work.run.node(&place);
-        let (input, key) = (
-            node.and_then(|node| node.input.clone()).unwrap_or_default(),
-            node.map(|node| node.key),
-        );
+        let (input, key) = (node.and_then(|node| node.input.clone()).unwrap_or_default(), node.map(|node| node.key));
         let key = key.unwrap_or_default();
         flying.spawn(async move {
             let call = tokio::spawn({
@@ -212,11 +195,7 @@ impl Engine {
 
     async fn perform(&self, live: &LiveFlow, place: &Place, input: &Value, key: uuid::Uuid) -> Result<Value, Failure> {
         let Some(Kind::Action(call)) = live.flow.step(&place.0).map(|step| &step.kind) else {
-            return Err(failure(
-                Class::Permanent,
-                "engine.fault",
-                format!("there is no action at {place}"),
-            ));
+            return Err(failure(Class::Permanent, "engine.fault", format!("there is no action at {place}")));
         };
         let catalog = self.catalog.current();
         let connection = match &call.connection {
@@ -254,18 +233,12 @@ impl Engine {
 
     fn obey(&self, work: &mut Work, command: Command, events: &mut Vec<Event>) {
         let event = match command {
-            Command::Cancel => Event::Finished {
-                status: Status::Cancelled,
-                failure: None,
-            },
+            Command::Cancel => Event::Finished { status: Status::Cancelled, failure: None },
             Command::Resume if work.run.held.is_some() => Event::Released,
             Command::Resume => return,
             Command::Suspect => {
                 let message = "Millstream broke off while driving this run; please report it".to_owned();
-                Event::Held {
-                    place: None,
-                    failure: failure(Class::Held, "engine.panic", message),
-                }
+                Event::Held { place: None, failure: failure(Class::Held, "engine.panic", message) }
             }
         };
         self.take(work, super::now(), event, events);
@@ -284,14 +257,7 @@ impl Engine {
         loop {
             let summary = (status != work.shown).then(|| work.run.summary(status));
             let record = Record::encode(now, events);
-            let append = Append {
-                run: work.run.id,
-                seq: work.seq,
-                record,
-                summary,
-                claim: None,
-                definition: None,
-            };
+            let append = Append { run: work.run.id, seq: work.seq, record, summary, claim: None, definition: None };
             match self.journal.append(append).await {
                 Ok(_) => {
                     Metrics::count(&self.metrics.appends);
@@ -319,10 +285,7 @@ impl Engine {
                 Event::Finished { status, failure } => {
                     self.answers.give(run.id, &Answer::None(*status));
                     self.metrics.ended(*status);
-                    let reason = failure
-                        .as_ref()
-                        .map(|failure| failure.message.as_str())
-                        .unwrap_or_default();
+                    let reason = failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
                     match status {
                         Status::Failed => {
                             tracing::warn!(run = %run.id, flow = %run.started.flow, reason, "run failed");
@@ -351,13 +314,7 @@ impl Engine {
 }
 
 fn failure(class: Class, code: &str, message: String) -> Failure {
-    Failure {
-        class,
-        code: code.to_owned(),
-        message,
-        status: None,
-        wait_ms: None,
-    }
+    Failure { class, code: code.to_owned(), message, status: None, wait_ms: None }
 }
 
 /// Ends a call when the run that made it is cancelled.

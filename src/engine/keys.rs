@@ -48,18 +48,13 @@ impl InstanceKey {
             }
             Err(error) => return Err(format!("{shown} could not be read: {error}")),
         };
-        let mode = fs::metadata(&path)
-            .map_err(|error| format!("{shown}: {error}"))?
-            .permissions()
-            .mode();
+        let mode = fs::metadata(&path).map_err(|error| format!("{shown}: {error}"))?.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(format!("{shown} can be read by others; run `chmod 600 {shown}`"));
         }
         let digits = text.trim().as_bytes();
         let mut bytes = [0u8; 32];
-        let pairs = digits
-            .chunks(2)
-            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
         let pairs: Option<Vec<u8>> = pairs.collect();
         match pairs {
             Some(found) if found.len() == 32 => bytes.copy_from_slice(&found),
@@ -92,12 +87,7 @@ impl InstanceKey {
 /// Writes a new file that only its owner can read, durable before it gets its name.
 pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let fresh = path.with_extension("new");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&fresh)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
@@ -136,12 +126,7 @@ impl Keys {
             versions.insert(flow, found);
         }
         let nobody = instance.url_key("", 0);
-        Ok(Keys {
-            instance,
-            versions: RwLock::new(versions),
-            derived: RwLock::default(),
-            nobody,
-        })
+        Ok(Keys { instance, versions: RwLock::new(versions), derived: RwLock::default(), nobody })
     }
 
     /// True if `given` is a good key of the flow called `flow`.
@@ -163,10 +148,7 @@ impl Keys {
         drop(derived);
         let keys = self.derive(flow);
         let right = judge(&keys);
-        self.derived
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .insert(flow.to_owned(), keys);
+        self.derived.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(flow.to_owned(), keys);
         right
     }
 
@@ -193,14 +175,8 @@ impl Keys {
             versions.current += 1;
             let value = serde_json::to_vec(&versions).expect("numbers are plain JSON data");
             journal.set(&format!("{PREFIX}{name}"), Some(value)).await?;
-            self.versions
-                .write()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .insert(name.clone(), versions);
-            self.derived
-                .write()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .remove(name);
+            self.versions.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.clone(), versions);
+            self.derived.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
         }
         Ok(())
     }
@@ -212,12 +188,7 @@ impl Keys {
 
     fn derive(&self, flow: &str) -> Vec<(String, Option<i64>)> {
         let versions = self.versions_of(flow);
-        let older = versions
-            .older
-            .iter()
-            .map(|(version, until)| (self.instance.url_key(flow, *version), Some(*until)));
-        std::iter::once((self.instance.url_key(flow, versions.current), None))
-            .chain(older)
-            .collect()
+        let older = versions.older.iter().map(|(version, until)| (self.instance.url_key(flow, *version), Some(*until)));
+        std::iter::once((self.instance.url_key(flow, versions.current), None)).chain(older).collect()
     }
 }

@@ -39,67 +39,22 @@ impl Engine {
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
         };
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        one(
-            "millstream_requests_accepted_total",
-            "counter",
-            "Requests made durable as runs.",
-            get(&m.accepted),
-        );
+        one("millstream_requests_accepted_total", "counter", "Requests made durable as runs.", get(&m.accepted));
         one(
             "millstream_requests_repeated_total",
             "counter",
             "Requests that an earlier run stands for.",
             get(&m.repeats),
         );
-        one(
-            "millstream_requests_refused_total",
-            "counter",
-            "Requests answered 503.",
-            get(&m.refused),
-        );
-        one(
-            "millstream_requests_rejected_total",
-            "counter",
-            "Malformed requests kept.",
-            get(&m.rejected),
-        );
-        one(
-            "millstream_journal_appends_total",
-            "counter",
-            "Durable appends of runs.",
-            get(&m.appends),
-        );
-        one(
-            "millstream_calls_total",
-            "counter",
-            "Attempts of actions.",
-            get(&m.calls),
-        );
-        one(
-            "millstream_calls_failed_total",
-            "counter",
-            "Attempts that failed.",
-            get(&m.failed_calls),
-        );
-        one(
-            "millstream_runs_working",
-            "gauge",
-            "Runs at work.",
-            lock(&self.working).len() as u64,
-        );
-        one(
-            "millstream_runs_queued",
-            "gauge",
-            "Runs waiting for a slot.",
-            self.queue.len() as u64,
-        );
+        one("millstream_requests_refused_total", "counter", "Requests answered 503.", get(&m.refused));
+        one("millstream_requests_rejected_total", "counter", "Malformed requests kept.", get(&m.rejected));
+        one("millstream_journal_appends_total", "counter", "Durable appends of runs.", get(&m.appends));
+        one("millstream_calls_total", "counter", "Attempts of actions.", get(&m.calls));
+        one("millstream_calls_failed_total", "counter", "Attempts that failed.", get(&m.failed_calls));
+        one("millstream_runs_working", "gauge", "Runs at work.", lock(&self.working).len() as u64);
+        one("millstream_runs_queued", "gauge", "Runs waiting for a slot.", self.queue.len() as u64);
         one("millstream_timers", "gauge", "Timers set.", self.timers.len() as u64);
-        one(
-            "millstream_flows",
-            "gauge",
-            "Live flows.",
-            self.catalog.current().flows.len() as u64,
-        );
+        one("millstream_flows", "gauge", "Live flows.", self.catalog.current().flows.len() as u64);
         let name = "millstream_runs_ended_total";
         let _ = writeln!(text, "# HELP {name} Runs ended, by status.\n# TYPE {name} counter");
         for (index, status) in Status::ALL.iter().enumerate().filter(|(_, status)| status.is_ended()) {

@@ -142,9 +142,7 @@ impl Engine {
     pub fn hook(&self, flow: &str, key: &str) -> Option<Arc<LiveFlow>> {
         let catalog = self.catalog.current();
         let live = catalog.flow(flow).filter(|live| live.flow.enabled);
-        let right = self
-            .keys
-            .is_right(flow, key, live.is_some(), Timestamp::now().as_millisecond());
+        let right = self.keys.is_right(flow, key, live.is_some(), Timestamp::now().as_millisecond());
         live.filter(|_| right).cloned()
     }
 
@@ -163,10 +161,7 @@ impl Engine {
     pub async fn rotate(&self, flow: &str, grace: Duration) -> Result<String, Denied> {
         let live = self.flow(flow).ok_or_else(|| Denied::NoFlow(flow.to_owned()))?;
         let now = Timestamp::now().as_millisecond();
-        self.keys
-            .rotate(&self.journal, &live.flow, now, grace)
-            .await
-            .map_err(unavailable)?;
+        self.keys.rotate(&self.journal, &live.flow, now, grace).await.map_err(unavailable)?;
         Ok(self.keys.path(&live.flow.id))
     }
 
@@ -177,13 +172,7 @@ impl Engine {
 
     /// The definition with this digest: live, known, or read from the journal.
     fn definition(&self, digest: &Digest, flow: &str) -> Result<Arc<LiveFlow>, String> {
-        if let Some(live) = self
-            .catalog
-            .current()
-            .flows
-            .get(flow)
-            .filter(|live| live.digest == *digest)
-        {
+        if let Some(live) = self.catalog.current().flows.get(flow).filter(|live| live.digest == *digest) {
             return Ok(live.clone());
         }
         if let Some(live) = lock(&self.pinned).get(digest) {

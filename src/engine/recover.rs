@@ -23,10 +23,7 @@ impl Engine {
         if stopped {
             self.journal.set(STOPPED, None).await?;
         }
-        let rejected = Filter {
-            status: Some(Status::Rejected),
-            ..Filter::default()
-        };
+        let rejected = Filter { status: Some(Status::Rejected), ..Filter::default() };
         let kept = self.journal.summaries(&rejected, None, self.limits.rejected_runs)?;
         lock(&self.rejected).extend(kept.iter().rev().map(|summary| summary.run_id));
         let open = self.journal.open_runs()?;
@@ -122,8 +119,7 @@ impl Engine {
                         status: None,
                         wait_ms: None,
                     };
-                    self.append_one(&mut run, seq, now, Event::Held { place: None, failure }, Status::Held)
-                        .await;
+                    self.append_one(&mut run, seq, now, Event::Held { place: None, failure }, Status::Held).await;
                 }
                 return;
             }
@@ -131,10 +127,7 @@ impl Engine {
         let mut seq = seq;
         if is_calling(&run.root) {
             let crashed = self.crashed.load(Ordering::Acquire);
-            if !self
-                .append_one(&mut run, seq, now, Event::Recovered { crashed }, Status::Running)
-                .await
-            {
+            if !self.append_one(&mut run, seq, now, Event::Recovered { crashed }, Status::Running).await {
                 return;
             }
             seq += 1;
@@ -149,14 +142,7 @@ impl Engine {
         }
         let summary = Some(run.summary(status));
         let record = Record::encode(now, &[event]);
-        let append = Append {
-            run: run.id,
-            seq,
-            record,
-            summary,
-            claim: None,
-            definition: None,
-        };
+        let append = Append { run: run.id, seq, record, summary, claim: None, definition: None };
         let appended = self.journal.append(append).await;
         if let Err(error) = &appended {
             tracing::error!(run = %run.id, %error, "the journal cannot be written");
@@ -176,14 +162,9 @@ impl Engine {
             return Ok(Standing::Now);
         };
         let catalog = self.catalog.current();
-        let around = Around {
-            now: super::now(),
-            env: &catalog.env,
-        };
+        let around = Around { now: super::now(), env: &catalog.env };
         Ok(match run.next(&live.flow, &around) {
-            Next::Wait {
-                calls, wake: Some(at), ..
-            } if calls.is_empty() => Standing::At(at),
+            Next::Wait { calls, wake: Some(at), .. } if calls.is_empty() => Standing::At(at),
             Next::Wait { .. } | Next::Record(_) | Next::Ended => Standing::Now,
         })
     }
@@ -201,10 +182,7 @@ impl Engine {
     /// A run's records, decoded.
     pub(super) fn records(&self, id: RunId) -> Result<Vec<Record>, String> {
         let records = self.journal.records(id).map_err(|error| error.to_string())?;
-        records
-            .iter()
-            .map(|bytes| Record::decode(bytes).map_err(|error| error.to_string()))
-            .collect()
+        records.iter().map(|bytes| Record::decode(bytes).map_err(|error| error.to_string())).collect()
     }
 }
 

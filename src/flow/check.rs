@@ -17,21 +17,12 @@ use crate::schema::{Shape, Types};
 
 pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
     let (source, value, problems) = Source::read(path, text);
-    let mut checker = Checker {
-        source,
-        known,
-        problems,
-        connectors: BTreeSet::new(),
-        files: Vec::new(),
-    };
+    let mut checker = Checker { source, known, problems, connectors: BTreeSet::new(), files: Vec::new() };
     let Some(value) = value else {
         return checker.end(None, None);
     };
     let read = file::read(&checker.source, &value, &mut checker.problems);
-    let stem = path
-        .file_stem()
-        .map(|stem| stem.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let id = match &read.id {
         Some(id) => Some(id.clone()),
         None if value.get("id").is_some() => None,
@@ -39,13 +30,7 @@ pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
         None => {
             let what =
                 format!("the file's name `{stem}` cannot be the flow's id: use small letters, digits, `_` and `-`");
-            checker.say(
-                problem::BAD_NAME,
-                "",
-                At::Value,
-                what,
-                Some("rename the file, or write `id:`".into()),
-            );
+            checker.say(problem::BAD_NAME, "", At::Value, what, Some("rename the file, or write `id:`".into()));
             None
         }
     };
@@ -68,15 +53,10 @@ struct Checker<'k> {
 
 impl Checker<'_> {
     fn end(mut self, flow: Option<Flow>, id: Option<String>) -> Loaded {
-        self.problems
-            .sort_by(|a, b| (a.line, a.column, &a.code).cmp(&(b.line, b.column, &b.code)));
+        self.problems.sort_by(|a, b| (a.line, a.column, &a.code).cmp(&(b.line, b.column, &b.code)));
         self.problems.dedup();
         let failed = self.problems.iter().any(|problem| problem.severity == Severity::Error);
-        Loaded {
-            flow: if failed { None } else { flow },
-            id,
-            problems: self.problems,
-        }
+        Loaded { flow: if failed { None } else { flow }, id, problems: self.problems }
     }
 
     fn flow(&mut self, read: FlowFile, id: String) -> Flow {
@@ -135,23 +115,9 @@ impl Checker<'_> {
         compiled
             .map_err(|error| {
                 let inline = matches!(schema, SchemaFile::Inline(_));
-                let pointer = if inline {
-                    format!("{at}{}", error.pointer)
-                } else {
-                    at.to_owned()
-                };
-                let place = if inline {
-                    String::new()
-                } else {
-                    format!(" (at `{}`)", error.pointer)
-                };
-                self.say(
-                    problem::BAD_SCHEMA,
-                    &pointer,
-                    At::Value,
-                    format!("{}{place}", error.what),
-                    None,
-                );
+                let pointer = if inline { format!("{at}{}", error.pointer) } else { at.to_owned() };
+                let place = if inline { String::new() } else { format!(" (at `{}`)", error.pointer) };
+                self.say(problem::BAD_SCHEMA, &pointer, At::Value, format!("{}{place}", error.what), None);
             })
             .ok()
     }
@@ -162,10 +128,7 @@ impl Checker<'_> {
             let at = format!("/trigger/dedupe/key/{index}");
             key.extend(self.template(text, &at, reach).map(|(template, _)| template));
         }
-        Dedupe {
-            key,
-            window: read.window,
-        }
+        Dedupe { key, window: read.window }
     }
 
     /// Notes every step's id; a second use of one is a problem.
@@ -189,10 +152,7 @@ impl Checker<'_> {
             let after = match &step.run_after {
                 Some(after) => self.after(after, &step, &steps),
                 None if position == 0 => Vec::new(),
-                None => vec![After {
-                    position: position as u32 - 1,
-                    on: Ends::DEFAULT,
-                }],
+                None => vec![After { position: position as u32 - 1, on: Ends::DEFAULT }],
             };
             if let Some(text) = &step.when {
                 self.condition(text, &child(&step.at, "when"), reach);
@@ -201,40 +161,18 @@ impl Checker<'_> {
             let (kind, output) = self.kind(step.kind, &step.at, reach);
             // A step that may be skipped, or fail and be passed over, leaves null where its output would be.
             let sure = when.is_none() && !step.continues;
-            let types = if sure {
-                output.types
-            } else {
-                output.types.or(Types::NULL)
-            };
-            reach
-                .steps
-                .insert(step.id.clone(), names::step(Shape { types, ..output }));
+            let types = if sure { output.types } else { output.types.or(Types::NULL) };
+            reach.steps.insert(step.id.clone(), names::step(Shape { types, ..output }));
             if let Some(kind) = kind {
-                steps.push(Step {
-                    id: step.id,
-                    kind,
-                    when,
-                    continues: step.continues,
-                    after,
-                });
+                steps.push(Step { id: step.id, kind, when, continues: step.continues, after });
             } else {
                 // Keeps positions right; the flow is not used, since the problem is an error.
                 let kind = Kind::Set(Mapping::parse(&Value::Object(Default::default())).expect("an empty mapping"));
-                steps.push(Step {
-                    id: step.id,
-                    kind,
-                    when: None,
-                    continues: false,
-                    after,
-                });
+                steps.push(Step { id: step.id, kind, when: None, continues: false, after });
             }
         }
         let mut ends: Vec<u32> = (0..steps.len() as u32).collect();
-        ends.retain(|end| {
-            !steps
-                .iter()
-                .any(|step| step.after.iter().any(|after| after.position == *end))
-        });
+        ends.retain(|end| !steps.iter().any(|step| step.after.iter().any(|after| after.position == *end)));
         Block { steps, ends }
     }
 
@@ -255,10 +193,7 @@ impl Checker<'_> {
                 "timed_out" => on.or(Ends::TIMED_OUT),
                 _ => on,
             });
-            found.push(After {
-                position: position as u32,
-                on,
-            });
+            found.push(After { position: position as u32, on });
         }
         found
     }
@@ -270,11 +205,7 @@ impl Checker<'_> {
             KindFile::Action(call) => self.call(call, at, reach),
             KindFile::Response { status, headers, body } => {
                 let here = child(at, "response");
-                let whole = [
-                    ("status", Types::NUMBER),
-                    ("headers", Types::OBJECT),
-                    ("body", Types::ANY),
-                ];
+                let whole = [("status", Types::NUMBER), ("headers", Types::OBJECT), ("body", Types::ANY)];
                 let mut parts = Vec::new();
                 for ((key, types), value) in whole.into_iter().zip([status, headers, body]) {
                     let at = child(&here, key);
@@ -291,20 +222,13 @@ impl Checker<'_> {
                     Ok(parts) => parts,
                     Err(_) => return (None, null),
                 };
-                (
-                    Some(Kind::Response(Box::new(Answering { status, headers, body }))),
-                    null,
-                )
+                (Some(Kind::Response(Box::new(Answering { status, headers, body }))), null)
             }
             KindFile::Set(value) => {
                 let (mapping, shape) = self.mapping(&value, &child(at, "set"), reach);
                 (mapping.map(Kind::Set), shape)
             }
-            KindFile::If {
-                condition,
-                then,
-                otherwise,
-            } => {
+            KindFile::If { condition, then, otherwise } => {
                 let parsed = self.condition(&condition, &child(at, "if"), reach);
                 let before: BTreeSet<String> = reach.steps.keys().cloned().collect();
                 let mut inner = reach.clone();
@@ -320,14 +244,7 @@ impl Checker<'_> {
                     }
                     reach.steps.insert(id, shape);
                 }
-                (
-                    parsed.map(|condition| Kind::If {
-                        condition,
-                        then,
-                        otherwise,
-                    }),
-                    null,
-                )
+                (parsed.map(|condition| Kind::If { condition, then, otherwise }), null)
             }
             KindFile::Delay(text) => {
                 let at = child(at, "delay");
@@ -357,9 +274,7 @@ impl Checker<'_> {
                     }
                 };
                 let (message, _) = self.mapping(&message, &child(&here, "message"), reach);
-                let kind = termination
-                    .zip(message)
-                    .map(|(status, message)| Kind::Terminate { status, message });
+                let kind = termination.zip(message).map(|(status, message)| Kind::Terminate { status, message });
                 (kind, null)
             }
         }
@@ -419,21 +334,15 @@ impl Checker<'_> {
         let Some(connections) = self.known.connections else {
             return;
         };
-        let of_kind = || {
-            connections
-                .iter()
-                .filter(|(_, kind)| **kind == connector.name)
-                .map(|(name, _)| name.as_str())
-        };
+        let of_kind = || connections.iter().filter(|(_, kind)| **kind == connector.name).map(|(name, _)| name.as_str());
         let pointer = child(at, "connection");
         match named {
             None if connector.connection == Need::Required => {
                 let hint = match of_kind().next() {
                     Some(name) => format!("for example `connection: {name}`"),
-                    None => format!(
-                        "describe one in connections.yaml: `my_name: {{connector: {}, …}}`",
-                        connector.name
-                    ),
+                    None => {
+                        format!("describe one in connections.yaml: `my_name: {{connector: {}, …}}`", connector.name)
+                    }
                 };
                 let what = format!("`{}` needs a `connection`", connector.name);
                 self.say(problem::MISSING_KEY, &child(at, "action"), At::Value, what, Some(hint));
@@ -486,10 +395,7 @@ impl Checker<'_> {
 
     fn condition(&mut self, text: &str, at: &str, reach: &InReach<'_>) -> Option<Condition> {
         let condition = Condition::parse(text).map_err(|error| self.unparsed(error, at)).ok()?;
-        condition
-            .check(reach)
-            .into_iter()
-            .for_each(|finding| self.found(finding, at));
+        condition.check(reach).into_iter().for_each(|finding| self.found(finding, at));
         Some(condition)
     }
 
@@ -511,15 +417,9 @@ impl Checker<'_> {
     }
 
     fn found(&mut self, finding: Finding, at: &str) {
-        let title = if finding.certain {
-            "a template that cannot work"
-        } else {
-            "a template that may not work"
-        };
+        let title = if finding.certain { "a template that cannot work" } else { "a template that may not work" };
         let place = At::Offset(finding.offset);
-        let mut problem = self
-            .source
-            .problem((finding.code, title), at, place, finding.what, finding.hint);
+        let mut problem = self.source.problem((finding.code, title), at, place, finding.what, finding.hint);
         if !finding.certain {
             problem.severity = Severity::Warning;
         }

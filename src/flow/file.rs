@@ -47,22 +47,11 @@ pub struct StepFile {
 #[derive(Debug)]
 pub enum KindFile {
     Action(CallFile),
-    Response {
-        status: Value,
-        headers: Value,
-        body: Value,
-    },
+    Response { status: Value, headers: Value, body: Value },
     Set(Value),
-    If {
-        condition: String,
-        then: Vec<StepFile>,
-        otherwise: Vec<StepFile>,
-    },
+    If { condition: String, then: Vec<StepFile>, otherwise: Vec<StepFile> },
     Delay(String),
-    Terminate {
-        status: String,
-        message: Value,
-    },
+    Terminate { status: String, message: Value },
 }
 
 /// An `action` step.
@@ -85,11 +74,7 @@ pub const MAX_STEPS: usize = 500;
 
 /// Reads `value` as a flow; what cannot be read is a problem, and the rest is read all the same.
 pub fn read(source: &Source, value: &Value, problems: &mut Vec<Problem>) -> FlowFile {
-    let mut reader = Reader {
-        source,
-        problems,
-        steps: 0,
-    };
+    let mut reader = Reader { source, problems, steps: 0 };
     reader.flow(value)
 }
 
@@ -104,13 +89,7 @@ impl Reader<'_> {
         let empty = Map::new();
         let map = match value {
             Value::Null => {
-                self.say(
-                    problem::MISSING_KEY,
-                    "",
-                    At::Value,
-                    "the file is empty".into(),
-                    Some(SMALLEST.into()),
-                );
+                self.say(problem::MISSING_KEY, "", At::Value, "the file is empty".into(), Some(SMALLEST.into()));
                 return FlowFile::default();
             }
             Value::Object(map) => map,
@@ -119,11 +98,7 @@ impl Reader<'_> {
                 &empty
             }
         };
-        self.keys(
-            map,
-            "",
-            &["id", "description", "aliases", "enabled", "trigger", "steps"],
-        );
+        self.keys(map, "", &["id", "description", "aliases", "enabled", "trigger", "steps"]);
         let mut flow = FlowFile {
             id: self.name(map, "", "id"),
             description: self.text(map, "", "description"),
@@ -134,11 +109,7 @@ impl Reader<'_> {
         match map.get("trigger") {
             Some(trigger) => self.trigger(trigger, &mut flow),
             None if map.is_empty() => {}
-            None => self.missing(
-                "",
-                "trigger",
-                "a flow is started by something: `trigger: {type: request}`",
-            ),
+            None => self.missing("", "trigger", "a flow is started by something: `trigger: {type: request}`"),
         }
         match map.get("steps") {
             Some(steps) => flow.steps = self.block(steps, "/steps", 1),
@@ -156,13 +127,7 @@ impl Reader<'_> {
             Some("request") => {}
             Some(other) => {
                 let hint = suggest(other, ["request"]);
-                self.say(
-                    problem::BAD_VALUE,
-                    "/trigger/type",
-                    At::Value,
-                    format!("`{other}` is no trigger"),
-                    hint,
-                );
+                self.say(problem::BAD_VALUE, "/trigger/type", At::Value, format!("`{other}` is no trigger"), hint);
             }
             None if map.contains_key("type") => {}
             None => self.missing(at, "type", "what starts the flow: `type: request`"),
@@ -180,9 +145,7 @@ impl Reader<'_> {
             if key.is_empty() && !map.contains_key("key") {
                 self.missing(at, "key", "which values make two requests the same");
             }
-            let window = self
-                .duration(map, at, "window")
-                .unwrap_or(std::time::Duration::from_secs(24 * 3600));
+            let window = self.duration(map, at, "window").unwrap_or(std::time::Duration::from_secs(24 * 3600));
             flow.dedupe = Some(DedupeFile { key, window });
         }
     }
@@ -213,13 +176,7 @@ impl Reader<'_> {
         self.steps += 1;
         if self.steps == MAX_STEPS + 1 {
             let what = format!("the flow has more than {MAX_STEPS} steps");
-            self.say(
-                problem::TOO_LARGE,
-                &at,
-                At::Value,
-                what,
-                Some("split it into several flows".into()),
-            );
+            self.say(problem::TOO_LARGE, &at, At::Value, what, Some("split it into several flows".into()));
         }
         let map = self.map(value, &at)?;
         let id = self.name(map, &at, "id");
@@ -231,9 +188,7 @@ impl Reader<'_> {
             [kind] => kind,
             [] => {
                 let unknown = map.keys().find(|key| !STEP_KEYS.contains(&key.as_str()));
-                let hint = unknown
-                    .and_then(|key| problem::nearest(key, KINDS))
-                    .map(|k| format!("did you mean `{k}`?"));
+                let hint = unknown.and_then(|key| problem::nearest(key, KINDS)).map(|k| format!("did you mean `{k}`?"));
                 let what = format!("this step has no kind; it needs one of {}", KINDS.join(", "));
                 self.say(problem::STEP_KIND, &at, At::Value, what, hint);
                 return None;
@@ -250,12 +205,7 @@ impl Reader<'_> {
             "if" => &["if", "then", "else"],
             other => &[other],
         };
-        let allowed: Vec<&str> = STEP_KEYS
-            .iter()
-            .chain(own)
-            .copied()
-            .chain(kinds.iter().copied())
-            .collect();
+        let allowed: Vec<&str> = STEP_KEYS.iter().chain(own).copied().chain(kinds.iter().copied()).collect();
         self.keys(map, &at, &allowed);
         let kind = self.kind(kind, map, &at, depth)?;
         let continues = match self.text(map, &at, "on_error").as_deref() {
@@ -269,17 +219,8 @@ impl Reader<'_> {
             }
         };
         let when = self.text(map, &at, "when");
-        let run_after = map
-            .get("run_after")
-            .and_then(|value| self.run_after(value, &child(&at, "run_after")));
-        Some(StepFile {
-            id: id?,
-            at,
-            kind,
-            when,
-            continues,
-            run_after,
-        })
+        let run_after = map.get("run_after").and_then(|value| self.run_after(value, &child(&at, "run_after")));
+        Some(StepFile { id: id?, at, kind, when, continues, run_after })
     }
 
     fn kind(&mut self, kind: &str, map: &Map<String, Value>, at: &str, depth: usize) -> Option<KindFile> {
@@ -291,9 +232,7 @@ impl Reader<'_> {
                 connection: self.text(map, at, "connection"),
                 with: map.get("with").cloned().unwrap_or(Value::Object(Map::new())),
                 timeout: self.duration(map, at, "timeout"),
-                retry: map
-                    .get("retry")
-                    .map_or_else(Retry::default, |value| self.retry(value, &child(at, "retry"))),
+                retry: map.get("retry").map_or_else(Retry::default, |value| self.retry(value, &child(at, "retry"))),
                 on_doubt: self.text(map, at, "on_doubt").and_then(|text| match text.as_str() {
                     "repeat" => Some(OnDoubt::Repeat),
                     "hold" => Some(OnDoubt::Hold),
@@ -307,11 +246,7 @@ impl Reader<'_> {
             }),
             "response" => {
                 let empty = Map::new();
-                let inner = if value.is_null() {
-                    &empty
-                } else {
-                    self.map(value, &here)?
-                };
+                let inner = if value.is_null() { &empty } else { self.map(value, &here)? };
                 self.keys(inner, &here, &["status", "headers", "body"]);
                 let field = |key: &str, default: Value| inner.get(key).cloned().unwrap_or(default);
                 KindFile::Response {
@@ -329,20 +264,12 @@ impl Reader<'_> {
             }
             "if" => {
                 let condition = self.text(map, at, "if")?;
-                let then = map
-                    .get("then")
-                    .map(|steps| self.block(steps, &child(at, "then"), depth + 1));
+                let then = map.get("then").map(|steps| self.block(steps, &child(at, "then"), depth + 1));
                 if then.is_none() {
                     self.missing(at, "then", "what to do where the condition holds: a list of steps");
                 }
-                let otherwise = map
-                    .get("else")
-                    .map(|steps| self.block(steps, &child(at, "else"), depth + 1));
-                KindFile::If {
-                    condition,
-                    then: then.unwrap_or_default(),
-                    otherwise: otherwise.unwrap_or_default(),
-                }
+                let otherwise = map.get("else").map(|steps| self.block(steps, &child(at, "else"), depth + 1));
+                KindFile::If { condition, then: then.unwrap_or_default(), otherwise: otherwise.unwrap_or_default() }
             }
             "delay" => KindFile::Delay(self.text(map, at, "delay")?),
             _ => {
@@ -404,13 +331,7 @@ impl Reader<'_> {
             for status in &statuses {
                 if !STATUSES.contains(&status.as_str()) {
                     let what = format!("`{status}` is not how a step can end");
-                    self.say(
-                        problem::BAD_VALUE,
-                        &child(at, step),
-                        At::Value,
-                        what,
-                        suggest(status, STATUSES),
-                    );
+                    self.say(problem::BAD_VALUE, &child(at, step), At::Value, what, suggest(status, STATUSES));
                 }
             }
             after.push((step.clone(), statuses));
@@ -428,25 +349,13 @@ impl Reader<'_> {
     }
 
     fn missing(&mut self, at: &str, key: &str, why: &str) {
-        self.say(
-            problem::MISSING_KEY,
-            at,
-            At::Value,
-            format!("`{key}` is missing"),
-            Some(why.to_owned()),
-        );
+        self.say(problem::MISSING_KEY, at, At::Value, format!("`{key}` is missing"), Some(why.to_owned()));
     }
 
     fn keys(&mut self, map: &Map<String, Value>, at: &str, allowed: &[&str]) {
         for key in map.keys().filter(|key| !allowed.contains(&key.as_str())) {
             let what = format!("`{key}` means nothing here");
-            self.say(
-                problem::UNKNOWN_KEY,
-                &child(at, key),
-                At::Key,
-                what,
-                suggest(key, allowed.iter().copied()),
-            );
+            self.say(problem::UNKNOWN_KEY, &child(at, key), At::Key, what, suggest(key, allowed.iter().copied()));
         }
     }
 
@@ -549,9 +458,7 @@ pub fn snake_case(text: &str) -> Option<String> {
             name.push('_');
         }
     }
-    let name = name
-        .trim_start_matches(|c: char| !c.is_ascii_lowercase())
-        .trim_end_matches('_');
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches('_');
     is_name(name).then(|| name.to_owned())
 }
 

@@ -55,11 +55,7 @@ pub fn words(types: Types) -> String {
         (Types::ARRAY, "a list"),
         (Types::NULL, "null"),
     ];
-    let present: Vec<&str> = names
-        .iter()
-        .filter(|(one, _)| types.meets(*one))
-        .map(|(_, name)| *name)
-        .collect();
+    let present: Vec<&str> = names.iter().filter(|(one, _)| types.meets(*one)).map(|(_, name)| *name).collect();
     match present.split_last() {
         None => "nothing".to_owned(),
         Some((last, [])) => (*last).to_owned(),

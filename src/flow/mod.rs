@@ -116,16 +116,9 @@ pub enum Kind {
     Action(Box<Call>),
     Response(Box<Answering>),
     Set(Mapping),
-    If {
-        condition: Condition,
-        then: Block,
-        otherwise: Block,
-    },
+    If { condition: Condition, then: Block, otherwise: Block },
     Delay(Template),
-    Terminate {
-        status: Termination,
-        message: Mapping,
-    },
+    Terminate { status: Termination, message: Mapping },
 }
 
 /// A call of a connector's action.

@@ -25,35 +25,20 @@ const ROOTS: [&str; 6] = ["trigger", "steps", "vars", "env", "flow", "run"];
 pub fn object(fields: impl IntoIterator<Item = (&'static str, Shape)>) -> Shape {
     let properties: BTreeMap<String, Shape> = fields.into_iter().map(|(key, shape)| (key.to_owned(), shape)).collect();
     let required = properties.keys().cloned().collect();
-    Shape {
-        properties,
-        closed: true,
-        required,
-        ..Shape::of(Types::OBJECT)
-    }
+    Shape { properties, closed: true, required, ..Shape::of(Types::OBJECT) }
 }
 
 /// What `trigger` holds, given the shape of its body.
 pub fn trigger(body: Shape) -> Shape {
     let texts = || Shape::of(Types::OBJECT);
     let text = || Shape::of(Types::STRING);
-    object([
-        ("body", body),
-        ("headers", texts()),
-        ("query", texts()),
-        ("path", text()),
-        ("method", text()),
-    ])
+    object([("body", body), ("headers", texts()), ("query", texts()), ("path", text()), ("method", text())])
 }
 
 /// What `steps.<id>` holds, given the shape of the step's output.
 pub fn step(output: Shape) -> Shape {
     let error = Shape::of(Types::OBJECT.or(Types::NULL));
-    object([
-        ("output", output),
-        ("status", Shape::of(Types::STRING)),
-        ("error", error),
-    ])
+    object([("output", output), ("status", Shape::of(Types::STRING)), ("error", error)])
 }
 
 impl Names for InReach<'_> {
@@ -64,13 +49,7 @@ impl Names for InReach<'_> {
             ("trigger", _) => Named::Known(self.trigger.clone(), 1),
             ("steps", Some(id)) => self.step(id),
             ("vars", Some(name)) => match self.vars.get(name) {
-                Some(shape) => Named::Known(
-                    Shape {
-                        types: shape.types.or(Types::NULL),
-                        ..shape.clone()
-                    },
-                    2,
-                ),
+                Some(shape) => Named::Known(Shape { types: shape.types.or(Types::NULL), ..shape.clone() }, 2),
                 None => {
                     let hint = suggest(name, self.vars.keys().map(String::as_str));
                     let hint = hint.or_else(|| Some(format!("give it a value before: `set: {{{name}: …}}`")));
@@ -89,19 +68,15 @@ impl Names for InReach<'_> {
             },
             ("flow", _) => {
                 let description = Shape::of(Types::STRING.or(Types::NULL));
-                Named::Known(
-                    object([("id", Shape::of(Types::STRING)), ("description", description)]),
-                    1,
-                )
+                Named::Known(object([("id", Shape::of(Types::STRING)), ("description", description)]), 1)
             }
             ("run", _) => {
                 let text = || Shape::of(Types::STRING);
                 Named::Known(object([("id", text()), ("started_at", text())]), 1)
             }
-            ("steps" | "vars" | "env", None) => wrong(
-                format!("`{first}` alone has no value"),
-                Some(format!("name one: `{first}.name`")),
-            ),
+            ("steps" | "vars" | "env", None) => {
+                wrong(format!("`{first}` alone has no value"), Some(format!("name one: `{first}.name`")))
+            }
             ("secrets" | "secret", _) => {
                 let hint = "put it into the connection's credentials: the connector sends it, and nothing can print it";
                 wrong("templates cannot read secrets".into(), Some(hint.into()))

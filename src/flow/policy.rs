@@ -31,12 +31,7 @@ impl Default for Retry {
     /// As the Logic Apps default: the first call and four more, from 7 s, one hour at most.
     fn default() -> Retry {
         let (delay, max_delay) = (Duration::from_secs(7), Duration::from_secs(3600));
-        Retry {
-            attempts: 5,
-            backoff: Backoff::Exponential,
-            delay,
-            max_delay,
-        }
+        Retry { attempts: 5, backoff: Backoff::Exponential, delay, max_delay }
     }
 }
 
@@ -82,9 +77,7 @@ impl Retry {
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a length of time; write it as `10s`, `5m`, `1h 30m`, `2d` or `PT5S`");
     let span: jiff::Span = text.trim().parse().map_err(|_| wrong())?;
-    let exact = span
-        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|_| wrong())?;
+    let exact = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
     Duration::try_from(exact).map_err(|_| wrong())
 }
 
@@ -93,30 +86,15 @@ mod tests {
     use super::*;
 
     fn failure(wait_ms: Option<u64>) -> Failure {
-        Failure {
-            class: Class::Retry,
-            code: String::new(),
-            message: String::new(),
-            status: None,
-            wait_ms,
-        }
+        Failure { class: Class::Retry, code: String::new(), message: String::new(), status: None, wait_ms }
     }
 
     #[test]
     fn waits_double_up_to_the_longest_and_then_end() {
-        let retry = Retry {
-            attempts: 7,
-            max_delay: Duration::from_secs(60),
-            ..Retry::default()
-        };
+        let retry = Retry { attempts: 7, max_delay: Duration::from_secs(60), ..Retry::default() };
         let middle = u64::MAX / 2;
-        let waits: Vec<_> = (1..8)
-            .map(|n| {
-                retry
-                    .wait(n, &failure(None), middle)
-                    .map(|d| d.as_secs_f64().round() as u64)
-            })
-            .collect();
+        let waits: Vec<_> =
+            (1..8).map(|n| retry.wait(n, &failure(None), middle).map(|d| d.as_secs_f64().round() as u64)).collect();
         assert_eq!(waits, [Some(7), Some(14), Some(28), Some(56), Some(60), Some(60), None]);
     }
 
@@ -135,14 +113,7 @@ mod tests {
     #[test]
     fn times_are_read_as_people_write_them() {
         let seconds = |text| duration(text).map(|d| d.as_secs());
-        assert_eq!(
-            ["10s", "5m", "1h 30m", "2d", "PT5S"].map(|t| seconds(t).unwrap()),
-            [10, 300, 5400, 172_800, 5]
-        );
-        assert!(
-            ["", "5", "soon", "-3s", "1 month"]
-                .iter()
-                .all(|text| seconds(text).is_err())
-        );
+        assert_eq!(["10s", "5m", "1h 30m", "2d", "PT5S"].map(|t| seconds(t).unwrap()), [10, 300, 5400, 172_800, 5]);
+        assert!(["", "5", "soon", "-3s", "1 month"].iter().all(|text| seconds(text).is_err()));
     }
 }

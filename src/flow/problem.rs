@@ -60,21 +60,11 @@ impl fmt::Display for Problem {
         let file = self.file.display();
         writeln!(f, "{file}:{}:{}  {}  {}", self.line, self.column, self.code, self.title)?;
         if !self.shown.trim().is_empty() {
-            let shown: String = self
-                .shown
-                .chars()
-                .take(160)
-                .map(|c| if c == '\t' { ' ' } else { c })
-                .collect();
+            let shown: String = self.shown.chars().take(160).map(|c| if c == '\t' { ' ' } else { c }).collect();
             writeln!(f, "{:>5} | {shown}", self.line)?;
             let room = shown.chars().count().saturating_sub(self.column - 1).max(1);
             let marks = "^".repeat(self.length.clamp(1, room));
-            writeln!(
-                f,
-                "      | {:indent$}{marks}",
-                "",
-                indent = self.column.saturating_sub(1)
-            )?;
+            writeln!(f, "      | {:indent$}{marks}", "", indent = self.column.saturating_sub(1))?;
         }
         write!(f, "  {}", self.what)?;
         if let Some(hint) = &self.hint {
@@ -150,9 +140,5 @@ pub fn suggest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str> + Clone
         return Some(format!("did you mean `{name}`?"));
     }
     let names: Vec<&str> = names.into_iter().take(12).collect();
-    if names.is_empty() {
-        None
-    } else {
-        Some(format!("possible: {}", names.join(", ")))
-    }
+    if names.is_empty() { None } else { Some(format!("possible: {}", names.join(", "))) }
 }

@@ -49,23 +49,11 @@ impl Source {
     /// Reads YAML text. The value is `None` if the text is not YAML at all; the problems then say why.
     pub fn read(file: &Path, text: &str) -> (Source, Option<Value>, Vec<Problem>) {
         let lines = text.lines().map(str::to_owned).collect();
-        let mut source = Source {
-            file: file.to_owned(),
-            lines,
-            places: HashMap::new(),
-            duplicates: Vec::new(),
-        };
+        let mut source = Source { file: file.to_owned(), lines, places: HashMap::new(), duplicates: Vec::new() };
         if text.len() > MAX_BYTES {
             source.lines.clear();
             let what = format!("the file has {} bytes; the limit is {MAX_BYTES}", text.len());
-            let problem = source.at_line(
-                problem::TOO_LARGE,
-                1,
-                1,
-                1,
-                what,
-                Some("split it into several flows".into()),
-            );
+            let problem = source.at_line(problem::TOO_LARGE, 1, 1, 1, what, Some("split it into several flows".into()));
             return (source, None, vec![problem]);
         }
         let value = match serde_yaml::from_str::<serde_yaml::Value>(text) {
@@ -102,18 +90,7 @@ impl Source {
     ) -> Problem {
         let shown = self.lines.get(line - 1).cloned().unwrap_or_default();
         let (file, code, title) = (self.file.clone(), code.0.to_owned(), code.1.to_owned());
-        Problem {
-            severity: Severity::Error,
-            code,
-            title,
-            file,
-            line,
-            column,
-            length,
-            shown,
-            what,
-            hint,
-        }
+        Problem { severity: Severity::Error, code, title, file, line, column, length, shown, what, hint }
     }
 
     fn place(&self, pointer: &str, at: At) -> (usize, usize, usize) {
@@ -149,11 +126,7 @@ impl Source {
                 let shown = self.lines.get(line - 1).map(String::as_str).unwrap_or_default();
                 let text: String = shown.chars().skip(column - 1 + quote).collect();
                 let before = text.char_indices().take_while(|(index, _)| *index < offset).count();
-                if before + quote < length {
-                    (line, column + quote + before, 1)
-                } else {
-                    (line, column, length)
-                }
+                if before + quote < length { (line, column + quote + before, 1) } else { (line, column, length) }
             }
             Some(ScalarStyle::Literal) => {
                 let mut left = offset;
@@ -176,12 +149,7 @@ impl Source {
     /// The keys that stand twice.
     fn twice(&self) -> Vec<Problem> {
         let problem = |(pointer, mark, first): &(String, Mark, usize)| {
-            let name = pointer
-                .rsplit('/')
-                .next()
-                .unwrap_or_default()
-                .replace("~1", "/")
-                .replace("~0", "~");
+            let name = pointer.rsplit('/').next().unwrap_or_default().replace("~1", "/").replace("~0", "~");
             let (line, column, length) = span_of(mark.key.unwrap_or(mark.value));
             let what = format!("`{name}` already stands on line {first}; of two equal keys only one could count");
             let hint = Some("remove one, or rename it".to_owned());
@@ -191,9 +159,7 @@ impl Source {
     }
 
     fn not_yaml(&self, text: &str, error: &serde_yaml::Error) -> Problem {
-        let (line, column) = error
-            .location()
-            .map_or((1, 1), |place| (place.line().max(1), place.column().max(1)));
+        let (line, column) = error.location().map_or((1, 1), |place| (place.line().max(1), place.column().max(1)));
         if let Some((line, column)) = unquoted(text, line) {
             let what = "`{{` begins a YAML map here, because the text is not quoted".to_owned();
             let hint = Some("put the whole value in quotes: \"{{…}}\"".to_owned());
@@ -285,20 +251,9 @@ impl Source {
                 }
                 Event::SequenceStart(..) | Event::MappingStart(..) => {
                     let complex_key = open.last().is_some_and(Open::expects_key);
-                    let pointer = if complex_key {
-                        String::from("?")
-                    } else {
-                        self.place_value(&mut open, span, None)
-                    };
+                    let pointer = if complex_key { String::from("?") } else { self.place_value(&mut open, span, None) };
                     let map = matches!(event, Event::MappingStart(..));
-                    open.push(Open {
-                        pointer,
-                        map,
-                        complex_key,
-                        key: None,
-                        next: 0,
-                        seen: HashMap::new(),
-                    });
+                    open.push(Open { pointer, map, complex_key, key: None, next: 0, seen: HashMap::new() });
                 }
                 Event::SequenceEnd | Event::MappingEnd => {
                     let Some(closed) = open.pop() else { return };
@@ -324,11 +279,7 @@ impl Source {
             Some(top) if top.map => {
                 let (name, span) = top.key.take().unwrap_or_default();
                 let pointer = child(&top.pointer, &name);
-                let mark = Mark {
-                    key: Some(span),
-                    value,
-                    style,
-                };
+                let mark = Mark { key: Some(span), value, style };
                 match top.seen.get(&name) {
                     Some(first) => self.duplicates.push((pointer.clone(), mark, *first)),
                     None => {
@@ -367,11 +318,7 @@ impl Open {
 
 /// Line, column and length, from 1, in characters.
 fn span_of(span: Span) -> (usize, usize, usize) {
-    let length = if span.start.line() == span.end.line() {
-        span.end.col().saturating_sub(span.start.col())
-    } else {
-        1
-    };
+    let length = if span.start.line() == span.end.line() { span.end.col().saturating_sub(span.start.col()) } else { 1 };
     (span.start.line().max(1), span.start.col() + 1, length.max(1))
 }
 

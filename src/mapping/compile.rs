@@ -21,13 +21,7 @@ pub(super) fn compile(text: &str) -> Result<Body, ParseError> {
     }
     guarded(text, |text| {
         let parsed = Parsed::compile(text).map_err(|error| syntax(text, &error))?;
-        Compiler {
-            text,
-            cursor: 0,
-            frames: Vec::new(),
-            depth: 0,
-        }
-        .body(parsed)
+        Compiler { text, cursor: 0, frames: Vec::new(), depth: 0 }.body(parsed)
     })
 }
 
@@ -80,10 +74,9 @@ impl Compiler<'_> {
                 self.expression(*helper).map(|expr| Some(Part::Expr(expr)))
             }
             TemplateElement::HelperBlock(helper) => self.block(*helper).map(Some),
-            TemplateElement::PartialExpression(_) | TemplateElement::PartialBlock(_) => Err(self.refused(
-                "partials (`{{> …}}`) are not part of this language",
-                "write the text in place",
-            )),
+            TemplateElement::PartialExpression(_) | TemplateElement::PartialBlock(_) => {
+                Err(self.refused("partials (`{{> …}}`) are not part of this language", "write the text in place"))
+            }
             TemplateElement::DecoratorExpression(_) | TemplateElement::DecoratorBlock(_) => {
                 Err(self.refused("decorators (`{{* …}}`) are not part of this language", "remove it"))
             }
@@ -94,19 +87,12 @@ impl Compiler<'_> {
     fn block(&mut self, helper: HelperTemplate) -> Result<Part, ParseError> {
         let offset = self.cursor;
         if self.text[offset..].starts_with("{{{{") {
-            return Err(self.refused(
-                "raw blocks (`{{{{…}}}}`) are not part of this language",
-                "write `\\{{` instead",
-            ));
+            return Err(self.refused("raw blocks (`{{{{…}}}}`) are not part of this language", "write `\\{{` instead"));
         }
         let name = helper.name.as_name().unwrap_or_default().to_owned();
         let Some(kind) = Kind::named(&name) else {
             let what = format!("there is no block `#{name}`");
-            return Err(self.error(
-                "E-MAP-006",
-                what,
-                Some("blocks are #if, #unless, #each and #with".to_owned()),
-            ));
+            return Err(self.error("E-MAP-006", what, Some("blocks are #if, #unless, #each and #with".to_owned())));
         };
         self.no_hash(&name, &helper)?;
         let [_] = helper.params.as_slice() else {
@@ -124,37 +110,19 @@ impl Compiler<'_> {
         }
         let (value, key) = names(helper.block_param);
         if value.is_some() && !kind.opens_frame() {
-            return Err(self.error(
-                "E-MAP-006",
-                format!("`#{name}` gives no value to name with `as |…|`"),
-                None,
-            ));
+            return Err(self.error("E-MAP-006", format!("`#{name}` gives no value to name with `as |…|`"), None));
         }
         if kind.opens_frame() {
             self.frames.push(Frame { kind, value, key });
         }
-        let body = helper
-            .template
-            .map(|template| self.parts(template))
-            .transpose()?
-            .unwrap_or_default();
+        let body = helper.template.map(|template| self.parts(template)).transpose()?.unwrap_or_default();
         if kind.opens_frame() {
             self.frames.pop();
         }
-        let otherwise = helper
-            .inverse
-            .map(|template| self.parts(template))
-            .transpose()?
-            .unwrap_or_default();
+        let otherwise = helper.inverse.map(|template| self.parts(template)).transpose()?.unwrap_or_default();
         self.depth -= 1;
         let subject = subject.pop().unwrap_or(Expr::Literal(Value::Null));
-        Ok(Part::Block(Box::new(Block {
-            kind,
-            subject,
-            body,
-            otherwise,
-            offset,
-        })))
+        Ok(Part::Block(Box::new(Block { kind, subject, body, otherwise, offset })))
     }
 
     /// `{{x}}`, `{{f a b}}`, `(f a b)`.
@@ -174,12 +142,7 @@ impl Compiler<'_> {
         let Some(function) = functions::find(&name) else {
             let hint = functions::nearest(&name).map(|near| format!("did you mean `{near}`?"));
             let hint = hint.or_else(|| Some("`millstream functions` lists them all".to_owned()));
-            return Err(ParseError {
-                code: "E-MAP-004",
-                offset,
-                what: format!("there is no function `{name}`"),
-                hint,
-            });
+            return Err(ParseError { code: "E-MAP-004", offset, what: format!("there is no function `{name}`"), hint });
         };
         self.call(function, helper.params, offset)
     }
@@ -196,10 +159,7 @@ impl Compiler<'_> {
             return Ok(Bare::Done(Expr::Literal(value)));
         }
         let name = |text: &String| text == raw;
-        let named = self
-            .frames
-            .iter()
-            .any(|f| f.value.as_ref().is_some_and(name) || f.key.as_ref().is_some_and(name));
+        let named = self.frames.iter().any(|f| f.value.as_ref().is_some_and(name) || f.key.as_ref().is_some_and(name));
         if !alone || (!named && functions::find(raw).is_some()) {
             return Ok(Bare::Function(raw.to_owned()));
         }
@@ -235,12 +195,7 @@ impl Compiler<'_> {
             if given == 0 {
                 hint += &format!("; a key of this name is read by `this.{}`", function.name);
             }
-            return Err(ParseError {
-                code: "E-MAP-005",
-                offset,
-                what,
-                hint: Some(hint),
-            });
+            return Err(ParseError { code: "E-MAP-005", offset, what, hint: Some(hint) });
         }
         let mut args = Vec::with_capacity(given);
         for (i, param) in params.into_iter().enumerate() {
@@ -258,62 +213,29 @@ impl Compiler<'_> {
         let Expr::Literal(Value::String(text)) = arg else {
             let what = format!("the path of `{}` must be written out in quotes", function.name);
             let hint = Some("it is compiled when the flow is loaded, so it can't come from data".to_owned());
-            return Err(ParseError {
-                code: "E-MAP-008",
-                offset,
-                what,
-                hint,
-            });
+            return Err(ParseError { code: "E-MAP-008", offset, what, hint });
         };
         let offset = self.text[offset..].find(&text).map_or(offset, |at| offset + at);
         match Query::compile(&text) {
             Ok(query) => Ok(Expr::Query(Box::new(query))),
-            Err(what) => Err(ParseError {
-                code: "E-MAP-008",
-                offset,
-                what,
-                hint: None,
-            }),
+            Err(what) => Err(ParseError { code: "E-MAP-008", offset, what, hint: None }),
         }
     }
 
     fn path(&mut self, raw: &str) -> Result<Path, ParseError> {
         let offset = self.locate(raw);
         let written = path::read(raw);
-        let wrong = |what: String, hint: &str| {
-            Err(ParseError {
-                code: "E-MAP-007",
-                offset,
-                what,
-                hint: Some(hint.to_owned()),
-            })
-        };
-        let path = |root, keys| {
-            Ok(Path {
-                root,
-                keys,
-                text: raw.to_owned(),
-                offset,
-            })
-        };
+        let wrong =
+            |what: String, hint: &str| Err(ParseError { code: "E-MAP-007", offset, what, hint: Some(hint.to_owned()) });
+        let path = |root, keys| Ok(Path { root, keys, text: raw.to_owned(), offset });
         if written.ups > self.frames.len() {
-            let what = format!(
-                "`{raw}` goes up {} times, but only {} blocks are open",
-                written.ups,
-                self.frames.len()
-            );
+            let what = format!("`{raw}` goes up {} times, but only {} blocks are open", written.ups, self.frames.len());
             return wrong(what, "only #each and #with count as blocks here");
         }
         if written.local {
             let innermost = self.frames.len() - written.ups;
-            if !self.frames[..innermost]
-                .last()
-                .is_some_and(|frame| frame.kind == Kind::Each)
-            {
-                return wrong(
-                    format!("`{raw}` has a meaning only inside #each"),
-                    "put it there, or remove it",
-                );
+            if !self.frames[..innermost].last().is_some_and(|frame| frame.kind == Kind::Each) {
+                return wrong(format!("`{raw}` has a meaning only inside #each"), "put it there, or remove it");
             }
             let root = match written.keys.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
                 ["key"] => Root::Key(written.ups),
@@ -321,10 +243,7 @@ impl Compiler<'_> {
                 ["first"] => Root::First(written.ups),
                 ["last"] => Root::Last(written.ups),
                 _ => {
-                    return wrong(
-                        format!("there is no `{raw}`"),
-                        "inside #each there are @index, @key, @first, @last",
-                    );
+                    return wrong(format!("there is no `{raw}`"), "inside #each there are @index, @key, @first, @last");
                 }
             };
             return path(root, Vec::new());
@@ -345,10 +264,7 @@ impl Compiler<'_> {
         }
         if written.root || written.ups == self.frames.len() {
             if written.keys.is_empty() {
-                return wrong(
-                    format!("`{raw}` has a meaning only inside #each and #with"),
-                    "name a value",
-                );
+                return wrong(format!("`{raw}` has a meaning only inside #each and #with"), "name a value");
             }
             return path(Root::Scope, written.keys);
         }
@@ -369,17 +285,11 @@ impl Compiler<'_> {
             return Ok(());
         }
         let what = format!("blocks and brackets are nested more than {MAX_DEPTH} deep");
-        Err(self.error(
-            "E-MAP-002",
-            what,
-            Some("do a part of it in an earlier `set` step".to_owned()),
-        ))
+        Err(self.error("E-MAP-002", what, Some("do a part of it in an earlier `set` step".to_owned())))
     }
 
     fn locate(&mut self, name: &str) -> usize {
-        let offset = self.text[self.cursor..]
-            .find(name)
-            .map_or(self.cursor, |at| self.cursor + at);
+        let offset = self.text[self.cursor..].find(name).map_or(self.cursor, |at| self.cursor + at);
         if self.text[offset..].starts_with(name) {
             self.cursor = offset + name.len();
         }
@@ -391,12 +301,7 @@ impl Compiler<'_> {
     }
 
     fn error(&self, code: &'static str, what: String, hint: Option<String>) -> ParseError {
-        ParseError {
-            code,
-            offset: self.cursor,
-            what,
-            hint,
-        }
+        ParseError { code, offset: self.cursor, what, hint }
     }
 }
 
@@ -430,11 +335,7 @@ fn offset_of(text: &str, line: usize, column: usize) -> usize {
         }
     }
     let rest = &text[start..];
-    start
-        + rest
-            .char_indices()
-            .nth(column.saturating_sub(1))
-            .map_or(rest.len(), |(at, _)| at)
+    start + rest.char_indices().nth(column.saturating_sub(1)).map_or(rest.len(), |(at, _)| at)
 }
 
 fn syntax(text: &str, error: &TemplateError) -> ParseError {
@@ -442,25 +343,15 @@ fn syntax(text: &str, error: &TemplateError) -> ParseError {
     let offset = offset_of(text, line, column);
     let (what, hint) = match error.reason() {
         TemplateErrorReason::MismatchingClosedHelper(open, close)
-        | TemplateErrorReason::MismatchingClosedDecorator(open, close) => (
-            format!("`{{{{#{open}}}}}` is closed by `{{{{/{close}}}}}`"),
-            format!("close it with `{{{{/{open}}}}}`"),
-        ),
-        TemplateErrorReason::InvalidParam(param) => (
-            format!("`{param}` is not a value"),
-            "numbers are written 1, 1.5 or 1E5; text in double quotes".to_owned(),
-        ),
-        _ => (
-            "the template can't be read from here on".to_owned(),
-            likely(text).to_owned(),
-        ),
+        | TemplateErrorReason::MismatchingClosedDecorator(open, close) => {
+            (format!("`{{{{#{open}}}}}` is closed by `{{{{/{close}}}}}`"), format!("close it with `{{{{/{open}}}}}`"))
+        }
+        TemplateErrorReason::InvalidParam(param) => {
+            (format!("`{param}` is not a value"), "numbers are written 1, 1.5 or 1E5; text in double quotes".to_owned())
+        }
+        _ => ("the template can't be read from here on".to_owned(), likely(text).to_owned()),
     };
-    ParseError {
-        code: "E-MAP-001",
-        offset,
-        what,
-        hint: Some(hint),
-    }
+    ParseError { code: "E-MAP-001", offset, what, hint: Some(hint) }
 }
 
 /// The most likely slip behind a text that does not parse.

@@ -23,28 +23,12 @@ impl Decimal {
         let leading = all.len() - digits.len();
         let digits = digits.trim_end_matches('0').to_owned();
         if digits.is_empty() {
-            return Decimal {
-                negative: false,
-                digits,
-                exponent: 0,
-            };
+            return Decimal { negative: false, digits, exponent: 0 };
         }
-        let far = if exponent.starts_with('-') {
-            i64::MIN / 2
-        } else {
-            i64::MAX / 2
-        };
-        let written = exponent
-            .trim_start_matches('+')
-            .parse::<i64>()
-            .unwrap_or(far)
-            .clamp(i64::MIN / 2, i64::MAX / 2);
+        let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
+        let written = exponent.trim_start_matches('+').parse::<i64>().unwrap_or(far).clamp(i64::MIN / 2, i64::MAX / 2);
         let exponent = written + length(whole) - length(&all[..leading]);
-        Decimal {
-            negative,
-            digits,
-            exponent,
-        }
+        Decimal { negative, digits, exponent }
     }
 
     pub fn is_zero(&self) -> bool {
@@ -79,11 +63,7 @@ impl Ord for Decimal {
                 1
             }
         };
-        let magnitude = || {
-            self.exponent
-                .cmp(&other.exponent)
-                .then_with(|| self.digits.cmp(&other.digits))
-        };
+        let magnitude = || self.exponent.cmp(&other.exponent).then_with(|| self.digits.cmp(&other.digits));
         sign(self).cmp(&sign(other)).then_with(|| match sign(self) {
             0 => Ordering::Equal,
             1 => magnitude(),

@@ -30,12 +30,7 @@ enum Add {
 
 impl Attached {
     fn new(origin: Origin, add: Add, secrets: Vec<SecretString>) -> Attached {
-        Attached {
-            origin,
-            add,
-            generation: None,
-            secrets,
-        }
+        Attached { origin, add, generation: None, secrets }
     }
 
     pub fn nothing(origin: Origin) -> Attached {
@@ -50,11 +45,7 @@ impl Attached {
     pub fn basic(origin: Origin, username: &str, password: SecretString) -> Attached {
         let encoded = STANDARD.encode(format!("{username}:{}", password.expose_secret()));
         let value = format!("Basic {encoded}");
-        Attached::new(
-            origin,
-            Add::Header(AUTHORIZATION, value.into()),
-            vec![password, encoded.into()],
-        )
+        Attached::new(origin, Add::Header(AUTHORIZATION, value.into()), vec![password, encoded.into()])
     }
 
     pub fn api_key(
@@ -109,11 +100,7 @@ impl Attached {
             if secret.len() < SHORTEST_REDACTED {
                 continue;
             }
-            if answer
-                .body
-                .windows(secret.len())
-                .any(|window| window == secret.as_bytes())
-            {
+            if answer.body.windows(secret.len()).any(|window| window == secret.as_bytes()) {
                 let text = String::from_utf8_lossy(&answer.body).replace(secret, "[redacted]");
                 answer.body = text.into_bytes();
             }
@@ -156,12 +143,7 @@ pub(crate) async fn attach(
     };
     match auth {
         Auth::None => Ok(Attached::nothing(origin)),
-        Auth::ApiKey {
-            place,
-            name,
-            prefix,
-            key,
-        } => {
+        Auth::ApiKey { place, name, prefix, key } => {
             let key = value(inner, connection, key).await?;
             Attached::api_key(origin, *place, name, prefix, key)
         }
@@ -172,10 +154,7 @@ pub(crate) async fn attach(
         }
         Auth::Bearer { token } => Ok(Attached::bearer(origin, value(inner, connection, token).await?)),
         Auth::OAuth2ClientCredentials(grant) => {
-            let token = inner
-                .tokens
-                .get(inner, connection, grant, context, exchange.deadline, stale)
-                .await?;
+            let token = inner.tokens.get(inner, connection, grant, context, exchange.deadline, stale).await?;
             let mut attached = Attached::bearer(origin, token.value);
             attached.generation = Some(token.generation);
             Ok(attached)

@@ -42,30 +42,17 @@ impl Client {
             Some(url) => {
                 let wrong = |why: String| Error::Proxy { url: url.clone(), why };
                 let parsed = url::Url::parse(url).map_err(|error| wrong(error.to_string()))?;
-                Some(
-                    parsed
-                        .host_str()
-                        .ok_or_else(|| wrong("it has no host".into()))?
-                        .to_owned(),
-                )
+                Some(parsed.host_str().ok_or_else(|| wrong("it has no host".into()))?.to_owned())
             }
         };
         let guard = Arc::new(Guard::new(&config.allow, proxy_host));
         let mut roots = Vec::new();
         if let Some(path) = &config.ca_file {
-            let pem = std::fs::read(path).map_err(|source| Error::ReadRoots {
-                path: path.clone(),
-                source,
-            })?;
-            roots = Certificate::from_pem_bundle(&pem).map_err(|error| Error::Roots {
-                path: path.clone(),
-                why: error.to_string(),
-            })?;
+            let pem = std::fs::read(path).map_err(|source| Error::ReadRoots { path: path.clone(), source })?;
+            roots = Certificate::from_pem_bundle(&pem)
+                .map_err(|error| Error::Roots { path: path.clone(), why: error.to_string() })?;
             if roots.is_empty() {
-                return Err(Error::Roots {
-                    path: path.clone(),
-                    why: "it is empty".into(),
-                });
+                return Err(Error::Roots { path: path.clone(), why: "it is empty".into() });
             }
         }
         let builder = || -> Result<reqwest::ClientBuilder, Error> {
@@ -79,10 +66,8 @@ impl Client {
                 .pool_max_idle_per_host(32)
                 .dns_resolver(Resolver(guard.clone()));
             if let Some(url) = &config.proxy {
-                let proxy = reqwest::Proxy::all(url).map_err(|error| Error::Proxy {
-                    url: url.clone(),
-                    why: error.to_string(),
-                })?;
+                let proxy = reqwest::Proxy::all(url)
+                    .map_err(|error| Error::Proxy { url: url.clone(), why: error.to_string() })?;
                 builder = builder.proxy(proxy);
             }
             Ok(builder)
@@ -156,18 +141,9 @@ fn install_provider() {
 async fn read(mut response: reqwest::Response, limit: usize) -> Result<Answer, reqwest::Error> {
     let status = response.status().as_u16();
     let headers = response.headers().iter();
-    let headers = headers.map(|(name, value)| {
-        (
-            name.as_str().to_owned(),
-            String::from_utf8_lossy(value.as_bytes()).into_owned(),
-        )
-    });
-    let mut answer = Answer {
-        status,
-        headers: headers.collect(),
-        body: Vec::new(),
-        cut: false,
-    };
+    let headers =
+        headers.map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let mut answer = Answer { status, headers: headers.collect(), body: Vec::new(), cut: false };
     while let Some(chunk) = response.chunk().await? {
         let room = limit - answer.body.len();
         if chunk.len() > room {
@@ -220,20 +196,13 @@ fn failure(host: &str, error: &reqwest::Error) -> Failure {
         );
     }
     if error.is_timeout() {
-        return Failure::new(
-            Class::Unknown,
-            "outbound.timeout",
-            format!("{host} did not answer in time"),
-        );
+        return Failure::new(Class::Unknown, "outbound.timeout", format!("{host} did not answer in time"));
     }
     if error.is_decode() {
         let what = format!("the answer of {host} cannot be decoded: {}", chain(error));
         return Failure::new(Class::Unknown, "outbound.bad_answer", what);
     }
-    let what = format!(
-        "the connection to {host} was lost before the answer was whole: {}",
-        chain(error)
-    );
+    let what = format!("the connection to {host} was lost before the answer was whole: {}", chain(error));
     Failure::new(Class::Unknown, "outbound.connection_lost", what)
 }
 
@@ -243,9 +212,5 @@ fn chain(error: &reqwest::Error) -> String {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    if std::ptr::addr_eq(cause, error) {
-        "the transport gave up".into()
-    } else {
-        cause.to_string()
-    }
+    if std::ptr::addr_eq(cause, error) { "the transport gave up".into() } else { cause.to_string() }
 }

@@ -56,15 +56,8 @@ pub(crate) struct Guard {
 
 impl Guard {
     pub fn new(allow: &[IpNet], proxy: Option<String>) -> Guard {
-        let refused = REFUSED
-            .iter()
-            .map(|range| range.parse().expect("a range of the table above"))
-            .collect();
-        Guard {
-            refused,
-            allow: allow.to_vec(),
-            proxy,
-        }
+        let refused = REFUSED.iter().map(|range| range.parse().expect("a range of the table above")).collect();
+        Guard { refused, allow: allow.to_vec(), proxy }
     }
 
     /// True if calls may reach `ip`.
@@ -86,15 +79,7 @@ impl Guard {
             Some(Host::Domain(_)) => return Ok(()),
             None => return Err(Failure::new(Class::Permanent, "outbound.scheme", "the URL has no host")),
         };
-        if self.allows(ip) {
-            Ok(())
-        } else {
-            Err(Blocked {
-                host: ip.to_string(),
-                ip,
-            }
-            .into())
-        }
+        if self.allows(ip) { Ok(()) } else { Err(Blocked { host: ip.to_string(), ip }.into()) }
     }
 
     /// The addresses of a name that may be reached; an error if there are only others.
@@ -105,10 +90,7 @@ impl Guard {
         let first = found.first().map(SocketAddr::ip);
         let open: Vec<SocketAddr> = found.into_iter().filter(|address| self.allows(address.ip())).collect();
         match first {
-            Some(ip) if open.is_empty() => Err(Blocked {
-                host: host.to_owned(),
-                ip,
-            }),
+            Some(ip) if open.is_empty() => Err(Blocked { host: host.to_owned(), ip }),
             _ => Ok(open),
         }
     }
@@ -126,11 +108,7 @@ impl Guard {
             return Ok(());
         };
         match found.map(|address| address.ip()).find(|ip| !self.allows(*ip)) {
-            Some(ip) => Err(Blocked {
-                host: host.to_owned(),
-                ip,
-            }
-            .into()),
+            Some(ip) => Err(Blocked { host: host.to_owned(), ip }.into()),
             None => Ok(()),
         }
     }
@@ -225,14 +203,7 @@ mod tests {
 
     #[test]
     fn public_addresses_pass() {
-        for host in [
-            "8.8.8.8",
-            "172.32.0.1",
-            "100.128.0.1",
-            "192.0.1.1",
-            "[2606:4700::1111]",
-            "[::ffff:8.8.8.8]",
-        ] {
+        for host in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "192.0.1.1", "[2606:4700::1111]", "[::ffff:8.8.8.8]"] {
             assert!(!refused(&format!("http://{host}/")), "{host} was refused");
         }
     }
@@ -249,25 +220,15 @@ mod tests {
     fn of_a_name_with_inner_and_outer_addresses_only_the_outer_are_connected_to() {
         let guard = Guard::new(&[], None);
         let both = vec!["10.0.0.1:0".parse().unwrap(), "8.8.8.8:0".parse().unwrap()];
-        assert_eq!(
-            guard.filter("mixed.example", both).unwrap(),
-            ["8.8.8.8:0".parse().unwrap()]
-        );
-        assert!(
-            guard
-                .filter("inner.example", vec!["10.0.0.1:0".parse().unwrap()])
-                .is_err()
-        );
+        assert_eq!(guard.filter("mixed.example", both).unwrap(), ["8.8.8.8:0".parse().unwrap()]);
+        assert!(guard.filter("inner.example", vec!["10.0.0.1:0".parse().unwrap()]).is_err());
     }
 
     #[test]
     fn other_schemes_are_refused() {
         let guard = Guard::new(&[], None);
         for url in ["file:///etc/passwd", "gopher://8.8.8.8/", "ftp://8.8.8.8/"] {
-            assert_eq!(
-                guard.check(&Url::parse(url).unwrap()).unwrap_err().code,
-                "outbound.scheme"
-            );
+            assert_eq!(guard.check(&Url::parse(url).unwrap()).unwrap_err().code, "outbound.scheme");
         }
     }
 }

@@ -51,10 +51,7 @@ impl Lane {
     fn is_idle(&mut self) -> bool {
         self.refill();
         let full = self.rate.is_none_or(|rate| self.tokens >= f64::from(rate.requests));
-        full && self
-            .slots
-            .as_ref()
-            .is_none_or(|slots| slots.available_permits() == self.most)
+        full && self.slots.as_ref().is_none_or(|slots| slots.available_permits() == self.most)
     }
 }
 
@@ -80,20 +77,12 @@ impl Gate {
         let mut permits = Vec::new();
         let whole = format!("{}\n{connection}", call.connector.name);
         let own = format!("{whole}\n{}", action.name);
-        for (limits, name) in [
-            (Some(&declared.limits), whole),
-            (action.call.as_ref().map(|call| &call.limits), own),
-        ] {
+        for (limits, name) in [(Some(&declared.limits), whole), (action.call.as_ref().map(|call| &call.limits), own)] {
             let Some(limits) = limits.filter(|limits| limits.concurrent.is_some() || limits.rate.is_some()) else {
                 continue;
             };
-            let key = limits
-                .key
-                .as_ref()
-                .map(|template| context.text(template))
-                .transpose()?
-                .flatten()
-                .unwrap_or_default();
+            let key =
+                limits.key.as_ref().map(|template| context.text(template)).transpose()?.flatten().unwrap_or_default();
             let passed = self.pass(format!("{name}\n{key}"), limits, call.timeout()).await;
             permits.extend(passed.map_err(|mut failure| {
                 failure.message = format!("{}: {}", call.name(), failure.message);
@@ -151,14 +140,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_rate_lets_its_requests_go_then_spreads_the_rest_out() {
         let gate = Gate::default();
-        let rate = Rate {
-            requests: 2,
-            per: Duration::from_secs(10),
-        };
-        let limits = Limits {
-            rate: Some(rate),
-            ..Limits::default()
-        };
+        let rate = Rate { requests: 2, per: Duration::from_secs(10) };
+        let limits = Limits { rate: Some(rate), ..Limits::default() };
         let began = Instant::now();
         let pass = || gate.pass("lane".into(), &limits, Duration::from_secs(6));
         pass().await.unwrap();
@@ -169,20 +152,14 @@ mod tests {
         let (third, fourth) = tokio::join!(pass(), pass());
         assert!(third.is_ok());
         let refused = fourth.unwrap_err();
-        assert_eq!(
-            (refused.class, refused.code.as_str()),
-            (Class::Throttled, "outbound.rate_limit")
-        );
+        assert_eq!((refused.class, refused.code.as_str()), (Class::Throttled, "outbound.rate_limit"));
         assert_eq!(refused.wait_ms.unwrap() / 1000, 9);
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_calls_at_once_than_declared() {
         let gate = Gate::default();
-        let limits = Limits {
-            concurrent: Some(1),
-            ..Limits::default()
-        };
+        let limits = Limits { concurrent: Some(1), ..Limits::default() };
         let pass = || gate.pass("lane".into(), &limits, Duration::from_secs(1));
         let held = pass().await.unwrap();
         assert_eq!(pass().await.unwrap_err().code, "outbound.concurrency_limit");

@@ -68,24 +68,16 @@ impl<'c> Call<'c> {
             && connection.connector != self.connector.name
         {
             let (is, wants) = (&connection.connector, &self.connector.name);
-            let what = format!(
-                "the connection `{}` is one of `{is}`, but `{name}` needs one of `{wants}`",
-                connection.name
-            );
+            let what =
+                format!("the connection `{}` is one of `{is}`, but `{name}` needs one of `{wants}`", connection.name);
             return Err(Failure::new(Class::Held, "connector.no_connection", what));
         }
         let violations = action.input.violations(self.input);
         if let Some(first) = violations.first() {
             let at = if first.pointer.is_empty() { "/" } else { &first.pointer };
-            let more = if violations.len() > 1 {
-                format!(" (and {} more)", violations.len() - 1)
-            } else {
-                String::new()
-            };
-            let what = format!(
-                "the input of `{name}` is not what it takes: at {at}: {}{more}",
-                first.message
-            );
+            let more =
+                if violations.len() > 1 { format!(" (and {} more)", violations.len() - 1) } else { String::new() };
+            let what = format!("the input of `{name}` is not what it takes: at {at}: {}{more}", first.message);
             return Err(Failure::new(Class::Permanent, "connector.input", what));
         }
         Ok(action)
@@ -93,14 +85,7 @@ impl<'c> Call<'c> {
 
     fn context(&self, action: &Action) -> Context {
         let connection = self.connection.map(Arc::as_ref);
-        Context::new(
-            self.connector,
-            action,
-            connection,
-            self.input,
-            self.key,
-            Timestamp::now(),
-        )
+        Context::new(self.connector, action, connection, self.input, self.key, Timestamp::now())
     }
 }
 
@@ -224,10 +209,7 @@ impl Exchange<'_> {
         let mut stale = None;
         loop {
             let attached = auth::attach(inner, self, context, &origin, stale).await?;
-            let answer = inner
-                .client
-                .send(&request, Some(&attached), self.deadline, self.limit)
-                .await?;
+            let answer = inner.client.send(&request, Some(&attached), self.deadline, self.limit).await?;
             match judge(&answer) {
                 Outcome::Done(value) => return Ok(value),
                 Outcome::Failed(failure) => return Err(failure),
@@ -242,10 +224,7 @@ impl Exchange<'_> {
 
     fn refused(&self, mut failure: Failure) -> Failure {
         if let Some(connection) = self.connection {
-            failure.message.push_str(&format!(
-                "; mend the credentials of the connection `{}`",
-                connection.name
-            ));
+            failure.message.push_str(&format!("; mend the credentials of the connection `{}`", connection.name));
         }
         failure
     }

@@ -57,9 +57,7 @@ impl State {
     /// The token, unless it has ended or is the one that was refused.
     fn usable(&self, stale: Option<u64>) -> Option<Token> {
         let token = self.token.as_ref().filter(|token| Some(token.generation) != stale)?;
-        self.expires_at
-            .is_some_and(|end| Instant::now() < end)
-            .then(|| token.clone())
+        self.expires_at.is_some_and(|end| Instant::now() < end).then(|| token.clone())
     }
     fn is_due(&self) -> bool {
         self.renew_at.is_none_or(|at| Instant::now() >= at)
@@ -79,17 +77,9 @@ impl Tokens {
     ) -> Result<Token, Failure> {
         let request = Request::new(connection, grant, context)?;
         // Changed settings are another token.
-        let key = format!(
-            "{}\n{}\n{}\n{:?}",
-            connection.name, connection.connector, request.url, request.fields
-        ) + &connection.settings.to_string();
-        let entry = self
-            .entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(key)
-            .or_default()
-            .clone();
+        let key = format!("{}\n{}\n{}\n{:?}", connection.name, connection.connector, request.url, request.fields)
+            + &connection.settings.to_string();
+        let entry = self.entries.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
 
         let began = Instant::now();
         let usable = entry.read(|state| state.usable(stale).map(|token| (token, state.is_due())));
@@ -120,10 +110,7 @@ impl Tokens {
             Ok((value, lifetime)) => Ok(entry.read(|state| {
                 let now = Instant::now();
                 state.generations += 1;
-                let token = Token {
-                    value,
-                    generation: state.generations,
-                };
+                let token = Token { value, generation: state.generations };
                 state.renew_at = Some(now + lifetime - AHEAD.min(lifetime / 5));
                 state.expires_at = Some(now + lifetime);
                 state.failed = None;
@@ -167,20 +154,12 @@ impl Request {
             None => context.text(&grant.token_url)?.unwrap_or_default(),
         };
         let url = Url::parse(&text).map_err(|error| {
-            let what = format!(
-                "the token URL `{text}` of the connection `{}` is not a URL: {error}",
-                connection.name
-            );
+            let what = format!("the token URL `{text}` of the connection `{}` is not a URL: {error}", connection.name);
             Failure::new(Class::Held, "connector.token_url", what)
         })?;
         let mut fields = vec![("grant_type", "client_credentials".to_owned())];
         for (name, template) in [("scope", &grant.scope), ("audience", &grant.audience)] {
-            if let Some(value) = template
-                .as_ref()
-                .map(|template| context.text(template))
-                .transpose()?
-                .flatten()
-            {
+            if let Some(value) = template.as_ref().map(|template| context.text(template)).transpose()?.flatten() {
                 fields.push((name, value));
             }
         }
@@ -201,13 +180,9 @@ impl Request {
             let mut form = url::form_urlencoded::Serializer::new(String::new());
             form.extend_pairs(&self.fields);
             if grant.basic {
-                (
-                    form.finish(),
-                    Some(Attached::basic(self.url.origin(), id.expose_secret(), secret.clone())),
-                )
+                (form.finish(), Some(Attached::basic(self.url.origin(), id.expose_secret(), secret.clone())))
             } else {
-                form.append_pair("client_id", id.expose_secret())
-                    .append_pair("client_secret", secret.expose_secret());
+                form.append_pair("client_id", id.expose_secret()).append_pair("client_secret", secret.expose_secret());
                 (form.finish(), None)
             }
         };
@@ -245,16 +220,10 @@ impl Request {
             )
             .with_wait(wait));
         }
-        let token = body
-            .get("access_token")
-            .and_then(Value::as_str)
-            .filter(|token| !token.is_empty());
+        let token = body.get("access_token").and_then(Value::as_str).filter(|token| !token.is_empty());
         let Some(token) = token.filter(|_| (200..300).contains(&status)) else {
             let say = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
-            let said: String = format!("{} {}", say("error"), say("error_description"))
-                .chars()
-                .take(300)
-                .collect();
+            let said: String = format!("{} {}", say("error"), say("error_description")).chars().take(300).collect();
             let what = format!(
                 "the token server refused (status {status}) {}; check client id, secret and scope",
                 said.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -266,9 +235,7 @@ impl Request {
             Some(Value::String(text)) => text.parse().ok(),
             _ => None,
         };
-        let lifetime = seconds
-            .filter(|seconds| *seconds > 0.0 && *seconds < 1e8)
-            .map(Duration::from_secs_f64);
+        let lifetime = seconds.filter(|seconds| *seconds > 0.0 && *seconds < 1e8).map(Duration::from_secs_f64);
         Ok((token.into(), lifetime.unwrap_or(DEFAULT_LIFETIME)))
     }
 }

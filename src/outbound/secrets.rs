@@ -28,20 +28,14 @@ impl Secrets {
         };
         let Some(source) = connection.credentials.get(name) else {
             let place = "connections.yaml does not name it".to_owned();
-            return Err(missing(
-                place,
-                format!("add `{name}: {{secret: NAME}}` to its credentials"),
-            ));
+            return Err(missing(place, format!("add `{name}: {{secret: NAME}}` to its credentials")));
         };
         let value = match source {
             SecretSource::Secret(key) => {
                 let found = self.vault.as_ref().map(|vault| vault.get(key)).transpose();
                 let found = found.map_err(|error| missing(error.to_string(), "set it anew".into()))?;
                 found.flatten().ok_or_else(|| {
-                    missing(
-                        format!("the vault has no secret `{key}`"),
-                        format!("run `millstream secret set {key}`"),
-                    )
+                    missing(format!("the vault has no secret `{key}`"), format!("run `millstream secret set {key}`"))
                 })?
             }
             SecretSource::Env(key) => match std::env::var(key) {

@@ -38,14 +38,9 @@ impl Run {
     /// # Errors
     /// If it does not begin with `Started`, or does not fit together.
     pub fn replay(id: RunId, records: &[Record]) -> Result<Run, Illegal> {
-        let mut events = records
-            .iter()
-            .flat_map(|record| record.events.iter().map(|event| (record.at, event)));
+        let mut events = records.iter().flat_map(|record| record.events.iter().map(|event| (record.at, event)));
         let Some((at, Event::Started(started))) = events.next() else {
-            return Err(Illegal {
-                run: id,
-                what: "it does not begin with `started`".into(),
-            });
+            return Err(Illegal { run: id, what: "it does not begin with `started`".into() });
         };
         let mut run = Run::new(id, at, started.clone());
         for (at, event) in events {
@@ -69,20 +64,12 @@ impl Run {
             if states.iter().any(is) {
                 return Ok(());
             }
-            Err(Illegal {
-                run,
-                what: format!("step {place} {what} while it was {}", node.state.name()),
-            })
+            Err(Illegal { run, what: format!("step {place} {what} while it was {}", node.state.name()) })
         };
         let waiting = State::Waiting(0);
         match event {
             Event::Started(_) | Event::Rejected(_) => return refuse("it began twice".into()),
-            Event::Called {
-                place,
-                attempt,
-                input,
-                key,
-            } => {
+            Event::Called { place, attempt, input, key } => {
                 let node = self.node_mut(place)?;
                 allowed(node, place, &[State::Pending, waiting, State::InDoubt], "was called")?;
                 if *attempt != node.attempt + 1 || (input.is_none() && node.input.is_none()) {
@@ -101,11 +88,7 @@ impl Run {
                 node.output = Some(output.clone());
                 self.end(place, State::Succeeded);
             }
-            Event::Failed {
-                place,
-                failure,
-                retry_at,
-            } => {
+            Event::Failed { place, failure, retry_at } => {
                 let node = self.node_mut(place)?;
                 allowed(node, place, &[State::Pending, State::Running, State::InDoubt], "failed")?;
                 node.failure = Some(failure.clone());
@@ -157,12 +140,7 @@ impl Run {
                 match place {
                     Some(place) => {
                         let node = self.node_mut(place)?;
-                        allowed(
-                            node,
-                            place,
-                            &[State::Running, State::InDoubt, State::Pending],
-                            "was held",
-                        )?;
+                        allowed(node, place, &[State::Running, State::InDoubt, State::Pending], "was held")?;
                         node.state = State::Held;
                         node.failure = Some(failure.clone());
                     }
@@ -196,8 +174,7 @@ impl Run {
         let node = &mut frame.nodes[position];
         node.state = state;
         node.input = None;
-        node.subs
-            .retain(|_, _| state == State::Succeeded || state == State::Failed || state == State::TimedOut);
+        node.subs.retain(|_, _| state == State::Succeeded || state == State::Failed || state == State::TimedOut);
         while frame.nodes.get(frame.ended).is_some_and(|node| node.state.is_ended()) {
             frame.ended += 1;
         }
@@ -217,17 +194,11 @@ impl Run {
 
     fn node_mut(&mut self, place: &Place) -> Result<&mut Node, Illegal> {
         let run = self.id;
-        let missing = Illegal {
-            run,
-            what: format!("step {place} is inside a step that was not entered"),
-        };
+        let missing = Illegal { run, what: format!("step {place} is inside a step that was not entered") };
         let (frame, position) = self.frame_mut(place).ok_or(missing)?;
         // A flow's size is limited, a damaged record's is not.
         if position >= crate::flow::MAX_STEPS {
-            return Err(Illegal {
-                run,
-                what: format!("place {place} is not in any flow"),
-            });
+            return Err(Illegal { run, what: format!("place {place} is not in any flow") });
         }
         if frame.nodes.len() <= position {
             frame.nodes.resize_with(position + 1, Node::default);
@@ -252,15 +223,8 @@ fn doubt(frame: &mut Frame) {
 fn release(frame: &mut Frame, now: i64) {
     for node in &mut frame.nodes {
         if node.state == State::Held {
-            node.state = if node.attempt > 0 {
-                State::Waiting(now)
-            } else {
-                State::Pending
-            };
-            let in_doubt = node
-                .failure
-                .as_ref()
-                .is_some_and(|failure| failure.class == Class::Unknown);
+            node.state = if node.attempt > 0 { State::Waiting(now) } else { State::Pending };
+            let in_doubt = node.failure.as_ref().is_some_and(|failure| failure.class == Class::Unknown);
             // A retry counts from the person's decision, not from what failed before it.
             node.attempt = if in_doubt { node.attempt } else { node.attempt.min(1) };
         }

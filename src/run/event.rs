@@ -122,9 +122,7 @@ impl<'de> Deserialize<'de> for Place {
         let path: Result<Vec<u32>, _> = text.split('.').map(str::parse).collect();
         match path {
             Ok(path) if path.len() % 2 == 1 => Ok(Place(path)),
-            _ => Err(serde::de::Error::custom(
-                "a place is an odd count of numbers, as in 2.0.1",
-            )),
+            _ => Err(serde::de::Error::custom("a place is an odd count of numbers, as in 2.0.1")),
         }
     }
 }
@@ -141,10 +139,7 @@ impl Body {
     pub fn parsed(raw: Box<RawValue>, value: Value) -> Body {
         let parsed = OnceLock::new();
         let _ = parsed.set(Arc::new(value));
-        Body {
-            raw: raw.into(),
-            parsed,
-        }
+        Body { raw: raw.into(), parsed }
     }
 
     /// From a value that had no JSON text of its own (a form, a test).
@@ -159,8 +154,7 @@ impl Body {
 
     /// The value. Text too deep for the parser (it cannot come in by the door) reads as null.
     pub fn value(&self) -> &Arc<Value> {
-        self.parsed
-            .get_or_init(|| Arc::new(parse_json(self.raw.get().as_bytes()).unwrap_or(Value::Null)))
+        self.parsed.get_or_init(|| Arc::new(parse_json(self.raw.get().as_bytes()).unwrap_or(Value::Null)))
     }
 }
 
@@ -179,10 +173,7 @@ impl Serialize for Body {
 impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Body, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(Body {
-            raw: raw.into(),
-            parsed: OnceLock::new(),
-        })
+        Ok(Body { raw: raw.into(), parsed: OnceLock::new() })
     }
 }
 
@@ -432,12 +423,7 @@ impl Record {
             at: Timestamp,
             events: &'e [Event],
         }
-        serde_json::to_vec(&Borrowed {
-            v: RECORD_VERSION,
-            at,
-            events,
-        })
-        .expect("events are plain JSON data")
+        serde_json::to_vec(&Borrowed { v: RECORD_VERSION, at, events }).expect("events are plain JSON data")
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {

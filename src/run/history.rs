@@ -9,11 +9,7 @@ use crate::flow::Flow;
 /// The history of `records` as one JSON document. Without the flow (its definition cannot be read any more) steps are
 /// named by their places.
 pub fn history(run: RunId, records: &[Record], flow: Option<&Flow>) -> Value {
-    let mut told = Told {
-        flow,
-        steps: Vec::new(),
-        whole: Map::new(),
-    };
+    let mut told = Told { flow, steps: Vec::new(), whole: Map::new() };
     told.whole.insert("run_id".into(), json!(run.to_string()));
     for record in records {
         for event in &record.events {
@@ -22,11 +18,7 @@ pub fn history(run: RunId, records: &[Record], flow: Option<&Flow>) -> Value {
     }
     let replayed = Run::replay(run, records).ok();
     if let Some(run) = replayed.as_ref().filter(|run| run.finished.is_none()) {
-        let status = if run.held.is_some() {
-            Status::Held
-        } else {
-            Status::Running
-        };
+        let status = if run.held.is_some() { Status::Held } else { Status::Running };
         told.whole.insert("status".into(), json!(status));
     }
     let steps: Vec<Value> = told.steps.into_iter().map(|(_, step)| Value::Object(step)).collect();
@@ -68,12 +60,7 @@ impl Told<'_> {
                 self.say("trigger", trigger);
                 self.say("error", json!({"code": rejected.code, "message": rejected.message}));
             }
-            Event::Called {
-                place,
-                attempt,
-                input,
-                key,
-            } => {
+            Event::Called { place, attempt, input, key } => {
                 let step = self.step(place, at);
                 step.insert("status".into(), json!("running"));
                 step.insert("key".into(), json!(key));
@@ -88,11 +75,7 @@ impl Told<'_> {
                 step.remove("error");
                 end_attempt(step, json!({"ended_at": at, "status": "succeeded"}));
             }
-            Event::Failed {
-                place,
-                failure,
-                retry_at,
-            } => {
+            Event::Failed { place, failure, retry_at } => {
                 let retry_at = retry_at.and_then(|ms| Timestamp::from_millisecond(ms).ok());
                 let timed_out = failure.code == super::apply::TIMEOUT;
                 let step = match retry_at {
@@ -110,11 +93,7 @@ impl Told<'_> {
                 end_attempt(step, ended);
             }
             Event::Skipped { place, unmet } => {
-                let reason = if *unmet {
-                    "what it follows did not end as it asks"
-                } else {
-                    "its `when` was false"
-                };
+                let reason = if *unmet { "what it follows did not end as it asks" } else { "its `when` was false" };
                 self.end(place, at, "skipped").insert("reason".into(), json!(reason));
             }
             Event::Entered { place, sub } => {
@@ -131,8 +110,7 @@ impl Told<'_> {
                 self.end(place, at, "succeeded").insert("output".into(), json!(vars));
             }
             Event::Responded { place, response } => {
-                self.end(place, at, "succeeded")
-                    .insert("output".into(), json!(response));
+                self.end(place, at, "succeeded").insert("output".into(), json!(response));
                 self.say("response", json!(response));
             }
             Event::Recovered { .. } => {
@@ -168,10 +146,7 @@ impl Told<'_> {
     fn step(&mut self, place: &Place, at: Timestamp) -> &mut Map<String, Value> {
         let found = self.steps.iter().position(|(other, _)| other == place);
         let index = found.unwrap_or_else(|| {
-            let id = self
-                .flow
-                .and_then(|flow| flow.step(&place.0))
-                .map(|step| step.id.clone());
+            let id = self.flow.and_then(|flow| flow.step(&place.0)).map(|step| step.id.clone());
             let mut step = Map::new();
             step.insert("id".into(), json!(id.unwrap_or_else(|| place.to_string())));
             step.insert("place".into(), json!(place));
@@ -201,10 +176,7 @@ fn attempts(step: &mut Map<String, Value>) -> &mut Vec<Value> {
 
 /// Adds how the last attempt ended, if the step had one.
 fn end_attempt(step: &mut Map<String, Value>, end: Value) {
-    let last = step
-        .get_mut("attempts")
-        .and_then(Value::as_array_mut)
-        .and_then(|all| all.last_mut());
+    let last = step.get_mut("attempts").and_then(Value::as_array_mut).and_then(|all| all.last_mut());
     if let (Some(Value::Object(last)), Value::Object(end)) = (last, end) {
         last.extend(end);
     }

@@ -26,11 +26,7 @@ pub enum Next {
     /// Record this, apply it, ask again.
     Record(Event),
     /// Nothing can be decided until one of these calls ends, or this time (ms since 1970) comes.
-    Wait {
-        calls: Vec<Place>,
-        wake: Option<i64>,
-        held: bool,
-    },
+    Wait { calls: Vec<Place>, wake: Option<i64>, held: bool },
     /// The run has ended.
     Ended,
 }
@@ -65,34 +61,14 @@ impl Run {
             return Next::Record(Event::Held { place: None, failure });
         }
         if self.held.is_some() {
-            return Next::Wait {
-                calls: Vec::new(),
-                wake: None,
-                held: true,
-            };
+            return Next::Wait { calls: Vec::new(), wake: None, held: true };
         }
         let mut waits = Waits::default();
-        match (Walk {
-            run: self,
-            flow,
-            around,
-        })
-        .block(&flow.steps, &self.root, None, &mut waits)
-        {
+        match (Walk { run: self, flow, around }).block(&flow.steps, &self.root, None, &mut waits) {
             Progress::Record(event) => Next::Record(event),
-            Progress::Live => Next::Wait {
-                calls: waits.calls,
-                wake: waits.wake,
-                held: waits.held,
-            },
-            Progress::Ended(None) => Next::Record(Event::Finished {
-                status: Status::Succeeded,
-                failure: None,
-            }),
-            Progress::Ended(failure) => Next::Record(Event::Finished {
-                status: Status::Failed,
-                failure,
-            }),
+            Progress::Live => Next::Wait { calls: waits.calls, wake: waits.wake, held: waits.held },
+            Progress::Ended(None) => Next::Record(Event::Finished { status: Status::Succeeded, failure: None }),
+            Progress::Ended(failure) => Next::Record(Event::Finished { status: Status::Failed, failure }),
         }
     }
 
@@ -107,12 +83,7 @@ impl Run {
         template: &Template,
     ) -> Result<Option<Value>, crate::mapping::Error> {
         let place = Place::root(0);
-        template.render(&InRun {
-            run: self,
-            flow,
-            place: &place,
-            around,
-        })
+        template.render(&InRun { run: self, flow, place: &place, around })
     }
 
     /// The event for a call that came back: an end, a wait for another attempt, or a hold.
@@ -127,10 +98,7 @@ impl Run {
         let place = place.clone();
         let failure = match result {
             Ok(output) => {
-                return Event::Succeeded {
-                    place,
-                    output: Arc::new(output),
-                };
+                return Event::Succeeded { place, output: Arc::new(output) };
             }
             Err(failure) => failure,
         };
@@ -139,27 +107,16 @@ impl Run {
             Kind::Response(_) | Kind::Set(_) | Kind::If { .. } | Kind::Delay(_) | Kind::Terminate { .. } => None,
         });
         let Some(call) = call else {
-            return Event::Failed {
-                place,
-                failure,
-                retry_at: None,
-            };
+            return Event::Failed { place, failure, retry_at: None };
         };
         let holds = failure.class == Class::Held || (failure.class == Class::Unknown && call.on_doubt == OnDoubt::Hold);
         if holds {
-            return Event::Held {
-                place: Some(place),
-                failure,
-            };
+            return Event::Held { place: Some(place), failure };
         }
         let attempt = self.node(&place).map_or(1, |node| node.attempt);
         let wait = call.retry.wait(attempt, &failure, random);
         let retry_at = wait.map(|wait| now.as_millisecond() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2));
-        Event::Failed {
-            place,
-            failure,
-            retry_at,
-        }
+        Event::Failed { place, failure, retry_at }
     }
 }
 
@@ -196,37 +153,21 @@ impl Walk<'_> {
                 None => live = true,
             }
         }
-        if live {
-            Progress::Live
-        } else {
-            Progress::Ended(verdict(block, frame))
-        }
+        if live { Progress::Live } else { Progress::Ended(verdict(block, frame)) }
     }
 
     /// The event that begins a step.
     fn begin(&self, step: &Step, place: Place) -> Event {
-        let scope = InRun {
-            run: self.run,
-            flow: self.flow,
-            place: &place,
-            around: self.around,
-        };
+        let scope = InRun { run: self.run, flow: self.flow, place: &place, around: self.around };
         let begun = self.try_begin(step, &place, &scope);
-        begun.unwrap_or_else(|failure| Event::Failed {
-            place,
-            failure,
-            retry_at: None,
-        })
+        begun.unwrap_or_else(|failure| Event::Failed { place, failure, retry_at: None })
     }
 
     fn try_begin(&self, step: &Step, place: &Place, scope: &InRun<'_>) -> Result<Event, Failure> {
         if let Some(when) = &step.when
             && !when.holds(scope)?
         {
-            return Ok(Event::Skipped {
-                place: place.clone(),
-                unmet: false,
-            });
+            return Ok(Event::Skipped { place: place.clone(), unmet: false });
         }
         let place = place.clone();
         Ok(match &step.kind {
@@ -234,12 +175,7 @@ impl Walk<'_> {
                 let input = call.input.render(scope)?;
                 check_input(call, &input)?;
                 let key = call_key(self.run, &place);
-                Event::Called {
-                    place,
-                    attempt: 1,
-                    input: Some(Arc::new(input)),
-                    key,
-                }
+                Event::Called { place, attempt: 1, input: Some(Arc::new(input)), key }
             }
             Kind::Response(answering) => {
                 if self.run.response.is_some() {
@@ -255,17 +191,11 @@ impl Walk<'_> {
                     },
                     body: answering.body.render(scope)?,
                 };
-                Event::Responded {
-                    place,
-                    response: Arc::new(response),
-                }
+                Event::Responded { place, response: Arc::new(response) }
             }
             Kind::Set(values) => match values.render(scope)? {
                 Value::Object(vars) => Event::Assigned { place, vars },
-                _ => Event::Assigned {
-                    place,
-                    vars: Map::new(),
-                },
+                _ => Event::Assigned { place, vars: Map::new() },
             },
             Kind::If { condition, .. } => {
                 let sub = if condition.holds(scope)? { THEN } else { ELSE };
@@ -274,17 +204,11 @@ impl Walk<'_> {
             Kind::Delay(template) => {
                 let length = match template.render(scope)? {
                     Some(Value::String(text)) => duration(&text),
-                    other => Err(format!(
-                        "`delay` needs a length of time as text, not {}",
-                        described(other.as_ref())
-                    )),
+                    other => Err(format!("`delay` needs a length of time as text, not {}", described(other.as_ref()))),
                 };
                 let length = length.map_err(|what| failure(Class::Permanent, "run.bad_delay", what))?;
                 let ms = i64::try_from(length.as_millis()).unwrap_or(i64::MAX / 2);
-                Event::Waiting {
-                    place,
-                    until: self.around.now.as_millisecond().saturating_add(ms),
-                }
+                Event::Waiting { place, until: self.around.now.as_millisecond().saturating_add(ms) }
             }
             Kind::Terminate { status, message } => {
                 let message = match message.render(scope)? {
@@ -295,15 +219,9 @@ impl Walk<'_> {
                 let (status, failing) = match status {
                     Termination::Succeeded => (Status::Succeeded, None),
                     Termination::Cancelled => (Status::Cancelled, None),
-                    Termination::Failed => (
-                        Status::Failed,
-                        Some(failure(Class::Permanent, "run.terminated", message)),
-                    ),
+                    Termination::Failed => (Status::Failed, Some(failure(Class::Permanent, "run.terminated", message))),
                 };
-                Event::Finished {
-                    status,
-                    failure: failing,
-                }
+                Event::Finished { status, failure: failing }
             }
         })
     }
@@ -315,10 +233,7 @@ impl Walk<'_> {
             (Kind::Action(call), State::InDoubt) if call.on_doubt == OnDoubt::Hold => {
                 let message = "the process went down during the call: it may have happened".to_owned();
                 let failure = failure(Class::Unknown, "run.in_doubt", message);
-                Some(Event::Held {
-                    place: Some(place),
-                    failure,
-                })
+                Some(Event::Held { place: Some(place), failure })
             }
             (Kind::Action(_), State::Running | State::InDoubt) => {
                 waits.calls.push(place);
@@ -326,17 +241,11 @@ impl Walk<'_> {
             }
             (Kind::Action(_), State::Waiting(until)) if until <= now => {
                 let (attempt, key) = (node.attempt + 1, node.key);
-                Some(Event::Called {
-                    place,
-                    attempt,
-                    input: None,
-                    key,
-                })
+                Some(Event::Called { place, attempt, input: None, key })
             }
-            (Kind::Delay(_), State::Waiting(until)) if until <= now => Some(Event::Succeeded {
-                place,
-                output: Arc::new(Value::Null),
-            }),
+            (Kind::Delay(_), State::Waiting(until)) if until <= now => {
+                Some(Event::Succeeded { place, output: Arc::new(Value::Null) })
+            }
             (_, State::Waiting(until)) => {
                 waits.wake = Some(waits.wake.map_or(until, |wake| wake.min(until)));
                 None
@@ -353,18 +262,11 @@ impl Walk<'_> {
                         Progress::Live => return None,
                         Progress::Ended(None) => {}
                         Progress::Ended(Some(failure)) => {
-                            return Some(Event::Failed {
-                                place,
-                                failure,
-                                retry_at: None,
-                            });
+                            return Some(Event::Failed { place, failure, retry_at: None });
                         }
                     }
                 }
-                Some(Event::Succeeded {
-                    place,
-                    output: Arc::new(Value::Null),
-                })
+                Some(Event::Succeeded { place, output: Arc::new(Value::Null) })
             }
             _ => None,
         }
@@ -383,10 +285,7 @@ fn ready(block: &Block, step: &Step, frame: &Frame) -> Ready {
         if !state.is_ended() {
             return Ready::NotYet;
         }
-        let continues = block
-            .steps
-            .get(after.position as usize)
-            .is_some_and(|before| before.continues);
+        let continues = block.steps.get(after.position as usize).is_some_and(|before| before.continues);
         let passed_over = continues && after.on == Ends::DEFAULT && matches!(state, State::Failed | State::TimedOut);
         if !passed_over && !after.on.has(end_of(state)) {
             return Ready::No;
@@ -423,10 +322,7 @@ fn failing(block: &Block, frame: &Frame, position: u32) -> Option<Failure> {
             }
             Some(failure)
         }
-        State::Skipped | State::Unmet => step
-            .after
-            .iter()
-            .find_map(|after| failing(block, frame, after.position)),
+        State::Skipped | State::Unmet => step.after.iter().find_map(|after| failing(block, frame, after.position)),
         State::Succeeded | State::Pending | State::Running | State::InDoubt | State::Waiting(_) | State::Held => None,
     }
 }
@@ -439,16 +335,9 @@ fn check_input(call: &Call, input: &Value) -> Result<(), Failure> {
     if violations.is_empty() {
         return Ok(());
     }
-    let places: Vec<String> = violations
-        .iter()
-        .map(|v| format!("`{}`: {}", v.pointer, v.message))
-        .collect();
-    let message = format!(
-        "the rendered inputs do not fit {}.{}: {}",
-        call.connector.name,
-        call.action,
-        places.join("; ")
-    );
+    let places: Vec<String> = violations.iter().map(|v| format!("`{}`: {}", v.pointer, v.message)).collect();
+    let message =
+        format!("the rendered inputs do not fit {}.{}: {}", call.connector.name, call.action, places.join("; "));
     Err(failure(Class::Permanent, "run.bad_input", message))
 }
 
@@ -457,9 +346,7 @@ fn status_code(value: &Value) -> Result<u16, Failure> {
         Value::String(text) => text.trim().parse().ok(),
         other => other.as_u64(),
     };
-    let code = number
-        .filter(|code| (200..600).contains(code))
-        .and_then(|code| u16::try_from(code).ok());
+    let code = number.filter(|code| (200..600).contains(code)).and_then(|code| u16::try_from(code).ok());
     code.ok_or_else(|| {
         let message = format!("`status` must be 200 to 599, not {}", described(Some(value)));
         failure(Class::Permanent, "run.bad_status", message)
@@ -471,22 +358,12 @@ fn described(value: Option<&Value>) -> &'static str {
 }
 
 fn failure(class: Class, code: &str, message: String) -> Failure {
-    Failure {
-        class,
-        code: code.to_owned(),
-        message,
-        status: None,
-        wait_ms: None,
-    }
+    Failure { class, code: code.to_owned(), message, status: None, wait_ms: None }
 }
 
 impl From<crate::mapping::Error> for Failure {
     fn from(error: crate::mapping::Error) -> Failure {
-        let place = if error.pointer.is_empty() {
-            String::new()
-        } else {
-            format!("`{}`: ", error.pointer)
-        };
+        let place = if error.pointer.is_empty() { String::new() } else { format!("`{}`: ", error.pointer) };
         let message = format!("{place}{} (in `{}`)", error.what, error.template);
         failure(Class::Permanent, error.code, message)
     }

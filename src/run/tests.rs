@@ -26,12 +26,7 @@ fn load(steps: &str) -> Flow {
     let (connectors, _) = Connectors::from_sources([]);
     let connections = [("db".to_owned(), "sql".to_owned())].into();
     let none = |_: &str| Err(String::new());
-    let known = Known {
-        connectors: &connectors,
-        connections: Some(&connections),
-        env: Some(&[]),
-        read: &none,
-    };
+    let known = Known { connectors: &connectors, connections: Some(&connections), env: Some(&[]), read: &none };
     let loaded = Flow::load(Path::new("flows/staged.yaml"), &text, &known);
     let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     loaded.flow.unwrap_or_else(|| panic!("{}", problems.join("\n")))
@@ -48,28 +43,11 @@ fn stage(steps: &str, body: Value, answers: impl IntoIterator<Item = Result<Valu
         query: Map::new(),
         body: Body::of(body),
     };
-    let started = Started {
-        flow: flow.id.clone(),
-        definition: Digest([0; 32]),
-        request,
-        keys: id.0,
-        origin: None,
-    };
+    let started = Started { flow: flow.id.clone(), definition: Digest([0; 32]), request, keys: id.0, origin: None };
     let started = Arc::new(started);
-    let records = vec![Record {
-        v: RECORD_VERSION,
-        at: now,
-        events: vec![Event::Started(started.clone())],
-    }];
+    let records = vec![Record { v: RECORD_VERSION, at: now, events: vec![Event::Started(started.clone())] }];
     let run = Run::new(id, now, started);
-    Stage {
-        flow,
-        run,
-        records,
-        now,
-        answers: answers.into_iter().collect(),
-        calls: Vec::new(),
-    }
+    Stage { flow, run, records, now, answers: answers.into_iter().collect(), calls: Vec::new() }
 }
 
 impl Stage {
@@ -86,13 +64,7 @@ impl Stage {
         let env = json!({});
         let mut events = Vec::new();
         let next = loop {
-            match self.run.next(
-                &self.flow,
-                &Around {
-                    now: self.now,
-                    env: &env,
-                },
-            ) {
+            match self.run.next(&self.flow, &Around { now: self.now, env: &env }) {
                 Next::Record(event) => {
                     self.run.apply(self.now, &event).unwrap();
                     events.push(event);
@@ -138,44 +110,21 @@ impl Stage {
         let mut lines = Vec::new();
         for step in told["steps"].as_array().unwrap() {
             for attempt in step.get("attempts").and_then(Value::as_array).into_iter().flatten() {
-                let error = attempt
-                    .get("error")
-                    .map(|error| text(error, "code"))
-                    .unwrap_or_default();
+                let error = attempt.get("error").map(|error| text(error, "code")).unwrap_or_default();
                 let (number, status) = (&attempt["attempt"], text(attempt, "status"));
-                lines.push(
-                    format!("{} #{number} {status} {error}", text(step, "id"))
-                        .trim_end()
-                        .to_owned(),
-                );
+                lines.push(format!("{} #{number} {status} {error}", text(step, "id")).trim_end().to_owned());
             }
-            let error = step
-                .get("error")
-                .map(|error| text(error, "message"))
-                .unwrap_or_default();
-            lines.push(
-                format!("{} {} {error}", text(step, "id"), text(step, "status"))
-                    .trim_end()
-                    .to_owned(),
-            );
+            let error = step.get("error").map(|error| text(error, "message")).unwrap_or_default();
+            lines.push(format!("{} {} {error}", text(step, "id"), text(step, "status")).trim_end().to_owned());
         }
-        let error = told
-            .get("error")
-            .map(|error| text(error, "message"))
-            .unwrap_or_default();
+        let error = told.get("error").map(|error| text(error, "message")).unwrap_or_default();
         lines.push(format!("run {} {error}", text(&told, "status")).trim_end().to_owned());
         lines.join("\n")
     }
 }
 
 fn failed(class: Class, code: &str) -> Result<Value, Failure> {
-    Err(Failure {
-        class,
-        code: code.into(),
-        message: format!("it said {code}"),
-        status: None,
-        wait_ms: None,
-    })
+    Err(Failure { class, code: code.into(), message: format!("it said {code}"), status: None, wait_ms: None })
 }
 
 const CALL: &str = r#"
@@ -186,11 +135,7 @@ const CALL: &str = r#"
 
 #[test]
 fn a_failed_call_is_tried_again_with_the_same_input_and_key() {
-    let stage = stage(
-        CALL,
-        json!({"name": "Ada"}),
-        [failed(Class::Retry, "x.busy"), Ok(json!({"status": 201}))],
-    );
+    let stage = stage(CALL, json!({"name": "Ada"}), [failed(Class::Retry, "x.busy"), Ok(json!({"status": 201}))]);
     let begun = stage.now;
     let stage = stage.play();
     assert_snapshot!(stage.told(), @r"
@@ -258,10 +203,7 @@ fn an_if_takes_one_branch_and_the_other_reads_as_null() {
     answer succeeded
     run succeeded
     ");
-    assert_eq!(
-        stage.run.response.unwrap().body,
-        json!({"route": "abroad: FR", "seen": null})
-    );
+    assert_eq!(stage.run.response.unwrap().body, json!({"route": "abroad: FR", "seen": null}));
 }
 
 #[test]
@@ -310,10 +252,7 @@ fn a_run_that_goes_down_with_the_process_three_times_in_a_row_is_held() {
 fn a_step_in_doubt_is_repeated_or_held_as_it_says() {
     let mut repeated = stage(CALL, json!({}), []);
     repeated.decide();
-    repeated
-        .run
-        .apply(repeated.now, &Event::Recovered { crashed: true })
-        .unwrap();
+    repeated.run.apply(repeated.now, &Event::Recovered { crashed: true }).unwrap();
     assert!(matches!(repeated.decide(), Next::Wait { calls, .. } if calls.len() == 1));
 
     let mut held = stage(&format!("{CALL}    on_doubt: hold\n"), json!({}), []);
@@ -327,20 +266,11 @@ fn events_that_do_not_follow_are_refused() {
     let mut stage = stage(CALL, json!({}), []);
     let place = Place::root(0);
     let output = Arc::new(Value::Null);
-    let too_early = Event::Succeeded {
-        place: place.clone(),
-        output: output.clone(),
-    };
+    let too_early = Event::Succeeded { place: place.clone(), output: output.clone() };
     assert!(stage.run.apply(stage.now, &too_early).is_err());
-    let nowhere = Event::Succeeded {
-        place: place.within(0, 3),
-        output,
-    };
+    let nowhere = Event::Succeeded { place: place.within(0, 3), output };
     assert!(stage.run.apply(stage.now, &nowhere).is_err());
-    let far = Event::Skipped {
-        place: Place::root(u32::MAX),
-        unmet: false,
-    };
+    let far = Event::Skipped { place: Place::root(u32::MAX), unmet: false };
     assert!(stage.run.apply(stage.now, &far).is_err());
 }
 
@@ -350,34 +280,13 @@ fn numbers_are_read_back_as_they_were_written() {
     let text = r#"{"a":1e400,"b":9007199254740993,"c":[0.1000000000000000055,-1E+5]}"#;
     let value = Arc::new(crate::mapping::parse_json(text.as_bytes()).unwrap());
     let place = Place::root(0);
-    let called = Event::Called {
-        place: place.clone(),
-        attempt: 1,
-        input: Some(value.clone()),
-        key: Uuid::nil(),
-    };
-    let bytes = Record::encode(
-        at,
-        &[
-            called,
-            Event::Succeeded {
-                place,
-                output: value.clone(),
-            },
-        ],
-    );
+    let called = Event::Called { place: place.clone(), attempt: 1, input: Some(value.clone()), key: Uuid::nil() };
+    let bytes = Record::encode(at, &[called, Event::Succeeded { place, output: value.clone() }]);
     let read = Record::decode(&bytes).unwrap();
-    let [
-        Event::Called { input: Some(input), .. },
-        Event::Succeeded { output, .. },
-    ] = &read.events[..]
-    else {
+    let [Event::Called { input: Some(input), .. }, Event::Succeeded { output, .. }] = &read.events[..] else {
         panic!()
     };
-    assert_eq!(
-        (input.to_string(), output.to_string()),
-        (text.to_owned(), text.to_owned())
-    );
+    assert_eq!((input.to_string(), output.to_string()), (text.to_owned(), text.to_owned()));
 }
 
 const EVERYTHING: &str = r#"

@@ -56,15 +56,9 @@ impl App {
         };
         let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/lead.schema.json");
         write("lead.schema.json", &std::fs::read_to_string(schema).unwrap());
-        write(
-            "millstream.yaml",
-            &format!("{settings}listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n"),
-        );
+        write("millstream.yaml", &format!("{settings}listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\n"));
         let note = "steps:\n  - id: note\n    set: {seen: true}\n";
-        write(
-            "flows/lead.yaml",
-            &format!("trigger: {{type: request, schema: ../lead.schema.json}}\n{note}"),
-        );
+        write("flows/lead.yaml", &format!("trigger: {{type: request, schema: ../lead.schema.json}}\n{note}"));
         write("flows/other.yaml", &format!("trigger: {{type: request}}\n{note}"));
         write(
             "flows/answering.yaml",
@@ -77,11 +71,7 @@ impl App {
         let (tell, told) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let served = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
                 let config = Config::load(&dir).unwrap();
                 let data = dir.join(".millstream");
@@ -97,11 +87,8 @@ impl App {
                 if begin {
                     engine.begin().await.unwrap();
                 }
-                tell.send((server.public_addr(), server.admin_addr(), engine.clone()))
-                    .unwrap();
-                server
-                    .run(async { stopped.await.unwrap_or_default() }, Duration::from_secs(5))
-                    .await;
+                tell.send((server.public_addr(), server.admin_addr(), engine.clone())).unwrap();
+                server.run(async { stopped.await.unwrap_or_default() }, Duration::from_secs(5)).await;
                 engine.stop(Duration::from_secs(5)).await;
             });
         });
@@ -119,10 +106,7 @@ impl App {
 
     fn api(&self, method: &str, path: &str, body: &str) -> Answer {
         let head = format!("authorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\n");
-        send(
-            self.admin,
-            &request(method, &format!("/api/v1{path}"), &head, body.as_bytes()),
-        )
+        send(self.admin, &request(method, &format!("/api/v1{path}"), &head, body.as_bytes()))
     }
 
     fn stop(&mut self) {
@@ -150,10 +134,7 @@ struct Answer {
 impl Answer {
     fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines
-            .into_iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     fn json(&self) -> Value {
@@ -253,12 +234,7 @@ fn row(name: &str, target: &Target) -> Vec<u8> {
         "two_lengths" => request("POST", path, "content-length: 2\r\ncontent-length: 3\r\n", b"{} "),
         "length_and_chunked" => {
             let both = "content-length: 2\r\ntransfer-encoding: chunked\r\n";
-            request(
-                "POST",
-                path,
-                both,
-                b"2\r\n{}\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
-            )
+            request("POST", path, both, b"2\r\n{}\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         }
         "slow_headers" => format!("POST {path} HTTP/1.1\r\nhost: x\r\nconten").into_bytes(),
         "slow_body" => request("POST", path, "content-length: 100\r\n", b"{"),
@@ -275,9 +251,7 @@ fn every_row_of_the_bad_input_table_is_answered_as_it_says() {
     let app = App::start();
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/http.md");
     let page = std::fs::read_to_string(page).unwrap();
-    let (_, table) = page
-        .split_once("| name | request | status | code | kept |")
-        .expect("the page has the table");
+    let (_, table) = page.split_once("| name | request | status | code | kept |").expect("the page has the table");
     let mut wrong = Vec::new();
     let mut rows = 0;
     for line in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
@@ -289,11 +263,7 @@ fn every_row_of_the_bad_input_table_is_answered_as_it_says() {
         let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         let found_code = body["code"].as_str().unwrap_or("-").to_owned();
         let refused = answer.status.is_none_or(|status| status >= 400);
-        let found_kept = if refused && answer.header("x-run-id").is_some() {
-            "yes"
-        } else {
-            "no"
-        };
+        let found_kept = if refused && answer.header("x-run-id").is_some() { "yes" } else { "no" };
         let whole = status == "any" || found_status == status;
         if !whole || found_code != code || found_kept != kept {
             let head = answer.head.lines().next().unwrap_or_default();
@@ -320,16 +290,9 @@ fn a_wrong_key_and_an_unknown_flow_look_the_same() {
     let shape = |name: &str| {
         let answer = send(app.lead.public, &row(name, &app.lead));
         let mut body = answer.json();
-        body.as_object_mut()
-            .unwrap()
-            .shift_remove("request_id")
-            .expect("a problem has a request id");
-        let names: Vec<String> = answer
-            .head
-            .lines()
-            .skip(1)
-            .map(|line| line.split(':').next().unwrap().to_owned())
-            .collect();
+        body.as_object_mut().unwrap().shift_remove("request_id").expect("a problem has a request id");
+        let names: Vec<String> =
+            answer.head.lines().skip(1).map(|line| line.split(':').next().unwrap().to_owned()).collect();
         (answer.status, names, body)
     };
     let wrong_key = shape("wrong_key");
@@ -342,10 +305,7 @@ fn a_wrong_key_and_an_unknown_flow_look_the_same() {
 fn a_response_step_answers_and_the_run_is_named() {
     let app = App::start();
     let path = app.engine.hook_path("answering").unwrap();
-    let answer = send(
-        app.lead.public,
-        &request("POST", &format!("{path}/a%20b?tag=t1"), "", b"{}"),
-    );
+    let answer = send(app.lead.public, &request("POST", &format!("{path}/a%20b?tag=t1"), "", b"{}"));
     assert_eq!(answer.status, Some(201), "{answer:?}");
     assert_eq!(answer.json(), json!({"you": "a b"}));
     assert_eq!(answer.header("x-tag"), Some("t1"));
@@ -357,10 +317,7 @@ fn a_response_step_answers_and_the_run_is_named() {
 fn the_api_lists_pages_mends_and_rotates() {
     let app = App::start();
     let none = send(app.admin, &request("GET", "/api/v1/runs", "", b""));
-    assert_eq!(
-        (none.status, none.json()["code"].as_str()),
-        (Some(401), Some("unauthorized"))
-    );
+    assert_eq!((none.status, none.json()["code"].as_str()), (Some(401), Some("unauthorized")));
 
     // A refused request is kept, seen and mended.
     let refused = send(app.lead.public, &row("wrong_type", &app.lead));
@@ -368,11 +325,7 @@ fn the_api_lists_pages_mends_and_rotates() {
     assert_eq!(refused.json()["errors"][0]["pointer"], "/ActionCode");
     let shown = app.api("GET", &format!("/runs/{run}"), "");
     assert_eq!(shown.status, Some(200), "{shown:?}");
-    let mended = app.api(
-        "POST",
-        &format!("/runs/{run}/resubmit"),
-        &format!(r#"{{"body":{LEAD}}}"#),
-    );
+    let mended = app.api("POST", &format!("/runs/{run}/resubmit"), &format!(r#"{{"body":{LEAD}}}"#));
     assert_eq!(mended.status, Some(202), "{mended:?}");
 
     for _ in 0..3 {
@@ -387,24 +340,15 @@ fn the_api_lists_pages_mends_and_rotates() {
     let rejected = app.api("GET", "/runs?status=rejected", "").json();
     assert_eq!(rejected["runs"][0]["run_id"], run.as_str());
     assert!(rejected["runs"][0]["started_at"].as_str().unwrap().ends_with('Z'));
-    assert_eq!(
-        app.api("GET", "/runs?stauts=failed", "").json()["code"],
-        "invalid_request"
-    );
+    assert_eq!(app.api("GET", "/runs?stauts=failed", "").json()["code"], "invalid_request");
     assert_eq!(app.api("GET", "/runs/nonsense", "").json()["code"], "invalid_request");
-    assert_eq!(
-        app.api("GET", "/runs/0198c2a4-5b1e-7c33-9d8f-3a5b7c9d1e2f", "").json()["code"],
-        "run_not_found"
-    );
+    assert_eq!(app.api("GET", "/runs/0198c2a4-5b1e-7c33-9d8f-3a5b7c9d1e2f", "").json()["code"], "run_not_found");
 
     let url = app.api("GET", "/flows/lead/url", "").json();
     assert_eq!(url["url"], format!("http://{}{}", app.lead.public, app.lead.hook_path));
     assert_eq!(url["reachable_from_outside"], false);
     assert!(url["warning"].as_str().unwrap().contains("public_url"));
-    assert_eq!(
-        app.api("GET", "/flows/nothing/url", "").json()["code"],
-        "flow_not_found"
-    );
+    assert_eq!(app.api("GET", "/flows/nothing/url", "").json()["code"], "flow_not_found");
     let rotated = app.api("POST", "/flows/lead/url/rotate", "").json();
     assert_ne!(rotated["url"], url["url"]);
     assert_eq!(send(app.lead.public, &row("good", &app.lead)).status, Some(404));
@@ -413,10 +357,7 @@ fn the_api_lists_pages_mends_and_rotates() {
     assert_eq!(by_hand.json()["code"], "schema_violation");
     let by_hand = app.api("POST", "/flows/lead/runs", &format!(r#"{{"body":{LEAD}}}"#));
     assert_eq!(by_hand.status, Some(202));
-    assert_eq!(
-        app.api("GET", "/flows", "").json()["flows"].as_array().unwrap().len(),
-        4
-    );
+    assert_eq!(app.api("GET", "/flows", "").json()["flows"].as_array().unwrap().len(), 4);
     assert_eq!(app.api("GET", "/problems", "").json(), json!({"problems": []}));
     assert_eq!(app.api("DELETE", "/flows", "").json()["code"], "method_not_allowed");
     let metrics = send(app.admin, &request("GET", "/metrics", "", b""));
@@ -441,10 +382,7 @@ fn silent_and_idle_connections_are_closed() {
     assert_eq!(got, "");
     let (got, took) = closed_after(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
     assert!(got.starts_with("HTTP/1.1 200") && got.ends_with("ok\n"), "{got}");
-    assert!(
-        took >= Duration::from_millis(900),
-        "it stays open between requests: {took:?}"
-    );
+    assert!(took >= Duration::from_millis(900), "it stays open between requests: {took:?}");
 }
 
 #[test]
@@ -479,11 +417,7 @@ fn while_starting_nothing_is_taken_and_health_says_so() {
     let app = App::launch("limits: {header_seconds: 1}\n", false);
     for name in ["good", "wrong_key", "get"] {
         let answer = send(app.lead.public, &row(name, &app.lead));
-        assert_eq!(
-            (answer.status, answer.header("retry-after")),
-            (Some(503), Some("2")),
-            "{name}"
-        );
+        assert_eq!((answer.status, answer.header("retry-after")), (Some(503), Some("2")), "{name}");
         assert_eq!(answer.json()["code"], "starting");
     }
     let get = |path: &str| send(app.lead.public, &request("GET", path, "", b"")).status;
@@ -494,12 +428,8 @@ fn while_starting_nothing_is_taken_and_health_says_so() {
 fn a_caller_who_hangs_up_does_not_end_the_run() {
     let app = App::start();
     let path = app.engine.hook_path("slow").unwrap();
-    let count = |filter: &str| {
-        app.api("GET", &format!("/runs?flow=slow{filter}"), "").json()["runs"]
-            .as_array()
-            .unwrap()
-            .len()
-    };
+    let count =
+        |filter: &str| app.api("GET", &format!("/runs?flow=slow{filter}"), "").json()["runs"].as_array().unwrap().len();
     let mut stream = TcpStream::connect(app.lead.public).unwrap();
     stream.write_all(&request("POST", &path, "", b"{}")).unwrap();
     until("the run starts", || count("") == 1);
@@ -539,23 +469,10 @@ fn no_key_and_no_token_is_ever_logged() {
         .finish();
     tracing::subscriber::set_global_default(subscriber).expect("no other test sets one");
     let app = App::start();
-    for name in [
-        "good",
-        "get",
-        "not_json",
-        "wrong_type",
-        "long_url",
-        "other_flow",
-        "encoded_slash",
-        "slow_body",
-    ] {
+    for name in ["good", "get", "not_json", "wrong_type", "long_url", "other_flow", "encoded_slash", "slow_body"] {
         send(app.lead.public, &row(name, &app.lead));
     }
-    assert_eq!(
-        app.api("POST", "/flows/lead/url/rotate", r#"{"grace_seconds":60}"#)
-            .status,
-        Some(200)
-    );
+    assert_eq!(app.api("POST", "/flows/lead/url/rotate", r#"{"grace_seconds":60}"#).status, Some(200));
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(text.contains("/hooks/lead/…"), "requests are logged: {text}");
     let key = app.lead.hook_path.rsplit('/').next().unwrap();
@@ -571,10 +488,7 @@ fn more_connections_than_allowed_wait_for_their_turn() {
     let silent = TcpStream::connect(app.lead.public).unwrap();
     let start = Instant::now();
     assert_eq!(send(app.lead.public, &row("good", &app.lead)).status, Some(202));
-    assert!(
-        start.elapsed() >= Duration::from_millis(500),
-        "it waited until the silent one was closed"
-    );
+    assert!(start.elapsed() >= Duration::from_millis(500), "it waited until the silent one was closed");
     drop(silent);
 }
 
@@ -589,37 +503,18 @@ fn a_changed_certificate_is_taken_up_and_a_broken_one_is_not() {
         std::fs::write(at("cert.pem"), certificate).unwrap();
     };
     put(&pem("one.cert.pem"), &pem("one.key.pem"));
-    let (cert, key) = (
-        at("cert.pem").display().to_string(),
-        at("key.pem").display().to_string(),
-    );
+    let (cert, key) = (at("cert.pem").display().to_string(), at("key.pem").display().to_string());
     let app = App::with(&format!("tls: {{cert: {cert}, key: {key}}}\n"));
-    let url = app.api("GET", "/flows/lead/url", "").json()["url"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let url = app.api("GET", "/flows/lead/url", "").json()["url"].as_str().unwrap().to_owned();
     assert!(url.starts_with("https://127.0.0.1:"), "{url}");
 
     // A client that trusts one certificate and nothing else.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let post = |certificate: &str| {
         let root = reqwest::Certificate::from_pem(&pem(certificate)).unwrap();
-        let client = reqwest::Client::builder()
-            .tls_certs_only([root])
-            .no_proxy()
-            .build()
-            .unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().unwrap();
         runtime.block_on(async {
-            client
-                .post(&url)
-                .body(LEAD)
-                .send()
-                .await
-                .ok()
-                .map(|r| (r.status().as_u16(), r.version()))
+            client.post(&url).body(LEAD).send().await.ok().map(|r| (r.status().as_u16(), r.version()))
         })
     };
     assert_eq!(post("one.cert.pem"), Some((202, reqwest::Version::HTTP_2)));

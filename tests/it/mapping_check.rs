@@ -15,49 +15,27 @@ impl Names for Described {
             ["trigger", "body", ..] => Named::Known(lead(false), 2),
             ["closed", ..] => Named::Known(lead(true), 1),
             ["vars", ..] => Named::Known(Shape::any(), 1),
-            ["steps", ..] => Named::Doubtful {
-                what: "`steps.x` may be skipped".into(),
-                hint: None,
-            },
-            _ => Named::Wrong {
-                what: format!("there is no `{}`", path[0]),
-                hint: None,
-            },
+            ["steps", ..] => Named::Doubtful { what: "`steps.x` may be skipped".into(), hint: None },
+            _ => Named::Wrong { what: format!("there is no `{}`", path[0]), hint: None },
         }
     }
 }
 
 fn object(closed: bool, properties: &[(&str, Shape)]) -> Shape {
     let properties = properties.iter().map(|(key, shape)| (key.to_string(), shape.clone()));
-    Shape {
-        closed,
-        properties: properties.collect::<BTreeMap<_, _>>(),
-        ..Shape::of(Types::OBJECT)
-    }
+    Shape { closed, properties: properties.collect::<BTreeMap<_, _>>(), ..Shape::of(Types::OBJECT) }
 }
 
 fn lead(closed: bool) -> Shape {
-    let code = Shape {
-        values: vec![json!("INS"), json!("DNC")],
-        ..Shape::of(Types::STRING)
-    };
-    let item = object(
-        closed,
-        &[("sku", Shape::of(Types::STRING)), ("qty", Shape::of(Types::NUMBER))],
-    );
+    let code = Shape { values: vec![json!("INS"), json!("DNC")], ..Shape::of(Types::STRING) };
+    let item = object(closed, &[("sku", Shape::of(Types::STRING)), ("qty", Shape::of(Types::NUMBER))]);
     let mut shape = object(
         closed,
         &[
             ("Email", Shape::of(Types::STRING)),
             ("Company", Shape::of(Types::STRING)),
             ("ActionCode", code),
-            (
-                "Items",
-                Shape {
-                    items: Some(Box::new(item)),
-                    ..Shape::of(Types::ARRAY)
-                },
-            ),
+            ("Items", Shape { items: Some(Box::new(item)), ..Shape::of(Types::ARRAY) }),
         ],
     );
     shape.required = vec!["Email".to_owned()];
@@ -83,23 +61,14 @@ fn the_checker_speaks_of_what_it_knows_and_is_silent_about_the_rest() {
             "{{trigger.body.Emial}}",
             "W-MAP-011 2 `trigger.body.Emial`: the value has no `Emial` that is described; it may be null (did you mean `Email`?)",
         ),
-        (
-            "a {{closed.Emial}}",
-            "E-MAP-011 4 `closed.Emial`: the value has no `Emial` (did you mean `Email`?)",
-        ),
-        (
-            "{{closed.Email.x}}",
-            "E-MAP-011 2 `closed.Email.x`: `Email` is text and has no `x`",
-        ),
+        ("a {{closed.Emial}}", "E-MAP-011 4 `closed.Emial`: the value has no `Emial` (did you mean `Email`?)"),
+        ("{{closed.Email.x}}", "E-MAP-011 2 `closed.Email.x`: `Email` is text and has no `x`"),
         (
             "{{closed.Items.sku}}",
             "E-MAP-011 2 `closed.Items.sku`: `Items` is a list and has no `sku` (one item is read by its number: `0.sku`)",
         ),
         ("{{closed.Items.0.SKU}}", ""),
-        (
-            "{{closed.Items.0.price}}",
-            "E-MAP-011 2 `closed.Items.0.price`: `0` has no `price` (it has qty, sku)",
-        ),
+        ("{{closed.Items.0.price}}", "E-MAP-011 2 `closed.Items.0.price`: `0` has no `price` (it has qty, sku)"),
         ("{{nowhere.x}}", "E-MAP-011 2 there is no `nowhere`"),
         ("{{steps.x.output}}", "W-MAP-011 2 `steps.x` may be skipped"),
         ("{{toUpper trigger.body.Email}}", ""),
@@ -150,13 +119,7 @@ fn the_checker_speaks_of_what_it_knows_and_is_silent_about_the_rest() {
     ];
     let wrong: Vec<String> = cases
         .into_iter()
-        .map(|(text, expected)| {
-            (
-                text,
-                expected,
-                show(&Template::parse(text).unwrap().check(&Described).1),
-            )
-        })
+        .map(|(text, expected)| (text, expected, show(&Template::parse(text).unwrap().check(&Described).1)))
         .filter(|(_, expected, found)| expected != found)
         .map(|(text, expected, found)| format!("{text}\n  expected {expected}\n  found    {found}"))
         .collect();
@@ -165,12 +128,7 @@ fn the_checker_speaks_of_what_it_knows_and_is_silent_about_the_rest() {
 
 #[test]
 fn certain_findings_are_those_with_an_error_code() {
-    for text in [
-        "{{closed.nope}}",
-        "{{trigger.body.nope}}",
-        "{{toUpper trigger.body.Company}}",
-        "{{toUpper 1}}",
-    ] {
+    for text in ["{{closed.nope}}", "{{trigger.body.nope}}", "{{toUpper trigger.body.Company}}", "{{toUpper 1}}"] {
         for finding in Template::parse(text).unwrap().check(&Described).1 {
             assert_eq!(finding.certain, finding.code.starts_with("E-"), "{text}");
         }
@@ -194,15 +152,9 @@ fn shapes_of_results_are_inferred() {
     assert_eq!(types("x {{vars.a}}"), Types::STRING);
     assert_eq!(types("{{trigger.body.Email}}"), Types::STRING);
     assert_eq!(types("{{trigger.body.Company}}"), Types::STRING.or(Types::NULL));
-    assert_eq!(
-        types("{{default trigger.body.Company 1}}"),
-        Types::STRING.or(Types::NUMBER)
-    );
+    assert_eq!(types("{{default trigger.body.Company 1}}"), Types::STRING.or(Types::NUMBER));
     assert_eq!(types("{{if vars.a 1 \"x\"}}"), Types::STRING.or(Types::NUMBER));
-    assert_eq!(
-        types("{{coalesce trigger.body.Company null}}"),
-        Types::STRING.or(Types::NULL)
-    );
+    assert_eq!(types("{{coalesce trigger.body.Company null}}"), Types::STRING.or(Types::NULL));
     assert_eq!(types("{{first closed.Items}}"), Types::OBJECT.or(Types::NULL));
 
     let mapping = json!({"a": "{{optional trigger.body.Company}}", "b": {"c": 1}, "d": "{{closed.nope}}"});

@@ -6,19 +6,8 @@ use crate::connector::declared::{Body, Expected, Part, Path, Rule, Statuses, Tes
 
 impl Reader<'_> {
     pub(super) fn request(&mut self, at: &str, value: &Value, input: &Shape) -> Option<Call> {
-        const KEYS: &[&str] = &[
-            "get",
-            "post",
-            "put",
-            "patch",
-            "delete",
-            "query",
-            "headers",
-            "json",
-            "form",
-            "body",
-            "omit_missing",
-        ];
+        const KEYS: &[&str] =
+            &["get", "post", "put", "patch", "delete", "query", "headers", "json", "form", "body", "omit_missing"];
         let fields = self.object(at, value, KEYS)?;
         let methods: Vec<_> = METHODS.iter().filter(|(key, _)| fields.contains_key(*key)).collect();
         let [(key, method)] = methods.as_slice() else {
@@ -39,11 +28,7 @@ impl Reader<'_> {
             Some(("body", value)) => Body::Text(self.template(&format!("{at}/body"), value, input, false)?),
             Some((key, value)) => {
                 let mapping = self.mapping(&format!("{at}/{key}"), value, input)?;
-                if key == "json" {
-                    Body::Json(mapping)
-                } else {
-                    Body::Form(mapping)
-                }
+                if key == "json" { Body::Json(mapping) } else { Body::Form(mapping) }
             }
         };
         if bodies.next().is_some() {
@@ -105,9 +90,7 @@ impl Reader<'_> {
             }
         };
         let rules = listed.iter().enumerate();
-        rules
-            .filter_map(|(index, value)| self.rule(&format!("/errors/{index}"), value))
-            .collect()
+        rules.filter_map(|(index, value)| self.rule(&format!("/errors/{index}"), value)).collect()
     }
 
     fn rule(&mut self, at: &str, value: &Value) -> Option<Rule> {
@@ -115,12 +98,7 @@ impl Reader<'_> {
         let then = value.get("then").and_then(Value::as_str).unwrap_or_default();
         let Some((_, then)) = Then::NAMES.into_iter().find(|(name, _)| *name == then) else {
             let names = Then::NAMES.map(|(name, _)| name).join(", ");
-            self.wrong(
-                "E-CON-004",
-                &format!("{at}/then"),
-                format!("it is one of {names}"),
-                None,
-            );
+            self.wrong("E-CON-004", &format!("{at}/then"), format!("it is one of {names}"), None);
             return None;
         };
         if test.status.is_empty() && test.body.is_none() {
@@ -132,10 +110,7 @@ impl Reader<'_> {
             Some(Value::Array(waits)) => waits.clone(),
             Some(one) => vec![one.clone()],
         };
-        let wait = waits
-            .iter()
-            .filter_map(|wait| self.wait(&format!("{at}/wait"), wait))
-            .collect();
+        let wait = waits.iter().filter_map(|wait| self.wait(&format!("{at}/wait"), wait)).collect();
         Some(Rule { test, then, wait })
     }
 
@@ -164,10 +139,7 @@ impl Reader<'_> {
         };
         let mut status = Vec::new();
         for value in &statuses {
-            let one = value
-                .as_u64()
-                .and_then(|one| u16::try_from(one).ok())
-                .filter(|one| (100..600).contains(one));
+            let one = value.as_u64().and_then(|one| u16::try_from(one).ok()).filter(|one| (100..600).contains(one));
             let hundred = value.as_str().and_then(|text| text.strip_suffix("xx")?.parse().ok());
             match (one, hundred.filter(|hundred| (1..6).contains(hundred))) {
                 (Some(one), _) => status.push(Statuses::One(one)),
@@ -197,10 +169,9 @@ impl Reader<'_> {
                 self.wrong("E-CON-004", at, "`is` and `matches` need a `path`".into(), None);
                 return None;
             }
-            (Some(path), expected) => Some((
-                self.selection(&format!("{at}/path"), path)?,
-                expected.unwrap_or(Expected::There),
-            )),
+            (Some(path), expected) => {
+                Some((self.selection(&format!("{at}/path"), path)?, expected.unwrap_or(Expected::There)))
+            }
         };
         Some(Test { status, body })
     }
@@ -213,12 +184,7 @@ impl Reader<'_> {
         let concurrent = fields.get("concurrent").and_then(|value| {
             let count = value.as_u64().filter(|count| (1..=10_000).contains(count));
             if count.is_none() {
-                self.wrong(
-                    "E-CON-004",
-                    &format!("{at}/concurrent"),
-                    "it is a number from 1 to 10000".into(),
-                    None,
-                );
+                self.wrong("E-CON-004", &format!("{at}/concurrent"), "it is a number from 1 to 10000".into(), None);
             }
             count.map(|count| count as usize)
         });
@@ -235,38 +201,23 @@ impl Reader<'_> {
                 }
             }
         });
-        let key = fields
-            .get("key")
-            .and_then(|value| self.template(&format!("{at}/key"), value, input, false));
+        let key = fields.get("key").and_then(|value| self.template(&format!("{at}/key"), value, input, false));
         Limits { concurrent, rate, key }
     }
 
     /// The object at `at`, each of whose keys is one of `keys`.
     pub(super) fn object<'v>(&mut self, at: &str, value: &'v Value, keys: &[&str]) -> Option<&'v Map<String, Value>> {
         let Value::Object(object) = value else {
-            self.wrong(
-                "E-CON-004",
-                at,
-                format!("it is an object with the keys {}", keys.join(", ")),
-                None,
-            );
+            self.wrong("E-CON-004", at, format!("it is an object with the keys {}", keys.join(", ")), None);
             return None;
         };
         for key in object.keys().filter(|key| !keys.contains(&key.as_str())) {
-            let near = keys
-                .iter()
-                .map(|known| (strsim::damerau_levenshtein(known, key), known))
-                .min();
+            let near = keys.iter().map(|known| (strsim::damerau_levenshtein(known, key), known)).min();
             let hint = match near {
                 Some((distance, known)) if distance <= 2 => format!("did you mean `{known}`?"),
                 _ => format!("known here: {}", keys.join(", ")),
             };
-            self.wrong(
-                "E-CON-002",
-                &format!("{at}/{key}"),
-                format!("unknown key `{key}`"),
-                Some(hint),
-            );
+            self.wrong("E-CON-002", &format!("{at}/{key}"), format!("unknown key `{key}`"), Some(hint));
         }
         Some(object)
     }
@@ -328,18 +279,9 @@ impl Reader<'_> {
             "h" => Some(3_600_000),
             _ => None,
         };
-        let found = digits
-            .parse::<u64>()
-            .ok()
-            .zip(per_unit)
-            .and_then(|(count, unit)| count.checked_mul(unit));
+        let found = digits.parse::<u64>().ok().zip(per_unit).and_then(|(count, unit)| count.checked_mul(unit));
         if found.is_none() {
-            self.wrong(
-                "E-CON-004",
-                at,
-                "it is a time such as `500ms`, `30s`, `5m` or `1h`".into(),
-                None,
-            );
+            self.wrong("E-CON-004", at, "it is a time such as `500ms`, `30s`, `5m` or `1h`".into(), None);
         }
         found.map(Duration::from_millis)
     }
@@ -366,8 +308,7 @@ impl Reader<'_> {
 
     /// A text that may hold templates; numbers and booleans stand for their text.
     pub(super) fn template(&mut self, at: &str, value: &Value, input: &Shape, response: bool) -> Option<Template> {
-        self.template_and_shape(at, value, input, response)
-            .map(|(template, _)| template)
+        self.template_and_shape(at, value, input, response).map(|(template, _)| template)
     }
 
     pub(super) fn template_and_shape(
@@ -394,11 +335,7 @@ impl Reader<'_> {
             }
         };
         let settings = self.settings.clone();
-        let (shape, findings) = template.check(&Known {
-            settings: &settings,
-            input,
-            response,
-        });
+        let (shape, findings) = template.check(&Known { settings: &settings, input, response });
         self.findings(findings.into_iter().map(|finding| (at.to_owned(), finding)));
         Some((template, shape))
     }
@@ -407,16 +344,8 @@ impl Reader<'_> {
         match Mapping::parse(value) {
             Ok(mapping) => {
                 let settings = self.settings.clone();
-                let (_, findings) = mapping.check(&Known {
-                    settings: &settings,
-                    input,
-                    response: false,
-                });
-                self.findings(
-                    findings
-                        .into_iter()
-                        .map(|(pointer, finding)| (format!("{at}{pointer}"), finding)),
-                );
+                let (_, findings) = mapping.check(&Known { settings: &settings, input, response: false });
+                self.findings(findings.into_iter().map(|(pointer, finding)| (format!("{at}{pointer}"), finding)));
                 Some(mapping)
             }
             Err(errors) => {
@@ -474,22 +403,11 @@ impl Reader<'_> {
     }
 
     pub(super) fn missing(&mut self, at: &str, key: &str, example: &str) {
-        self.wrong(
-            "E-CON-003",
-            at,
-            format!("`{key}` is missing"),
-            Some(format!("add `{example}`")),
-        );
+        self.wrong("E-CON-003", at, format!("`{key}` is missing"), Some(format!("add `{example}`")));
     }
 
     pub(super) fn wrong(&mut self, code: &'static str, at: &str, what: String, hint: Option<String>) {
-        self.problems.push(Problem {
-            code,
-            file: self.file.into(),
-            pointer: at.into(),
-            what,
-            hint,
-        });
+        self.problems.push(Problem { code, file: self.file.into(), pointer: at.into(), what, hint });
     }
 }
 

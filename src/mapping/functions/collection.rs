@@ -14,10 +14,7 @@ use crate::schema::{Shape, Types};
 const SIZED: Types = TEXT.or(Types::ARRAY).or(Types::OBJECT);
 const SEQUENCE: Types = TEXT.or(Types::ARRAY);
 
-const PATH: Param = Param {
-    query: true,
-    ..one("path", TEXT)
-};
+const PATH: Param = Param { query: true, ..one("path", TEXT) };
 
 pub(super) const ROWS: &[Function] = &[
     Function {
@@ -60,11 +57,7 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("in", SIZED), one("value", ANY)],
         result: BOOL,
         text: "Whether a text holds a text, a list an equal item, or an object a key; upper and lower case differ.",
-        example: example(
-            r#"{{contains vars.tags "hot"}}"#,
-            r#"{"vars":{"tags":["new","hot"]}}"#,
-            r#"true"#,
-        ),
+        example: example(r#"{{contains vars.tags "hot"}}"#, r#"{"vars":{"tags":["new","hot"]}}"#, r#"true"#),
         infer: None,
         run: contains,
     },
@@ -94,11 +87,7 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("list", LIST), one("separator", TEXT)],
         result: TEXT,
         text: "The items as one text, with the separator between them.",
-        example: example(
-            r#"{{join vars.list ", "}}"#,
-            r#"{"vars":{"list":["a",1,null]}}"#,
-            r#""a, 1, ""#,
-        ),
+        example: example(r#"{{join vars.list ", "}}"#, r#"{"vars":{"list":["a",1,null]}}"#, r#""a, 1, ""#),
         infer: None,
         run: join,
     },
@@ -106,9 +95,7 @@ pub(super) const ROWS: &[Function] = &[
 
 fn jsonpath(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let found = args.query(0)?.select(&*args.value(1)?);
-    found
-        .map(|items| Cow::Owned(Value::Array(items)))
-        .map_err(|why| Fault::new("mapping.too_large", why))
+    found.map(|items| Cow::Owned(Value::Array(items))).map_err(|why| Fault::new("mapping.too_large", why))
 }
 
 fn size(value: &Value) -> usize {
@@ -154,11 +141,7 @@ fn item(args: &[Shape]) -> Shape {
     }
     let mut shape = of.items.as_deref().cloned().unwrap_or_else(Shape::any);
     shape.types = shape.types.or(Types::NULL);
-    if of.types.meets(Types::STRING) {
-        Shape::any()
-    } else {
-        shape
-    }
+    if of.types.meets(Types::STRING) { Shape::any() } else { shape }
 }
 
 fn join(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {

@@ -23,11 +23,7 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("value", ANY)],
         result: ANY.without(Types::NULL),
         text: "The value; fails the step if it is missing or null, naming the path.",
-        example: example(
-            "{{required trigger.body.Email}}",
-            r#"{"trigger":{"body":{"Email":"a@b.c"}}}"#,
-            r#""a@b.c""#,
-        ),
+        example: example("{{required trigger.body.Email}}", r#"{"trigger":{"body":{"Email":"a@b.c"}}}"#, r#""a@b.c""#),
         infer: Some(|args| without_null(&args[0])),
         run: required,
     },
@@ -37,11 +33,7 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("value", ANY)],
         result: ANY,
         text: "The value; as a whole field it leaves the field out where the value is missing or null.",
-        example: example(
-            "Tel. {{optional trigger.body.Phone}}",
-            r#"{"trigger":{"body":{}}}"#,
-            r#""Tel. ""#,
-        ),
+        example: example("Tel. {{optional trigger.body.Phone}}", r#"{"trigger":{"body":{}}}"#, r#""Tel. ""#),
         infer: Some(|args| args[0].clone()),
         run: |args| args.value(0),
     },
@@ -51,11 +43,7 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("value", ANY), one("fallback", ANY)],
         result: ANY,
         text: "The value, or the fallback where it is missing or null. Empty text is a value.",
-        example: example(
-            r#"{{default trigger.body.Country "unknown"}}"#,
-            r#"{"trigger":{"body":{}}}"#,
-            r#""unknown""#,
-        ),
+        example: example(r#"{{default trigger.body.Country "unknown"}}"#, r#"{"trigger":{"body":{}}}"#, r#""unknown""#),
         infer: Some(|args| either(&without_null(&args[0]), &args[1])),
         run: coalesce,
     },
@@ -65,17 +53,10 @@ pub(super) const ROWS: &[Function] = &[
         params: &[many("values", ANY)],
         result: ANY,
         text: "The first value that is neither missing nor null, or null; later ones are not evaluated.",
-        example: example(
-            "{{coalesce vars.a vars.b 3}}",
-            r#"{"vars":{"b":"second"}}"#,
-            r#""second""#,
-        ),
+        example: example("{{coalesce vars.a vars.b 3}}", r#"{"vars":{"b":"second"}}"#, r#""second""#),
         infer: Some(|args| {
-            let mut shape = args
-                .iter()
-                .map(without_null)
-                .reduce(|a, b| either(&a, &b))
-                .unwrap_or_else(crate::schema::Shape::any);
+            let mut shape =
+                args.iter().map(without_null).reduce(|a, b| either(&a, &b)).unwrap_or_else(crate::schema::Shape::any);
             if args.iter().all(|arg| arg.types.meets(Types::NULL)) {
                 shape.types = shape.types.or(Types::NULL);
             }
@@ -89,11 +70,7 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("condition", CONDITION), one("then", ANY), one("else", ANY)],
         result: ANY,
         text: "One of two values; the other is not evaluated. Null counts as false.",
-        example: example(
-            r#"{{if (equals vars.n 1) "one" "many"}}"#,
-            r#"{"vars":{"n":1.0}}"#,
-            r#""one""#,
-        ),
+        example: example(r#"{{if (equals vars.n 1) "one" "many"}}"#, r#"{"vars":{"n":1.0}}"#, r#""one""#),
         infer: Some(|args| either(&args[1], &args[2])),
         run: |args| if args.holds(0)? { args.value(1) } else { args.value(2) },
     },
@@ -201,10 +178,7 @@ fn required(args: Args<'_>) -> Outcome<'_> {
     let value = args.value(0)?;
     if value.is_null() {
         let source = args.call.args.first().map(super::Expr::describe).unwrap_or_default();
-        return Err(Fault::new(
-            "mapping.required",
-            format!("{source} is required, but missing or null"),
-        ));
+        return Err(Fault::new("mapping.required", format!("{source} is required, but missing or null")));
     }
     Ok(value)
 }
@@ -245,9 +219,6 @@ fn order(args: Args<'_>) -> Result<Ordering, Fault> {
     match (&*args.value(0)?, &*args.value(1)?) {
         (Value::Number(a), Value::Number(b)) => Ok(compare(a, b)),
         (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
-        _ => Err(args.wrong(
-            1,
-            "has another type than the first argument; compare two numbers or two texts",
-        )),
+        _ => Err(args.wrong(1, "has another type than the first argument; compare two numbers or two texts")),
     }
 }

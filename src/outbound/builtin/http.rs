@@ -20,10 +20,7 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Fai
         None => None,
     };
     let deadline = Instant::now() + call.timeout();
-    let answer = inner
-        .client
-        .send(&request, attached.as_ref(), deadline, call.output_limit)
-        .await;
+    let answer = inner.client.send(&request, attached.as_ref(), deadline, call.output_limit).await;
     let reads = matches!(request.method.as_str(), "GET" | "HEAD");
     // A read that may have happened changed nothing.
     let settled = |mut failure: Failure| {
@@ -32,13 +29,7 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Fai
         }
         failure
     };
-    judge(
-        &call.name(),
-        &answer.map_err(settled)?,
-        call.output_limit,
-        Timestamp::now(),
-    )
-    .map_err(settled)
+    judge(&call.name(), &answer.map_err(settled)?, call.output_limit, Timestamp::now()).map_err(settled)
 }
 
 pub(super) fn preview(call: &Call<'_>) -> Result<Value, Failure> {
@@ -51,15 +42,10 @@ fn wrong(what: impl Into<String>) -> Failure {
 
 fn request(call: &Call<'_>) -> Result<HttpRequest, Failure> {
     let input = call.input;
-    let present = ["json", "form", "multipart", "body"]
-        .into_iter()
-        .filter(|key| input.get(key).is_some());
+    let present = ["json", "form", "multipart", "body"].into_iter().filter(|key| input.get(key).is_some());
     let present: Vec<&str> = present.collect();
     if present.len() > 1 {
-        return Err(wrong(format!(
-            "a request has one of {}; choose one",
-            present.join(", ")
-        )));
+        return Err(wrong(format!("a request has one of {}; choose one", present.join(", "))));
     }
     let kind = present.first().copied();
     let method = input.get("method").and_then(Value::as_str).map(str::to_ascii_uppercase);
@@ -82,32 +68,18 @@ fn request(call: &Call<'_>) -> Result<HttpRequest, Failure> {
     let value = kind.and_then(|kind| input.get(kind)).unwrap_or(&Value::Null);
     let (body, content_type) = match kind {
         None => (None, None),
-        Some("json") => (
-            Some(value.to_string().into_bytes()),
-            Some("application/json".to_owned()),
-        ),
-        Some("form") => (
-            Some(body_text(value)?.into_bytes()),
-            Some("application/x-www-form-urlencoded".to_owned()),
-        ),
+        Some("json") => (Some(value.to_string().into_bytes()), Some("application/json".to_owned())),
+        Some("form") => (Some(body_text(value)?.into_bytes()), Some("application/x-www-form-urlencoded".to_owned())),
         Some("multipart") => {
             let (body, content_type) = multipart::encode(value, call.key)?;
             (Some(body), Some(content_type))
         }
         Some(_) => {
             let text = value.as_str().unwrap_or_default();
-            (
-                Some(text.as_bytes().to_vec()),
-                Some("text/plain; charset=utf-8".to_owned()),
-            )
+            (Some(text.as_bytes().to_vec()), Some("text/plain; charset=utf-8".to_owned()))
         }
     };
-    let mut request = HttpRequest {
-        method,
-        url,
-        headers,
-        body,
-    };
+    let mut request = HttpRequest { method, url, headers, body };
     if let Some(content_type) = content_type
         && request.lacks("content-type")
     {
@@ -126,9 +98,7 @@ fn target(call: &Call<'_>) -> Result<Url, Failure> {
         (_, Ok(url)) => url,
         (Some(connection), Err(url::ParseError::RelativeUrlWithoutBase)) => {
             let base = base(connection)?;
-            let (path, query) = text
-                .split_once('?')
-                .map_or((text, None), |(path, query)| (path, Some(query)));
+            let (path, query) = text.split_once('?').map_or((text, None), |(path, query)| (path, Some(query)));
             let mut url = base.clone();
             let below = format!("{}/{}", base.path().trim_end_matches('/'), path.trim_start_matches('/'));
             url.set_path(&below);
@@ -140,9 +110,7 @@ fn target(call: &Call<'_>) -> Result<Url, Failure> {
             url
         }
         (None, Err(url::ParseError::RelativeUrlWithoutBase)) => {
-            return Err(wrong(
-                "the `url` is not absolute, and the step names no connection that could complete it",
-            ));
+            return Err(wrong("the `url` is not absolute, and the step names no connection that could complete it"));
         }
         (_, Err(error)) => return Err(wrong(format!("the `url` is not a URL: {error}"))),
     };
@@ -193,11 +161,7 @@ fn judge(name: &str, answer: &Answer, limit: usize, now: Timestamp) -> Result<Va
     let status = answer.status;
     let said = || {
         let snippet = answer.snippet();
-        if snippet.is_empty() {
-            String::new()
-        } else {
-            format!(": {snippet}")
-        }
+        if snippet.is_empty() { String::new() } else { format!(": {snippet}") }
     };
     let failure = |class: Class, code: &str, what: &str| {
         Failure::new(class, code, format!("{name} {what} (status {status}){}", said())).with_status(status)
@@ -221,12 +185,7 @@ fn output(name: &str, answer: &Answer, limit: usize) -> Result<Value, Failure> {
     if answer.cut {
         return Err(too_large(name, answer.status, limit));
     }
-    let essence = answer
-        .header("content-type")
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default();
+    let essence = answer.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
     let empty = answer.body.iter().all(u8::is_ascii_whitespace);
     let body = if essence == "application/json" || essence.ends_with("+json") {
@@ -234,10 +193,7 @@ fn output(name: &str, answer: &Answer, limit: usize) -> Result<Value, Failure> {
             Some(body) => body,
             None if empty => Value::Null,
             None => {
-                let what = format!(
-                    "{name} got an answer that says it is JSON and is not (status {})",
-                    answer.status
-                );
+                let what = format!("{name} got an answer that says it is JSON and is not (status {})", answer.status);
                 return Err(Failure::new(Class::Unknown, "http.unexpected_answer", what).with_status(answer.status));
             }
         }

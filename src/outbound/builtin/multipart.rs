@@ -24,10 +24,7 @@ pub(super) fn encode(fields: &Value, key: Uuid) -> Result<(Vec<u8>, String), Fai
     }
     // A boundary that no part holds; it comes from the call's key, so a repeat has the same.
     let mut boundary = format!("millstream-{}", key.simple());
-    while parts
-        .iter()
-        .any(|part| part.windows(boundary.len()).any(|window| window == boundary.as_bytes()))
-    {
+    while parts.iter().any(|part| part.windows(boundary.len()).any(|window| window == boundary.as_bytes())) {
         boundary.push('-');
     }
     let mut body = Vec::new();
@@ -41,11 +38,7 @@ pub(super) fn encode(fields: &Value, key: Uuid) -> Result<(Vec<u8>, String), Fai
 }
 
 fn text_part(name: &str, text: &str) -> Vec<u8> {
-    format!(
-        "Content-Disposition: form-data; name=\"{}\"\r\n\r\n{text}",
-        escaped(name)
-    )
-    .into_bytes()
+    format!("Content-Disposition: form-data; name=\"{}\"\r\n\r\n{text}", escaped(name)).into_bytes()
 }
 
 fn file_part(name: &str, file: &Map<String, Value>) -> Result<Vec<u8>, Failure> {
@@ -53,16 +46,14 @@ fn file_part(name: &str, file: &Map<String, Value>) -> Result<Vec<u8>, Failure> 
     let text = |key: &str| file.get(key).and_then(Value::as_str);
     let content = match (text("content"), text("base64")) {
         (Some(content), None) => content.as_bytes().to_vec(),
-        (None, Some(encoded)) => STANDARD
-            .decode(encoded)
-            .map_err(|_| wrong(format!("`base64` of the file `{name}` is not base64")))?,
+        (None, Some(encoded)) => {
+            STANDARD.decode(encoded).map_err(|_| wrong(format!("`base64` of the file `{name}` is not base64")))?
+        }
         _ => return Err(wrong(format!("the file `{name}` has one of content and base64"))),
     };
     let content_type = text("content_type").unwrap_or("application/octet-stream");
     if content_type.chars().any(char::is_control) {
-        return Err(wrong(format!(
-            "content_type of the file `{name}` has control characters"
-        )));
+        return Err(wrong(format!("content_type of the file `{name}` has control characters")));
     }
     let filename = escaped(text("filename").unwrap_or_default());
     let head = format!(

@@ -37,12 +37,7 @@ impl Pools {
             let what = format!("`{}` needs a connection", call.name());
             Failure::new(Class::Held, "connector.no_connection", what)
         })?;
-        let setup = connection
-            .settings
-            .get("setup")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned();
+        let setup = connection.settings.get("setup").and_then(Value::as_str).unwrap_or_default().to_owned();
         let (options, place) = options(connection)?;
         let key = format!("{place}\n{setup}");
         let cell = self.open.lock().await.entry(key).or_default().clone();
@@ -52,16 +47,10 @@ impl Pools {
 }
 
 fn options(connection: &Connection) -> Result<(SqliteConnectOptions, String), Failure> {
-    let url = connection
-        .settings
-        .get("url")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let url = connection.settings.get("url").and_then(Value::as_str).unwrap_or_default();
     let wrong = |why: &str| {
-        let what = format!(
-            "`url` of the connection `{}` {why}; write sqlite:PATH, as in sqlite:leads.db",
-            connection.name
-        );
+        let what =
+            format!("`url` of the connection `{}` {why}; write sqlite:PATH, as in sqlite:leads.db", connection.name);
         Failure::new(Class::Held, "sql.url", what)
     };
     let Some(path) = url.strip_prefix("sqlite:") else {
@@ -84,10 +73,7 @@ fn options(connection: &Connection) -> Result<(SqliteConnectOptions, String), Fa
 }
 
 async fn open(options: SqliteConnectOptions, setup: &str) -> Result<SqlitePool, sqlx::Error> {
-    let pool = SqlitePoolOptions::new()
-        .max_connections(4)
-        .connect_with(options)
-        .await?;
+    let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
     if !setup.trim().is_empty() {
         sqlx::raw_sql(AssertSqlSafe(setup.to_owned())).execute(&pool).await?;
     }
@@ -105,18 +91,13 @@ fn prepared(call: &Call<'_>) -> Result<Insert, Failure> {
     let table = call.input.get("table").and_then(Value::as_str).unwrap_or_default();
     let row = call.input.get("row").and_then(Value::as_object);
     let key_column = call.input.get("key_column").and_then(Value::as_str);
-    let mut columns: Vec<(String, Value)> = row
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let mut columns: Vec<(String, Value)> =
+        row.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
     let mut key = Value::Null;
     let mut conflict = String::new();
     if let Some(name) = key_column {
         conflict = format!(" ON CONFLICT ({}) DO NOTHING", quoted(name)?);
-        let own = columns
-            .iter()
-            .find(|(known, value)| known.eq_ignore_ascii_case(name) && !value.is_null());
+        let own = columns.iter().find(|(known, value)| known.eq_ignore_ascii_case(name) && !value.is_null());
         match own {
             Some((_, value)) => key = value.clone(),
             None => {
@@ -128,16 +109,8 @@ fn prepared(call: &Call<'_>) -> Result<Insert, Failure> {
     }
     let names: Result<Vec<String>, Failure> = columns.iter().map(|(name, _)| quoted(name)).collect();
     let marks = vec!["?"; columns.len()].join(", ");
-    let statement = format!(
-        "INSERT INTO {} ({}) VALUES ({marks}){conflict}",
-        quoted(table)?,
-        names?.join(", ")
-    );
-    Ok(Insert {
-        statement,
-        columns,
-        key,
-    })
+    let statement = format!("INSERT INTO {} ({}) VALUES ({marks}){conflict}", quoted(table)?, names?.join(", "));
+    Ok(Insert { statement, columns, key })
 }
 
 /// A name as an identifier; the quotes make any name harmless.
@@ -163,9 +136,7 @@ pub(super) async fn insert(inner: &Inner, call: &Call<'_>) -> Result<Value, Fail
     let arguments = bind(call, insert.columns.iter().map(|(_, value)| value))?;
     in_time(call, async {
         let pool = inner.pools.get(call).await?;
-        let done = sqlx::query_with(AssertSqlSafe(insert.statement), arguments)
-            .execute(&pool)
-            .await;
+        let done = sqlx::query_with(AssertSqlSafe(insert.statement), arguments).execute(&pool).await;
         let done = done.map_err(|error| failure(call, &error))?;
         Ok(json!({"inserted": done.rows_affected() > 0, "key": insert.key}))
     })
@@ -173,12 +144,7 @@ pub(super) async fn insert(inner: &Inner, call: &Call<'_>) -> Result<Value, Fail
 }
 
 pub(super) async fn query(inner: &Inner, call: &Call<'_>) -> Result<Value, Failure> {
-    let sql = call
-        .input
-        .get("sql")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let sql = call.input.get("sql").and_then(Value::as_str).unwrap_or_default().to_owned();
     let params = call.input.get("params").and_then(Value::as_array);
     let arguments = bind(call, params.into_iter().flatten())?;
     in_time(call, async {
