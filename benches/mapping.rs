@@ -9,18 +9,31 @@ use serde_json::{Value, json};
 const FIELDS: [&str; 7] = ["FirstName", "LastName", "Email", "Phone", "Country", "Company", "Title"];
 
 fn main() {
-    println!("{:>8} {:>12} {:>12} {:>12} {:>12}", "body", "parse body", "7 paths", "other case", "7 + calls");
+    println!(
+        "{:>8} {:>12} {:>12} {:>12} {:>12}",
+        "body", "parse body", "7 paths", "other case", "7 + calls"
+    );
     for size in [600, 4_000, 32_000] {
         let text = lead(size).to_string();
         let scope = JsonScope::new(json!({"trigger": {"body": parse_json(text.as_bytes()).expect("it is JSON")}}));
         let parse = time(|| drop(black_box(serde_json::from_str::<Value>(&text))));
         let paths = render(&scope, |field| format!("{{{{trigger.body.UserDetails.{field}}}}}"));
-        let case = render(&scope, |field| format!("{{{{trigger.body.userDetails.{}}}}}", field.to_lowercase()));
-        let calls = render(&scope, |field| format!("Lead: {{{{toUpper (trim trigger.body.UserDetails.{field})}}}}"));
-        println!("{:>8} {parse:>12.2} {paths:>12.2} {case:>12.2} {calls:>12.2}", text.len());
+        let case = render(&scope, |field| {
+            format!("{{{{trigger.body.userDetails.{}}}}}", field.to_lowercase())
+        });
+        let calls = render(&scope, |field| {
+            format!("Lead: {{{{toUpper (trim trigger.body.UserDetails.{field})}}}}")
+        });
+        println!(
+            "{:>8} {parse:>12.2} {paths:>12.2} {case:>12.2} {calls:>12.2}",
+            text.len()
+        );
     }
     let template = json!({"a": "Lead: {{toUpper (trim trigger.body.UserDetails.Company)}}"});
-    println!("compile one template: {:.2}", time(|| drop(black_box(Mapping::parse(&template)))));
+    println!(
+        "compile one template: {:.2}",
+        time(|| drop(black_box(Mapping::parse(&template))))
+    );
 }
 
 fn render(scope: &JsonScope, template: impl Fn(&str) -> String) -> f64 {
@@ -31,8 +44,12 @@ fn render(scope: &JsonScope, template: impl Fn(&str) -> String) -> f64 {
 
 /// A lead whose items fill it up to `size` bytes.
 fn lead(size: usize) -> Value {
-    let details: serde_json::Map<_, _> = FIELDS.iter().map(|f| ((*f).to_owned(), format!("MSFT_TEST_{f}").into())).collect();
-    let item = json!({"sku": "0123456789", "qty": 3, "price": 12.5, "text": "forty characters of text, more or less.."});
+    let details: serde_json::Map<_, _> = FIELDS
+        .iter()
+        .map(|f| ((*f).to_owned(), format!("MSFT_TEST_{f}").into()))
+        .collect();
+    let item =
+        json!({"sku": "0123456789", "qty": 3, "price": 12.5, "text": "forty characters of text, more or less.."});
     let count = size.saturating_sub(320) / item.to_string().len();
     json!({"items": vec![item; count], "LeadSource": "AzureMarketplace", "ActionCode": "INS", "OfferTitle": "Offer",
         "Description": "x".repeat(100), "UserDetails": details})

@@ -10,7 +10,11 @@ use crate::schema::{Shape, Types};
 
 /// The shape that rendering will give, and what is wrong.
 pub(super) fn check(body: &Body, names: &dyn Names) -> (Shape, Vec<Finding>) {
-    let mut checker = Checker { names, frames: Vec::new(), findings: Vec::new() };
+    let mut checker = Checker {
+        names,
+        frames: Vec::new(),
+        findings: Vec::new(),
+    };
     let shape = match body {
         Body::Literal(text) => shape_of(&Value::String(text.clone())),
         Body::Whole(expr) => checker.expr(expr),
@@ -42,7 +46,8 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
     let name = name.to_lowercase();
     let rated = candidates.map(|candidate| (strsim::jaro_winkler(&name, &candidate.to_lowercase()), candidate));
     let best = rated.max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, candidate)| candidate)
+    best.filter(|(likeness, _)| *likeness > 0.8)
+        .map(|(_, candidate)| candidate)
 }
 
 struct Checker<'n> {
@@ -55,7 +60,6 @@ struct Checker<'n> {
 /// What a walk into a shape found.
 enum Walked {
     Found(Shape),
-    /// Key number, and what is wrong with it.
     Never { what: String, hint: Option<String> },
     Doubtful { what: String, hint: Option<String> },
 }
@@ -95,7 +99,11 @@ impl Checker<'_> {
                     self.find("E-MAP-012", true, block.offset, what, None);
                 }
                 let listed = !subject.types.meets(Types::OBJECT);
-                let this = if listed { subject.items.map_or_else(Shape::any, |items| *items) } else { Shape::any() };
+                let this = if listed {
+                    subject.items.map_or_else(Shape::any, |items| *items)
+                } else {
+                    Shape::any()
+                };
                 self.frames.push((this, if listed { numeric } else { Shape::any() }));
                 self.parts(&block.body);
                 self.frames.pop();
@@ -121,7 +129,11 @@ impl Checker<'_> {
             let offset = offset(arg).unwrap_or(call.offset);
             if !shape.types.meets(param.types) {
                 let (wanted, given) = (words(param.types), words(shape.types));
-                let what = format!("`{name}` needs {wanted} for `{}`, but {} is {given}", param.name, arg.describe());
+                let what = format!(
+                    "`{name}` needs {wanted} for `{}`, but {} is {given}",
+                    param.name,
+                    arg.describe()
+                );
                 let hint = Some(format!("it is written {}", call.function.signature()));
                 self.find("E-MAP-012", true, offset, what, hint);
                 continue;
@@ -147,7 +159,8 @@ impl Checker<'_> {
     fn equals(&mut self, call: &Call, a: &Shape, b: &Shape) {
         let flag = Types::BOOLEAN.or(Types::NUMBER);
         let types_meet = a.types.meets(b.types) || (a.types.meets(flag) && b.types.meets(flag));
-        let texts = |shape: &Shape| shape.values.iter().all(Value::is_string) && !shape.values.is_empty();
+        let code = |value: &Value| value.is_string() || value.is_null();
+        let texts = |shape: &Shape| shape.values.iter().all(code) && !shape.values.is_empty();
         let values_meet = !texts(a) || !texts(b) || a.values.iter().any(|value| b.values.contains(value));
         if types_meet && values_meet {
             return;
@@ -169,12 +182,17 @@ impl Checker<'_> {
             Root::Key(up) => return frame(up).map_or_else(Shape::any, |(_, key)| key.clone()),
             Root::Index(_) => return Shape::of(Types::NUMBER),
             Root::First(_) | Root::Last(_) => return Shape::of(Types::BOOLEAN),
-            Root::This(up) => walk(frame(up).map_or_else(Shape::any, |(this, _)| this.clone()), &path.keys, &path.text),
+            Root::This(up) => walk(
+                frame(up).map_or_else(Shape::any, |(this, _)| this.clone()),
+                &path.keys,
+                &path.text,
+            ),
             Root::Scope => match self.names.find(&path.keys) {
-                Named::Known(shape, known) => {
-                    walk(shape, path.keys.get(known..).unwrap_or_default(), &path.text)
-                }
-                Named::Wrong { what, hint } => Walked::Never { what, hint: hint.or_else(|| self.this_hint(path)) },
+                Named::Known(shape, known) => walk(shape, path.keys.get(known..).unwrap_or_default(), &path.text),
+                Named::Wrong { what, hint } => Walked::Never {
+                    what,
+                    hint: hint.or_else(|| self.this_hint(path)),
+                },
                 Named::Doubtful { what, hint } => Walked::Doubtful { what, hint },
             },
         };
@@ -193,7 +211,13 @@ impl Checker<'_> {
     }
 
     fn find(&mut self, code: &'static str, certain: bool, offset: usize, what: String, hint: Option<String>) {
-        self.findings.push(Finding { code, certain, offset, what, hint });
+        self.findings.push(Finding {
+            code,
+            certain,
+            offset,
+            what,
+            hint,
+        });
     }
 }
 
@@ -221,7 +245,10 @@ fn walk(mut shape: Shape, keys: &[Key], text: &str) -> Walked {
         if !shape.types.meets(Types::OBJECT) {
             if index(key).is_none() {
                 let what = format!("`{text}`: {holder} is a list and has no `{key}`");
-                return Walked::Never { what, hint: Some(format!("one item is read by its number: `0.{key}`")) };
+                return Walked::Never {
+                    what,
+                    hint: Some(format!("one item is read by its number: `0.{key}`")),
+                };
             }
             nullable = true;
             shape = shape.items.map_or_else(Shape::any, |items| *items);
@@ -233,11 +260,16 @@ fn walk(mut shape: Shape, keys: &[Key], text: &str) -> Walked {
         let exact = shape.properties.get_key_value(key);
         let Some((name, found)) = exact.or_else(|| only_ignoring_case(shape.properties.iter(), key)) else {
             let near = nearest(key, shape.properties.keys().map(String::as_str));
-            let hint = near.map(|near| format!("did you mean `{near}`?")).or_else(|| known(&shape));
+            let hint = near
+                .map(|near| format!("did you mean `{near}`?"))
+                .or_else(|| known(&shape));
             let what = format!("`{text}`: {holder} has no `{key}`");
             return match (shape.closed, shape.properties.is_empty()) {
                 (true, _) => Walked::Never { what, hint },
-                (false, false) => Walked::Doubtful { what: what + " that is described; it may be null", hint },
+                (false, false) => Walked::Doubtful {
+                    what: what + " that is described; it may be null",
+                    hint,
+                },
                 (false, true) => Walked::Found(Shape::any()),
             };
         };
@@ -262,5 +294,11 @@ fn holder(keys: &[Key], i: usize) -> String {
 
 fn known(shape: &Shape) -> Option<String> {
     let names: Vec<&str> = shape.properties.keys().take(8).map(String::as_str).collect();
-    (!names.is_empty()).then(|| format!("it has {}{}", names.join(", "), if shape.properties.len() > 8 { ", …" } else { "" }))
+    (!names.is_empty()).then(|| {
+        format!(
+            "it has {}{}",
+            names.join(", "),
+            if shape.properties.len() > 8 { ", …" } else { "" }
+        )
+    })
 }

@@ -21,7 +21,13 @@ pub(super) fn compile(text: &str) -> Result<Body, ParseError> {
     }
     guarded(text, |text| {
         let parsed = Parsed::compile(text).map_err(|error| syntax(text, &error))?;
-        Compiler { text, cursor: 0, frames: Vec::new(), depth: 0 }.body(parsed)
+        Compiler {
+            text,
+            cursor: 0,
+            frames: Vec::new(),
+            depth: 0,
+        }
+        .body(parsed)
     })
 }
 
@@ -71,12 +77,13 @@ impl Compiler<'_> {
             TemplateElement::RawString(text) => Ok((!text.is_empty()).then_some(Part::Text(text))),
             TemplateElement::Comment(_) => Ok(None),
             TemplateElement::Expression(helper) | TemplateElement::HtmlExpression(helper) => {
-                self.expression(*helper).map(|expr| Some(Part::Expr(expr)))
+                self.expression(*helper, false).map(|expr| Some(Part::Expr(expr)))
             }
             TemplateElement::HelperBlock(helper) => self.block(*helper).map(Some),
-            TemplateElement::PartialExpression(_) | TemplateElement::PartialBlock(_) => {
-                Err(self.refused("partials (`{{> …}}`) are not part of this language", "write the text in place"))
-            }
+            TemplateElement::PartialExpression(_) | TemplateElement::PartialBlock(_) => Err(self.refused(
+                "partials (`{{> …}}`) are not part of this language",
+                "write the text in place",
+            )),
             TemplateElement::DecoratorExpression(_) | TemplateElement::DecoratorBlock(_) => {
                 Err(self.refused("decorators (`{{* …}}`) are not part of this language", "remove it"))
             }
@@ -87,17 +94,28 @@ impl Compiler<'_> {
     fn block(&mut self, helper: HelperTemplate) -> Result<Part, ParseError> {
         let offset = self.cursor;
         if self.text[offset..].starts_with("{{{{") {
-            return Err(self.refused("raw blocks (`{{{{…}}}}`) are not part of this language", "write `\\{{` instead"));
+            return Err(self.refused(
+                "raw blocks (`{{{{…}}}}`) are not part of this language",
+                "write `\\{{` instead",
+            ));
         }
         let name = helper.name.as_name().unwrap_or_default().to_owned();
         let Some(kind) = Kind::named(&name) else {
             let what = format!("there is no block `#{name}`");
-            return Err(self.error("E-MAP-006", what, Some("blocks are #if, #unless, #each and #with".to_owned())));
+            return Err(self.error(
+                "E-MAP-006",
+                what,
+                Some("blocks are #if, #unless, #each and #with".to_owned()),
+            ));
         };
         self.no_hash(&name, &helper)?;
         let [_] = helper.params.as_slice() else {
             let what = format!("`#{name}` takes one value; here are {}", helper.params.len());
-            return Err(self.error("E-MAP-006", what, Some("put a call in brackets: `{{#if (equals a b)}}`".to_owned())));
+            return Err(self.error(
+                "E-MAP-006",
+                what,
+                Some("put a call in brackets: `{{#if (equals a b)}}`".to_owned()),
+            ));
         };
         self.deeper()?;
         let mut subject = Vec::new();
@@ -106,31 +124,52 @@ impl Compiler<'_> {
         }
         let (value, key) = names(helper.block_param);
         if value.is_some() && !kind.opens_frame() {
-            return Err(self.error("E-MAP-006", format!("`#{name}` gives no value to name with `as |…|`"), None));
+            return Err(self.error(
+                "E-MAP-006",
+                format!("`#{name}` gives no value to name with `as |…|`"),
+                None,
+            ));
         }
         if kind.opens_frame() {
             self.frames.push(Frame { kind, value, key });
         }
-        let body = helper.template.map(|template| self.parts(template)).transpose()?.unwrap_or_default();
+        let body = helper
+            .template
+            .map(|template| self.parts(template))
+            .transpose()?
+            .unwrap_or_default();
         if kind.opens_frame() {
             self.frames.pop();
         }
-        let otherwise = helper.inverse.map(|template| self.parts(template)).transpose()?.unwrap_or_default();
+        let otherwise = helper
+            .inverse
+            .map(|template| self.parts(template))
+            .transpose()?
+            .unwrap_or_default();
         self.depth -= 1;
         let subject = subject.pop().unwrap_or(Expr::Literal(Value::Null));
-        Ok(Part::Block(Box::new(Block { kind, subject, body, otherwise, offset })))
+        Ok(Part::Block(Box::new(Block {
+            kind,
+            subject,
+            body,
+            otherwise,
+            offset,
+        })))
     }
 
-    /// `{{x}}`, `{{f a b}}`, `(f a b)`.
-    fn expression(&mut self, helper: HelperTemplate) -> Result<Expr, ParseError> {
+    /// `{{x}}`, `{{f a b}}`, and in brackets `(f)`, `(f a b)`.
+    fn expression(&mut self, helper: HelperTemplate, brackets: bool) -> Result<Expr, ParseError> {
         let name = match helper.name {
             Parameter::Subexpression(inner) => return self.subexpression(*inner.element),
             Parameter::Literal(value) => return Ok(Expr::Literal(value)),
             Parameter::Name(ref name) => name.clone(),
-            Parameter::Path(ref path) => match self.bare(raw(path), helper.params.is_empty())? {
-                Bare::Done(expr) => return Ok(expr),
-                Bare::Function(name) => name,
-            },
+            Parameter::Path(ref path) => {
+                let call = !helper.params.is_empty() || (brackets && !raw(path).contains(['.', '/', '[', '@']));
+                match self.bare(raw(path), call)? {
+                    Bare::Done(expr) => return Ok(expr),
+                    Bare::Function(name) => name,
+                }
+            }
             ref other => return Err(self.refused(&format!("this is not known: {other:?}"), "write a path or a call")),
         };
         self.no_hash(&name, &helper)?;
@@ -138,25 +177,33 @@ impl Compiler<'_> {
         let Some(function) = functions::find(&name) else {
             let hint = functions::nearest(&name).map(|near| format!("did you mean `{near}`?"));
             let hint = hint.or_else(|| Some("`millstream functions` lists them all".to_owned()));
-            return Err(ParseError { code: "E-MAP-004", offset, what: format!("there is no function `{name}`"), hint });
+            return Err(ParseError {
+                code: "E-MAP-004",
+                offset,
+                what: format!("there is no function `{name}`"),
+                hint,
+            });
         };
         self.call(function, helper.params, offset)
     }
 
     /// A lone name: a literal, a function without arguments, or a path.
-    fn bare(&mut self, raw: &str, alone: bool) -> Result<Bare, ParseError> {
+    fn bare(&mut self, raw: &str, call: bool) -> Result<Bare, ParseError> {
         let literal = match raw {
             "true" => Some(Value::Bool(true)),
             "false" => Some(Value::Bool(false)),
             "null" => Some(Value::Null),
             digits => super::number::parse(digits).map(Value::Number),
         };
-        if let Some(value) = literal.filter(|_| alone) {
+        if let Some(value) = literal.filter(|_| !call) {
             return Ok(Bare::Done(Expr::Literal(value)));
         }
         let name = |text: &String| text == raw;
-        let named = self.frames.iter().any(|f| f.value.as_ref().is_some_and(name) || f.key.as_ref().is_some_and(name));
-        if !alone || (!named && functions::find(raw).is_some()) {
+        let named = self
+            .frames
+            .iter()
+            .any(|f| f.value.as_ref().is_some_and(name) || f.key.as_ref().is_some_and(name));
+        if call || (!named && functions::find(raw).is_some()) {
             return Ok(Bare::Function(raw.to_owned()));
         }
         self.path(raw).map(|path| Bare::Done(Expr::Path(path)))
@@ -165,7 +212,7 @@ impl Compiler<'_> {
     fn subexpression(&mut self, element: TemplateElement) -> Result<Expr, ParseError> {
         self.deeper()?;
         let expr = match element {
-            TemplateElement::Expression(helper) => self.expression(*helper)?,
+            TemplateElement::Expression(helper) => self.expression(*helper, true)?,
             other => return Err(self.refused(&format!("this can't stand in brackets: {other:?}"), "write a call")),
         };
         self.depth -= 1;
@@ -182,12 +229,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn call(
-        &mut self,
-        function: &'static Function,
-        params: Vec<Parameter>,
-        offset: usize,
-    ) -> Result<Expr, ParseError> {
+    fn call(&mut self, function: &'static Function, params: Vec<Parameter>, offset: usize) -> Result<Expr, ParseError> {
         let (least, most) = function.arity();
         let given = params.len();
         if given < least || most.is_some_and(|most| given > most) {
@@ -196,12 +238,21 @@ impl Compiler<'_> {
             if given == 0 {
                 hint += &format!("; a key of this name is read by `this.{}`", function.name);
             }
-            return Err(ParseError { code: "E-MAP-005", offset, what, hint: Some(hint) });
+            return Err(ParseError {
+                code: "E-MAP-005",
+                offset,
+                what,
+                hint: Some(hint),
+            });
         }
         let mut args = Vec::with_capacity(given);
         for (i, param) in params.into_iter().enumerate() {
             let arg = self.argument(param)?;
-            args.push(if function.param(i).is_some_and(|p| p.query) { self.query(function, arg, offset)? } else { arg });
+            args.push(if function.param(i).is_some_and(|p| p.query) {
+                self.query(function, arg, offset)?
+            } else {
+                arg
+            });
         }
         Ok(Expr::Call(Box::new(Call { function, args, offset })))
     }
@@ -210,12 +261,22 @@ impl Compiler<'_> {
         let Expr::Literal(Value::String(text)) = arg else {
             let what = format!("the path of `{}` must be written out in quotes", function.name);
             let hint = Some("it is compiled when the flow is loaded, so it can't come from data".to_owned());
-            return Err(ParseError { code: "E-MAP-008", offset, what, hint });
+            return Err(ParseError {
+                code: "E-MAP-008",
+                offset,
+                what,
+                hint,
+            });
         };
         let offset = self.text[offset..].find(&text).map_or(offset, |at| offset + at);
         match Query::compile(&text) {
             Ok(query) => Ok(Expr::Query(Box::new(query))),
-            Err(what) => Err(ParseError { code: "E-MAP-008", offset, what, hint: None }),
+            Err(what) => Err(ParseError {
+                code: "E-MAP-008",
+                offset,
+                what,
+                hint: None,
+            }),
         }
     }
 
@@ -223,24 +284,51 @@ impl Compiler<'_> {
         let offset = self.locate(raw);
         let written = path::read(raw);
         let wrong = |what: String, hint: &str| {
-            Err(ParseError { code: "E-MAP-007", offset, what, hint: Some(hint.to_owned()) })
+            Err(ParseError {
+                code: "E-MAP-007",
+                offset,
+                what,
+                hint: Some(hint.to_owned()),
+            })
         };
-        let path = |root, keys| Ok(Path { root, keys, text: raw.to_owned(), offset });
+        let path = |root, keys| {
+            Ok(Path {
+                root,
+                keys,
+                text: raw.to_owned(),
+                offset,
+            })
+        };
         if written.ups > self.frames.len() {
-            let what = format!("`{raw}` goes up {} times, but only {} blocks are open", written.ups, self.frames.len());
+            let what = format!(
+                "`{raw}` goes up {} times, but only {} blocks are open",
+                written.ups,
+                self.frames.len()
+            );
             return wrong(what, "only #each and #with count as blocks here");
         }
         if written.local {
             let innermost = self.frames.len() - written.ups;
-            if !self.frames[..innermost].last().is_some_and(|frame| frame.kind == Kind::Each) {
-                return wrong(format!("`{raw}` has a meaning only inside #each"), "put it there, or remove it");
+            if !self.frames[..innermost]
+                .last()
+                .is_some_and(|frame| frame.kind == Kind::Each)
+            {
+                return wrong(
+                    format!("`{raw}` has a meaning only inside #each"),
+                    "put it there, or remove it",
+                );
             }
             let root = match written.keys.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
                 ["key"] => Root::Key(written.ups),
                 ["index"] => Root::Index(written.ups),
                 ["first"] => Root::First(written.ups),
                 ["last"] => Root::Last(written.ups),
-                _ => return wrong(format!("there is no `{raw}`"), "inside #each there are @index, @key, @first, @last"),
+                _ => {
+                    return wrong(
+                        format!("there is no `{raw}`"),
+                        "inside #each there are @index, @key, @first, @last",
+                    );
+                }
             };
             return path(root, Vec::new());
         }
@@ -260,7 +348,10 @@ impl Compiler<'_> {
         }
         if written.root || written.ups == self.frames.len() {
             if written.keys.is_empty() {
-                return wrong(format!("`{raw}` has a meaning only inside #each and #with"), "name a value");
+                return wrong(
+                    format!("`{raw}` has a meaning only inside #each and #with"),
+                    "name a value",
+                );
             }
             return path(Root::Scope, written.keys);
         }
@@ -268,7 +359,9 @@ impl Compiler<'_> {
     }
 
     fn no_hash(&self, name: &str, helper: &HelperTemplate) -> Result<(), ParseError> {
-        let Some(key) = helper.hash.keys().min() else { return Ok(()) };
+        let Some(key) = helper.hash.keys().min() else {
+            return Ok(());
+        };
         let what = format!("`{name}` takes no named arguments; here is `{key}=`");
         Err(self.error("E-MAP-003", what, Some("give the value alone, in its place".to_owned())))
     }
@@ -279,11 +372,17 @@ impl Compiler<'_> {
             return Ok(());
         }
         let what = format!("blocks and brackets are nested more than {MAX_DEPTH} deep");
-        Err(self.error("E-MAP-002", what, Some("do a part of it in an earlier `set` step".to_owned())))
+        Err(self.error(
+            "E-MAP-002",
+            what,
+            Some("do a part of it in an earlier `set` step".to_owned()),
+        ))
     }
 
     fn locate(&mut self, name: &str) -> usize {
-        let offset = self.text[self.cursor..].find(name).map_or(self.cursor, |at| self.cursor + at);
+        let offset = self.text[self.cursor..]
+            .find(name)
+            .map_or(self.cursor, |at| self.cursor + at);
         if self.text[offset..].starts_with(name) {
             self.cursor = offset + name.len();
         }
@@ -295,7 +394,12 @@ impl Compiler<'_> {
     }
 
     fn error(&self, code: &'static str, what: String, hint: Option<String>) -> ParseError {
-        ParseError { code, offset: self.cursor, what, hint }
+        ParseError {
+            code,
+            offset: self.cursor,
+            what,
+            hint,
+        }
     }
 }
 
@@ -329,7 +433,11 @@ fn offset_of(text: &str, line: usize, column: usize) -> usize {
         }
     }
     let rest = &text[start..];
-    start + rest.char_indices().nth(column.saturating_sub(1)).map_or(rest.len(), |(at, _)| at)
+    start
+        + rest
+            .char_indices()
+            .nth(column.saturating_sub(1))
+            .map_or(rest.len(), |(at, _)| at)
 }
 
 fn syntax(text: &str, error: &TemplateError) -> ParseError {
@@ -337,15 +445,25 @@ fn syntax(text: &str, error: &TemplateError) -> ParseError {
     let offset = offset_of(text, line, column);
     let (what, hint) = match error.reason() {
         TemplateErrorReason::MismatchingClosedHelper(open, close)
-        | TemplateErrorReason::MismatchingClosedDecorator(open, close) => {
-            (format!("`{{{{#{open}}}}}` is closed by `{{{{/{close}}}}}`"), format!("close it with `{{{{/{open}}}}}`"))
-        }
-        TemplateErrorReason::InvalidParam(param) => {
-            (format!("`{param}` is not a value"), "numbers are written 1, 1.5 or 1E5; text in double quotes".to_owned())
-        }
-        _ => ("the template can't be read from here on".to_owned(), likely(text).to_owned()),
+        | TemplateErrorReason::MismatchingClosedDecorator(open, close) => (
+            format!("`{{{{#{open}}}}}` is closed by `{{{{/{close}}}}}`"),
+            format!("close it with `{{{{/{open}}}}}`"),
+        ),
+        TemplateErrorReason::InvalidParam(param) => (
+            format!("`{param}` is not a value"),
+            "numbers are written 1, 1.5 or 1E5; text in double quotes".to_owned(),
+        ),
+        _ => (
+            "the template can't be read from here on".to_owned(),
+            likely(text).to_owned(),
+        ),
     };
-    ParseError { code: "E-MAP-001", offset, what, hint: Some(hint) }
+    ParseError {
+        code: "E-MAP-001",
+        offset,
+        what,
+        hint: Some(hint),
+    }
 }
 
 /// The most likely slip behind a text that does not parse.

@@ -27,11 +27,17 @@ pub(super) struct Fault {
 
 impl Fault {
     pub fn new(code: &'static str, what: impl Into<String>) -> Fault {
-        Fault { code, what: what.into() }
+        Fault {
+            code,
+            what: what.into(),
+        }
     }
 
     pub fn too_large() -> Fault {
-        Fault::new("mapping.too_large", format!("a template renders to at most {MAX_BYTES} bytes; this one gives more"))
+        Fault::new(
+            "mapping.too_large",
+            format!("a template renders to at most {MAX_BYTES} bytes; this one gives more"),
+        )
     }
 }
 
@@ -54,7 +60,11 @@ struct Frame<'e> {
 /// The value of a leaf; `None` where `{{optional x}}` found nothing.
 pub(super) fn render(body: &Body, scope: &dyn Scope) -> Result<Option<Value>, Fault> {
     let rounds = Cell::new(0);
-    let context = Context { scope, frame: None, rounds: &rounds };
+    let context = Context {
+        scope,
+        frame: None,
+        rounds: &rounds,
+    };
     match body {
         Body::Literal(text) => Ok(Some(Value::String(text.clone()))),
         Body::Whole(expr) => {
@@ -90,20 +100,40 @@ fn write_block(block: &Block, context: Context<'_>, out: &mut String) -> Result<
         Kind::If if truthy(&subject) => write(&block.body, context, out),
         Kind::Unless if !truthy(&subject) => write(&block.body, context, out),
         Kind::With if truthy(&subject) => {
-            let frame = Frame { this: &subject, key: Value::Null, index: 0, last: true, outer: context.frame };
-            write(&block.body, Context { frame: Some(&frame), ..context }, out)
+            let frame = Frame {
+                this: &subject,
+                key: Value::Null,
+                index: 0,
+                last: true,
+                outer: context.frame,
+            };
+            write(
+                &block.body,
+                Context {
+                    frame: Some(&frame),
+                    ..context
+                },
+                out,
+            )
         }
         Kind::Each => match &*subject {
             Value::Array(items) if !items.is_empty() => {
                 let items = items.iter().enumerate().map(|(i, item)| (Value::from(i), item));
                 write_rounds(block, items, context, out)
             }
-            Value::Object(map) if !map.is_empty() => {
-                write_rounds(block, map.iter().map(|(key, value)| (Value::String(key.clone()), value)), context, out)
-            }
+            Value::Object(map) if !map.is_empty() => write_rounds(
+                block,
+                map.iter().map(|(key, value)| (Value::String(key.clone()), value)),
+                context,
+                out,
+            ),
             Value::Null | Value::Array(_) | Value::Object(_) => write(&block.otherwise, context, out),
             other => {
-                let what = format!("#each goes over a list or an object; {} is {}", block.subject.describe(), kind(other));
+                let what = format!(
+                    "#each goes over a list or an object; {} is {}",
+                    block.subject.describe(),
+                    kind(other)
+                );
                 Err(Fault::new("mapping.type", what))
             }
         },
@@ -120,12 +150,28 @@ fn write_rounds<'v>(
     let count = rounds.len();
     context.rounds.set(context.rounds.get().saturating_add(count));
     if context.rounds.get() > MAX_ROUNDS {
-        let what = format!("#each over {} is more than the {MAX_ROUNDS} rounds of one template", block.subject.describe());
+        let what = format!(
+            "#each over {} is more than the {MAX_ROUNDS} rounds of one template",
+            block.subject.describe()
+        );
         return Err(Fault::new("mapping.too_large", what));
     }
     for (index, (key, this)) in rounds.enumerate() {
-        let frame = Frame { this, key, index, last: index + 1 == count, outer: context.frame };
-        write(&block.body, Context { frame: Some(&frame), ..context }, out)?;
+        let frame = Frame {
+            this,
+            key,
+            index,
+            last: index + 1 == count,
+            outer: context.frame,
+        };
+        write(
+            &block.body,
+            Context {
+                frame: Some(&frame),
+                ..context
+            },
+            out,
+        )?;
     }
     Ok(())
 }

@@ -24,21 +24,30 @@ pub(super) fn guarded<T: Send>(
     work: impl Fn(&str) -> Result<T, ParseError> + Sync,
 ) -> Result<T, ParseError> {
     if text.len() > MAX_TEXT {
-        return Err(too_much(format!("a template has at most {MAX_TEXT} bytes; this one has {}", text.len())));
+        return Err(too_much(format!(
+            "a template has at most {MAX_TEXT} bytes; this one has {}",
+            text.len()
+        )));
     }
     let openings = openings(text);
     if openings > MAX_OPENINGS {
-        return Err(too_much(format!("a template has at most {MAX_OPENINGS} brackets and blocks; this one {openings}")));
+        return Err(too_much(format!(
+            "a template has at most {MAX_OPENINGS} brackets and blocks; this one {openings}"
+        )));
     }
     let caught = || catch_unwind(AssertUnwindSafe(|| work(text)));
     let outcome = if openings <= MAX_INLINE {
         caught()
     } else {
         let stack = 1024 * 1024 + openings * STACK_PER_LEVEL;
-        thread::scope(|scope| match thread::Builder::new().stack_size(stack).spawn_scoped(scope, caught) {
-            Ok(thread) => thread.join().and_then(|inner| inner),
-            Err(_) => Ok(Err(too_much("there is not enough memory to read so many brackets".to_owned()))),
-        })
+        thread::scope(
+            |scope| match thread::Builder::new().stack_size(stack).spawn_scoped(scope, caught) {
+                Ok(thread) => thread.join().and_then(|inner| inner),
+                Err(_) => Ok(Err(too_much(
+                    "there is not enough memory to read so many brackets".to_owned(),
+                ))),
+            },
+        )
     };
     outcome.unwrap_or_else(|_| {
         Err(ParseError {
@@ -51,7 +60,12 @@ pub(super) fn guarded<T: Send>(
 }
 
 fn too_much(what: String) -> ParseError {
-    ParseError { code: "E-MAP-002", offset: 0, what, hint: Some("split it over several steps or fields".to_owned()) }
+    ParseError {
+        code: "E-MAP-002",
+        offset: 0,
+        what,
+        hint: Some("split it over several steps or fields".to_owned()),
+    }
 }
 
 /// How many levels `text` could open at the very most.

@@ -120,7 +120,10 @@ pub struct Template {
 impl Template {
     /// Compiles `text`; text without `{{` is a literal.
     pub fn parse(text: &str) -> Result<Template, ParseError> {
-        Ok(Template { source: text.to_owned(), body: compile::compile(text)? })
+        Ok(Template {
+            source: text.to_owned(),
+            body: compile::compile(text)?,
+        })
     }
 
     /// The value, or `None` where `{{optional x}}` found nothing.
@@ -150,12 +153,21 @@ impl Template {
 
     /// The paths that this template reads from its scope, in the order written.
     pub fn paths(&self) -> Vec<&[Key]> {
-        let scoped = self.body.paths().into_iter().filter(|path| path.root == expr::Root::Scope);
+        let scoped = self
+            .body
+            .paths()
+            .into_iter()
+            .filter(|path| path.root == expr::Root::Scope);
         scoped.map(|path| path.keys.as_slice()).collect()
     }
 
     fn error(&self, code: &'static str, what: String) -> Error {
-        Error { code, what, template: self.source.clone(), pointer: String::new() }
+        Error {
+            code,
+            what,
+            template: self.source.clone(),
+            pointer: String::new(),
+        }
     }
 }
 
@@ -182,7 +194,12 @@ impl Condition {
         }
         let what = "a condition must be one whole `{{expression}}`".to_owned();
         let hint = Some("write `{{equals a b}}`, with nothing before or after it".to_owned());
-        Err(ParseError { code: "E-MAP-009", offset: 0, what, hint })
+        Err(ParseError {
+            code: "E-MAP-009",
+            offset: 0,
+            what,
+            hint,
+        })
     }
 
     /// Anything but a boolean or null is an error.
@@ -191,7 +208,10 @@ impl Condition {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(yes)) => Ok(yes),
             Some(other) => {
-                let what = format!("a condition must be a boolean or null; this one is {}", eval::kind(&other));
+                let what = format!(
+                    "a condition must be a boolean or null; this one is {}",
+                    eval::kind(&other)
+                );
                 Err(self.template.error("mapping.condition", what))
             }
         }
@@ -201,9 +221,18 @@ impl Condition {
     pub fn check(&self, names: &dyn Names) -> Vec<Finding> {
         let (shape, mut findings) = self.template.check(names);
         if !shape.types.meets(Types::BOOLEAN.or(Types::NULL)) {
-            let what = format!("a condition must be a boolean or null; this one is {}", functions::words(shape.types));
+            let what = format!(
+                "a condition must be a boolean or null; this one is {}",
+                functions::words(shape.types)
+            );
             let hint = Some("compare it: `{{equals … …}}`, or ask `{{not (empty …)}}`".to_owned());
-            findings.push(Finding { code: "E-MAP-014", certain: true, offset: 0, what, hint });
+            findings.push(Finding {
+                code: "E-MAP-014",
+                certain: true,
+                offset: 0,
+                what,
+                hint,
+            });
         }
         findings
     }

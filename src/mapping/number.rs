@@ -23,12 +23,28 @@ impl Decimal {
         let leading = all.len() - digits.len();
         let digits = digits.trim_end_matches('0').to_owned();
         if digits.is_empty() {
-            return Decimal { negative: false, digits, exponent: 0 };
+            return Decimal {
+                negative: false,
+                digits,
+                exponent: 0,
+            };
         }
-        let far = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
-        let written = exponent.trim_start_matches('+').parse::<i64>().unwrap_or(far).clamp(i64::MIN / 2, i64::MAX / 2);
+        let far = if exponent.starts_with('-') {
+            i64::MIN / 2
+        } else {
+            i64::MAX / 2
+        };
+        let written = exponent
+            .trim_start_matches('+')
+            .parse::<i64>()
+            .unwrap_or(far)
+            .clamp(i64::MIN / 2, i64::MAX / 2);
         let exponent = written + length(whole) - length(&all[..leading]);
-        Decimal { negative, digits, exponent }
+        Decimal {
+            negative,
+            digits,
+            exponent,
+        }
     }
 
     pub fn is_zero(&self) -> bool {
@@ -54,8 +70,20 @@ impl Decimal {
 
 impl Ord for Decimal {
     fn cmp(&self, other: &Decimal) -> Ordering {
-        let sign = |d: &Decimal| if d.is_zero() { 0 } else if d.negative { -1 } else { 1 };
-        let magnitude = || self.exponent.cmp(&other.exponent).then_with(|| self.digits.cmp(&other.digits));
+        let sign = |d: &Decimal| {
+            if d.is_zero() {
+                0
+            } else if d.negative {
+                -1
+            } else {
+                1
+            }
+        };
+        let magnitude = || {
+            self.exponent
+                .cmp(&other.exponent)
+                .then_with(|| self.digits.cmp(&other.digits))
+        };
         sign(self).cmp(&sign(other)).then_with(|| match sign(self) {
             0 => Ordering::Equal,
             1 => magnitude(),
@@ -114,7 +142,9 @@ fn divide(a: i128, b: i128) -> Option<Number> {
         let Some(ten) = rest.checked_mul(10) else { break };
         let digit = (ten / b).abs();
         let digit = if negative { -digit } else { digit };
-        let Some(next) = quotient.checked_mul(10).and_then(|q| q.checked_add(digit)) else { break };
+        let Some(next) = quotient.checked_mul(10).and_then(|q| q.checked_add(digit)) else {
+            break;
+        };
         (quotient, rest, places) = (next, ten % b, places + 1);
     }
     print(quotient, places)

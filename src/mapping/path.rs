@@ -50,7 +50,14 @@ pub(super) fn read(raw: &str) -> Written {
         keys.remove(0);
         this = true;
     }
-    Written { root, local, ups, this, bracketed, keys }
+    Written {
+        root,
+        local,
+        ups,
+        this,
+        bracketed,
+        keys,
+    }
 }
 
 fn split(mut rest: &str) -> Vec<Key> {
@@ -77,7 +84,9 @@ fn split(mut rest: &str) -> Vec<Key> {
 /// ```
 pub fn walk<'v>(value: &'v Value, keys: &[Key]) -> Option<&'v Value> {
     keys.iter().try_fold(value, |at, key| match at {
-        Value::Object(map) => map.get(key).or_else(|| only_ignoring_case(map.iter(), key).map(|(_, found)| found)),
+        Value::Object(map) => map
+            .get(key)
+            .or_else(|| only_ignoring_case(map.iter(), key).map(|(_, found)| found)),
         Value::Array(items) => items.get(index(key)?),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     })
@@ -111,5 +120,7 @@ fn same_ignoring_case(a: &str, b: &str) -> bool {
     if a.is_ascii() && b.is_ascii() {
         return a.eq_ignore_ascii_case(b);
     }
-    a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
+    a.chars()
+        .flat_map(char::to_lowercase)
+        .eq(b.chars().flat_map(char::to_lowercase))
 }

@@ -36,8 +36,14 @@ impl Query {
     pub fn compile(text: &str) -> Result<Query, String> {
         let mut scan = Scan::default();
         scan.run(text)?;
-        let compiled = parse_json_path(text).map_err(|_| format!("`{text}` is not a JSONPath as RFC 9535 defines it"))?;
-        Ok(Query { text: text.to_owned(), compiled, descents: scan.descents, spread: scan.spread.max(1) })
+        let compiled =
+            parse_json_path(text).map_err(|_| format!("`{text}` is not a JSONPath as RFC 9535 defines it"))?;
+        Ok(Query {
+            text: text.to_owned(),
+            compiled,
+            descents: scan.descents,
+            spread: scan.spread.max(1),
+        })
     }
 
     pub fn text(&self) -> &str {
@@ -90,10 +96,15 @@ struct Scan {
 impl Scan {
     fn run(&mut self, text: &str) -> Result<(), String> {
         if text.len() > MAX_TEXT {
-            return Err(format!("a JSONPath has at most {MAX_TEXT} bytes; this one has {}", text.len()));
+            return Err(format!(
+                "a JSONPath has at most {MAX_TEXT} bytes; this one has {}",
+                text.len()
+            ));
         }
         if !text.starts_with('$') || text.ends_with(char::is_whitespace) {
-            return Err(format!("a JSONPath starts with `$` and has no blanks around it; here is `{text}`"));
+            return Err(format!(
+                "a JSONPath starts with `$` and has no blanks around it; here is `{text}`"
+            ));
         }
         self.spread = 1;
         let chars: Vec<char> = text.chars().collect();
@@ -120,7 +131,9 @@ impl Scan {
             '.' if at(i + 1) == '.' => {
                 self.descents += 1;
                 if self.descents > MAX_DESCENTS {
-                    return Err(format!("a JSONPath may hold {MAX_DESCENTS} `..` at most: each multiplies the work"));
+                    return Err(format!(
+                        "a JSONPath may hold {MAX_DESCENTS} `..` at most: each multiplies the work"
+                    ));
                 }
                 if at(i + 2).is_whitespace() {
                     return Err("in a JSONPath no blank may follow `..`".to_owned());
@@ -130,7 +143,9 @@ impl Scan {
             '.' if at(i + 1).is_whitespace() => return Err("in a JSONPath no blank may follow `.`".to_owned()),
             '$' if i > 0 => self.root_in_filter(chars, i)?,
             blank if blank.is_whitespace() => {
-                let next = (i..chars.len()).find(|n| !at(*n).is_whitespace()).unwrap_or(chars.len());
+                let next = (i..chars.len())
+                    .find(|n| !at(*n).is_whitespace())
+                    .unwrap_or(chars.len());
                 if i > 0 && is_name(at(i - 1)) && is_name(at(next)) {
                     return Err("in a JSONPath a name holds no blank; write `['a b']`".to_owned());
                 }
@@ -145,7 +160,10 @@ impl Scan {
         if self.open.len() == MAX_DEPTH {
             return Err(format!("a JSONPath may nest brackets {MAX_DEPTH} deep"));
         }
-        let before = chars[..i].iter().rev().take_while(|c| c.is_ascii_alphanumeric() || **c == '_');
+        let before = chars[..i]
+            .iter()
+            .rev()
+            .take_while(|c| c.is_ascii_alphanumeric() || **c == '_');
         let name: String = before.collect::<Vec<_>>().into_iter().rev().collect();
         if chars[i] == '(' && !name.is_empty() && !FUNCTIONS.contains(&name.as_str()) {
             let list = FUNCTIONS.join(", ");
@@ -164,7 +182,10 @@ impl Scan {
     /// `$` inside a filter is applied once for each part that is filtered, so it may only name one value.
     fn root_in_filter(&self, chars: &[char], i: usize) -> Result<(), String> {
         let rest: String = chars[i + 1..].iter().collect();
-        let path: &str = rest.split(['=', '<', '>', '!', '&', '|', ')', ',']).next().unwrap_or_default();
+        let path: &str = rest
+            .split(['=', '<', '>', '!', '&', '|', ')', ','])
+            .next()
+            .unwrap_or_default();
         if path.contains("..") || path.contains('*') || path.contains(':') || path.contains('?') {
             return Err("inside a filter `$` may only name a single value: each multiplies the work".to_owned());
         }

@@ -25,7 +25,11 @@ pub struct JsonScope {
 impl JsonScope {
     /// A scope whose present is 1970-01-01T00:00:00Z and whose seed is 0 until the fields are set.
     pub fn new(value: Value) -> JsonScope {
-        JsonScope { value, now: Timestamp::UNIX_EPOCH, seed: 0 }
+        JsonScope {
+            value,
+            now: Timestamp::UNIX_EPOCH,
+            seed: 0,
+        }
     }
 }
 

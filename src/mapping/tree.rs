@@ -39,7 +39,11 @@ impl Mapping {
     pub fn parse(json: &Value) -> Result<Mapping, Vec<(String, ParseError)>> {
         let mut errors = Vec::new();
         let root = parse(json, &mut Vec::new(), &mut errors);
-        if errors.is_empty() { Ok(Mapping { root }) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Mapping { root })
+        } else {
+            Err(errors)
+        }
     }
 
     /// The rendered value. A leaf `{{optional x}}` that finds nothing leaves its key (or item) out.
@@ -65,7 +69,15 @@ impl Mapping {
 fn parse(json: &Value, at: &mut Vec<String>, errors: &mut Vec<(String, ParseError)>) -> Node {
     if at.len() > MAX_DEPTH {
         let what = format!("a mapping is nested at most {MAX_DEPTH} deep");
-        errors.push((pointer(at), ParseError { code: "E-MAP-002", offset: 0, what, hint: None }));
+        errors.push((
+            pointer(at),
+            ParseError {
+                code: "E-MAP-002",
+                offset: 0,
+                what,
+                hint: None,
+            },
+        ));
         return Node::Literal(Value::Null);
     }
     match json {
@@ -77,9 +89,16 @@ fn parse(json: &Value, at: &mut Vec<String>, errors: &mut Vec<(String, ParseErro
             }
         },
         Value::Array(items) => {
-            let nodes = items.iter().enumerate().map(|(i, item)| below(at, i.to_string(), |at| parse(item, at, errors)));
+            let nodes = items
+                .iter()
+                .enumerate()
+                .map(|(i, item)| below(at, i.to_string(), |at| parse(item, at, errors)));
             let nodes: Vec<Node> = nodes.collect();
-            if nodes.iter().all(Node::is_literal) { Node::Literal(json.clone()) } else { Node::List(nodes) }
+            if nodes.iter().all(Node::is_literal) {
+                Node::Literal(json.clone())
+            } else {
+                Node::List(nodes)
+            }
         }
         Value::Object(map) => {
             let mut nodes = Vec::with_capacity(map.len());
@@ -87,12 +106,24 @@ fn parse(json: &Value, at: &mut Vec<String>, errors: &mut Vec<(String, ParseErro
                 if key.contains("{{") {
                     let what = format!("the key `{key}` holds `{{{{`, but only values can be templates");
                     let hint = Some("build the object in a step of its own and give it as a value".to_owned());
-                    errors.push((pointer(at), ParseError { code: "E-MAP-010", offset: 0, what, hint }));
+                    errors.push((
+                        pointer(at),
+                        ParseError {
+                            code: "E-MAP-010",
+                            offset: 0,
+                            what,
+                            hint,
+                        },
+                    ));
                 }
                 nodes.push((key.clone(), below(at, key.clone(), |at| parse(value, at, errors))));
             }
             let literal = nodes.iter().all(|(_, node)| node.is_literal());
-            if literal { Node::Literal(json.clone()) } else { Node::Object(nodes) }
+            if literal {
+                Node::Literal(json.clone())
+            } else {
+                Node::Object(nodes)
+            }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Node::Literal(json.clone()),
     }
@@ -131,7 +162,10 @@ impl std::fmt::Display for Place<'_> {
 fn render<'a>(node: &'a Node, scope: &dyn Scope, at: &mut Vec<Place<'a>>) -> Result<Option<Value>, Error> {
     match node {
         Node::Literal(value) => Ok(Some(value.clone())),
-        Node::Leaf(template) => template.render(scope).map_err(|error| Error { pointer: pointer(at), ..error }),
+        Node::Leaf(template) => template.render(scope).map_err(|error| Error {
+            pointer: pointer(at),
+            ..error
+        }),
         Node::List(nodes) => {
             let mut items = Vec::with_capacity(nodes.len());
             for (i, node) in nodes.iter().enumerate() {
@@ -175,7 +209,10 @@ fn check<'a>(
             (Shape::of(Types::ARRAY), true)
         }
         Node::Object(nodes) => {
-            let mut shape = Shape { closed: true, ..Shape::of(Types::OBJECT) };
+            let mut shape = Shape {
+                closed: true,
+                ..Shape::of(Types::OBJECT)
+            };
             for (key, node) in nodes {
                 let (of, certain) = below(at, Place::Key(key), |at| check(node, names, at, findings));
                 shape.properties.insert(key.clone(), of);
@@ -207,5 +244,7 @@ fn leaves<'a>(node: &'a Node, at: &mut Vec<Place<'a>>, found: &mut Vec<(String, 
 
 /// RFC 6901.
 fn pointer(at: &[impl ToString]) -> String {
-    at.iter().map(|key| format!("/{}", key.to_string().replace('~', "~0").replace('/', "~1"))).collect()
+    at.iter()
+        .map(|key| format!("/{}", key.to_string().replace('~', "~0").replace('/', "~1")))
+        .collect()
 }

@@ -14,7 +14,10 @@ use crate::schema::{Shape, Types};
 const SIZED: Types = TEXT.or(Types::ARRAY).or(Types::OBJECT);
 const SEQUENCE: Types = TEXT.or(Types::ARRAY);
 
-const PATH: Param = Param { query: true, ..one("path", TEXT) };
+const PATH: Param = Param {
+    query: true,
+    ..one("path", TEXT)
+};
 
 pub(super) const ROWS: &[Function] = &[
     Function {
@@ -23,7 +26,11 @@ pub(super) const ROWS: &[Function] = &[
         params: &[PATH, one("value", ANY)],
         result: LIST,
         text: "Every part of the value that a JSONPath (RFC 9535) selects, as a list. The path is written out in quotes and compiled at load; it may hold two `..` at most.",
-        example: example(r#"{{jsonpath "$.items[?@.qty > 1].sku" trigger.body}}"#, r#"{"trigger":{"body":{"items":[{"sku":"A","qty":1},{"sku":"B","qty":2}]}}}"#, r#"["B"]"#),
+        example: example(
+            r#"{{jsonpath "$.items[?@.qty > 1].sku" trigger.body}}"#,
+            r#"{"trigger":{"body":{"items":[{"sku":"A","qty":1},{"sku":"B","qty":2}]}}}"#,
+            r#"["B"]"#,
+        ),
         infer: None,
         run: jsonpath,
     },
@@ -53,7 +60,11 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("in", SIZED), one("value", ANY)],
         result: BOOL,
         text: "Whether a text holds a text, a list an equal item, or an object a key; upper and lower case differ.",
-        example: example(r#"{{contains vars.tags "hot"}}"#, r#"{"vars":{"tags":["new","hot"]}}"#, r#"true"#),
+        example: example(
+            r#"{{contains vars.tags "hot"}}"#,
+            r#"{"vars":{"tags":["new","hot"]}}"#,
+            r#"true"#,
+        ),
         infer: None,
         run: contains,
     },
@@ -83,7 +94,11 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("list", LIST), one("separator", TEXT)],
         result: TEXT,
         text: "The items as one text, with the separator between them.",
-        example: example(r#"{{join vars.list ", "}}"#, r#"{"vars":{"list":["a",1,null]}}"#, r#""a, 1, ""#),
+        example: example(
+            r#"{{join vars.list ", "}}"#,
+            r#"{"vars":{"list":["a",1,null]}}"#,
+            r#""a, 1, ""#,
+        ),
         infer: None,
         run: join,
     },
@@ -91,7 +106,9 @@ pub(super) const ROWS: &[Function] = &[
 
 fn jsonpath(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let found = args.query(0)?.select(&*args.value(1)?);
-    found.map(|items| Cow::Owned(Value::Array(items))).map_err(|why| Fault::new("mapping.too_large", why))
+    found
+        .map(|items| Cow::Owned(Value::Array(items)))
+        .map_err(|why| Fault::new("mapping.too_large", why))
 }
 
 fn size(value: &Value) -> usize {
@@ -137,7 +154,11 @@ fn item(args: &[Shape]) -> Shape {
     }
     let mut shape = of.items.as_deref().cloned().unwrap_or_else(Shape::any);
     shape.types = shape.types.or(Types::NULL);
-    if of.types.meets(Types::STRING) { Shape::any() } else { shape }
+    if of.types.meets(Types::STRING) {
+        Shape::any()
+    } else {
+        shape
+    }
 }
 
 fn join(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {

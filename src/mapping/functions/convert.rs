@@ -14,7 +14,11 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("value", ANY)],
         result: TEXT,
         text: "The value as text: null is empty, objects and lists are JSON.",
-        example: example(r#"{{string vars.n}}"#, r#"{"vars":{"n":9007199254740993}}"#, r#""9007199254740993""#),
+        example: example(
+            r#"{{string vars.n}}"#,
+            r#"{"vars":{"n":9007199254740993}}"#,
+            r#""9007199254740993""#,
+        ),
         infer: None,
         run: |args| string(text::text(&*args.value(0)?).into_owned()),
     },
@@ -51,7 +55,11 @@ fn int(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     // Text with a fraction is refused as Microsoft's does: dropping cents silently is no conversion.
     let fits = !bare.is_empty() && ascii(bare) && ascii(fraction) && (fraction.is_empty() || value.is_number());
     let trimmed = bare.trim_start_matches('0');
-    let sign = if digits.starts_with('-') && !trimmed.is_empty() { "-" } else { "" };
+    let sign = if digits.starts_with('-') && !trimmed.is_empty() {
+        "-"
+    } else {
+        ""
+    };
     let number = number::parse(&format!("{sign}{}", if trimmed.is_empty() { "0" } else { trimmed }));
     match number.filter(|_| fits) {
         Some(number) => Ok(Cow::Owned(Value::Number(number))),

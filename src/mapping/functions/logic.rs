@@ -5,7 +5,9 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::{ANY, Args, BOOL, CONDITION, Fault, Function, NUMBER, TEXT, boolean, either, example, many, one, without_null};
+use super::{
+    ANY, Args, BOOL, CONDITION, Fault, Function, NUMBER, TEXT, boolean, either, example, many, one, without_null,
+};
 use crate::mapping::number::compare;
 use crate::schema::Types;
 
@@ -21,7 +23,11 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("value", ANY)],
         result: ANY.without(Types::NULL),
         text: "The value; fails the step if it is missing or null, naming the path.",
-        example: example("{{required trigger.body.Email}}", r#"{"trigger":{"body":{"Email":"a@b.c"}}}"#, r#""a@b.c""#),
+        example: example(
+            "{{required trigger.body.Email}}",
+            r#"{"trigger":{"body":{"Email":"a@b.c"}}}"#,
+            r#""a@b.c""#,
+        ),
         infer: Some(|args| without_null(&args[0])),
         run: required,
     },
@@ -31,7 +37,11 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("value", ANY)],
         result: ANY,
         text: "The value; as a whole field it leaves the field out where the value is missing or null.",
-        example: example("Tel. {{optional trigger.body.Phone}}", r#"{"trigger":{"body":{}}}"#, r#""Tel. ""#),
+        example: example(
+            "Tel. {{optional trigger.body.Phone}}",
+            r#"{"trigger":{"body":{}}}"#,
+            r#""Tel. ""#,
+        ),
         infer: Some(|args| args[0].clone()),
         run: |args| args.value(0),
     },
@@ -41,7 +51,11 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("value", ANY), one("fallback", ANY)],
         result: ANY,
         text: "The value, or the fallback where it is missing or null. Empty text is a value.",
-        example: example(r#"{{default trigger.body.Country "unknown"}}"#, r#"{"trigger":{"body":{}}}"#, r#""unknown""#),
+        example: example(
+            r#"{{default trigger.body.Country "unknown"}}"#,
+            r#"{"trigger":{"body":{}}}"#,
+            r#""unknown""#,
+        ),
         infer: Some(|args| either(&without_null(&args[0]), &args[1])),
         run: coalesce,
     },
@@ -51,9 +65,17 @@ pub(super) const ROWS: &[Function] = &[
         params: &[many("values", ANY)],
         result: ANY,
         text: "The first value that is neither missing nor null, or null; later ones are not evaluated.",
-        example: example("{{coalesce vars.a vars.b 3}}", r#"{"vars":{"b":"second"}}"#, r#""second""#),
+        example: example(
+            "{{coalesce vars.a vars.b 3}}",
+            r#"{"vars":{"b":"second"}}"#,
+            r#""second""#,
+        ),
         infer: Some(|args| {
-            let mut shape = args.iter().map(without_null).reduce(|a, b| either(&a, &b)).unwrap_or_else(crate::schema::Shape::any);
+            let mut shape = args
+                .iter()
+                .map(without_null)
+                .reduce(|a, b| either(&a, &b))
+                .unwrap_or_else(crate::schema::Shape::any);
             if args.iter().all(|arg| arg.types.meets(Types::NULL)) {
                 shape.types = shape.types.or(Types::NULL);
             }
@@ -67,7 +89,11 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("condition", CONDITION), one("then", ANY), one("else", ANY)],
         result: ANY,
         text: "One of two values; the other is not evaluated. Null counts as false.",
-        example: example(r#"{{if (equals vars.n 1) "one" "many"}}"#, r#"{"vars":{"n":1.0}}"#, r#""one""#),
+        example: example(
+            r#"{{if (equals vars.n 1) "one" "many"}}"#,
+            r#"{"vars":{"n":1.0}}"#,
+            r#""one""#,
+        ),
         infer: Some(|args| either(&args[1], &args[2])),
         run: |args| if args.holds(0)? { args.value(1) } else { args.value(2) },
     },
@@ -77,7 +103,11 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("a", ANY), one("b", ANY)],
         result: BOOL,
         text: "Whether two values are equal. Numbers are compared by value (1.0 equals 1, every digit counts), text with its case, objects in any order of keys. As in Microsoft's language true equals 1 and false equals 0.",
-        example: example(r#"{{equals trigger.body.ActionCode "INS"}}"#, r#"{"trigger":{"body":{"ActionCode":"INS"}}}"#, "true"),
+        example: example(
+            r#"{{equals trigger.body.ActionCode "INS"}}"#,
+            r#"{"trigger":{"body":{"ActionCode":"INS"}}}"#,
+            "true",
+        ),
         infer: None,
         run: equals,
     },
@@ -171,7 +201,10 @@ fn required(args: Args<'_>) -> Outcome<'_> {
     let value = args.value(0)?;
     if value.is_null() {
         let source = args.call.args.first().map(super::Expr::describe).unwrap_or_default();
-        return Err(Fault::new("mapping.required", format!("{source} is required, but missing or null")));
+        return Err(Fault::new(
+            "mapping.required",
+            format!("{source} is required, but missing or null"),
+        ));
     }
     Ok(value)
 }
@@ -212,6 +245,9 @@ fn order(args: Args<'_>) -> Result<Ordering, Fault> {
     match (&*args.value(0)?, &*args.value(1)?) {
         (Value::Number(a), Value::Number(b)) => Ok(compare(a, b)),
         (Value::String(a), Value::String(b)) => Ok(a.cmp(b)),
-        _ => Err(args.wrong(1, "has another type than the first argument; compare two numbers or two texts")),
+        _ => Err(args.wrong(
+            1,
+            "has another type than the first argument; compare two numbers or two texts",
+        )),
     }
 }

@@ -76,23 +76,48 @@ const LIST: Types = Types::ARRAY;
 const ANY: Types = Types::ANY;
 
 const fn one(name: &'static str, types: Types) -> Param {
-    Param { name, types, arity: Arity::One, query: false }
+    Param {
+        name,
+        types,
+        arity: Arity::One,
+        query: false,
+    }
 }
 
 const fn maybe(name: &'static str, types: Types) -> Param {
-    Param { name, types, arity: Arity::Optional, query: false }
+    Param {
+        name,
+        types,
+        arity: Arity::Optional,
+        query: false,
+    }
 }
 
 const fn many(name: &'static str, types: Types) -> Param {
-    Param { name, types, arity: Arity::Many, query: false }
+    Param {
+        name,
+        types,
+        arity: Arity::Many,
+        query: false,
+    }
 }
 
 const fn example(template: &'static str, scope: &'static str, result: &'static str) -> Example {
-    Example { template, scope, result }
+    Example {
+        template,
+        scope,
+        result,
+    }
 }
 
-const FAMILIES: [&[Function]; 6] =
-    [logic::ROWS, text::ROWS, collection::ROWS, convert::ROWS, math::ROWS, time::ROWS];
+const FAMILIES: [&[Function]; 6] = [
+    logic::ROWS,
+    text::ROWS,
+    collection::ROWS,
+    convert::ROWS,
+    math::ROWS,
+    time::ROWS,
+];
 
 /// Every function, family by family.
 pub fn all() -> impl Iterator<Item = &'static Function> {
@@ -113,14 +138,23 @@ impl Function {
     /// `if(condition: boolean, then: any, else: any) → any`, as the table and the hints show it.
     pub fn signature(&self) -> String {
         let params = self.params.iter().map(|param| {
-            let types = if param.query { "JSONPath".to_owned() } else { words(param.types) };
+            let types = if param.query {
+                "JSONPath".to_owned()
+            } else {
+                words(param.types)
+            };
             match param.arity {
                 Arity::One => format!("{}: {types}", param.name),
                 Arity::Optional => format!("{}?: {types}", param.name),
                 Arity::Many => format!("{}…: {types}", param.name),
             }
         });
-        format!("{}({}) → {}", self.name, params.collect::<Vec<_>>().join(", "), words(self.result))
+        format!(
+            "{}({}) → {}",
+            self.name,
+            params.collect::<Vec<_>>().join(", "),
+            words(self.result)
+        )
     }
 
     /// Least and most arguments; `None` for no limit.
@@ -131,7 +165,13 @@ impl Function {
     }
 
     pub(super) fn arity_text(&self) -> String {
-        let plural = |n: usize| if n == 1 { "1 argument".to_owned() } else { format!("{n} arguments") };
+        let plural = |n: usize| {
+            if n == 1 {
+                "1 argument".to_owned()
+            } else {
+                format!("{n} arguments")
+            }
+        };
         match self.arity() {
             (0, Some(0)) => "no arguments".to_owned(),
             (least, Some(most)) if least == most => plural(least),
@@ -142,7 +182,9 @@ impl Function {
 
     /// The parameter that takes argument `i`.
     pub(super) fn param(&self, i: usize) -> Option<&'static Param> {
-        self.params.get(i).or_else(|| self.params.last().filter(|param| param.arity == Arity::Many))
+        self.params
+            .get(i)
+            .or_else(|| self.params.last().filter(|param| param.arity == Arity::Many))
     }
 }
 
@@ -159,7 +201,11 @@ pub(super) fn words(types: Types) -> String {
         (Types::OBJECT, "object"),
         (Types::NULL, "null"),
     ];
-    let words: Vec<&str> = named.iter().filter(|(t, _)| types.meets(*t)).map(|(_, word)| *word).collect();
+    let words: Vec<&str> = named
+        .iter()
+        .filter(|(t, _)| types.meets(*t))
+        .map(|(_, word)| *word)
+        .collect();
     words.join(" or ")
 }
 
@@ -189,7 +235,9 @@ impl<'e> Args<'e> {
 
     /// Argument `i`, of a type that its parameter accepts; null if it was left out.
     fn value(self, i: usize) -> Result<Cow<'e, Value>, Fault> {
-        let Some(expr) = self.call.args.get(i) else { return Ok(Cow::Owned(Value::Null)) };
+        let Some(expr) = self.call.args.get(i) else {
+            return Ok(Cow::Owned(Value::Null));
+        };
         let value = eval(expr, self.context)?;
         match self.call.function.param(i) {
             Some(param) if !type_of(&value).within(param.types) => Err(self.refused(i, param, &value)),
@@ -200,9 +248,16 @@ impl<'e> Args<'e> {
     fn refused(self, i: usize, param: &Param, value: &Value) -> Fault {
         let source = self.call.args.get(i).map(Expr::describe).unwrap_or_default();
         let (name, wanted) = (self.call.function.name, words(param.types));
-        let what = format!("`{name}` needs {wanted} for `{}`, but {source} is {}", param.name, kind(value));
+        let what = format!(
+            "`{name}` needs {wanted} for `{}`, but {source} is {}",
+            param.name,
+            kind(value)
+        );
         if value.is_null() {
-            return Fault::new("mapping.null", what + "; `default` or `coalesce` can give another value");
+            return Fault::new(
+                "mapping.null",
+                what + "; `default` or `coalesce` can give another value",
+            );
         }
         Fault::new("mapping.type", what)
     }
@@ -242,8 +297,15 @@ impl<'e> Args<'e> {
 
     /// A fault of argument `i`: `` `split`: `trigger.body.x` is … ``.
     fn wrong(self, i: usize, why: &str) -> Fault {
-        let source = self.call.args.get(i).map_or_else(|| "what was left out".to_owned(), Expr::describe);
-        Fault::new("mapping.value", format!("`{}`: {source} {why}", self.call.function.name))
+        let source = self
+            .call
+            .args
+            .get(i)
+            .map_or_else(|| "what was left out".to_owned(), Expr::describe);
+        Fault::new(
+            "mapping.value",
+            format!("`{}`: {source} {why}", self.call.function.name),
+        )
     }
 }
 

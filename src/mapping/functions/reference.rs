@@ -16,7 +16,11 @@ pub fn reference() -> String {
         }
         let (name, text, example) = (function.name, function.text, &function.example);
         let _ = write!(out, "\n### {name}\n\n`{}`\n\n{text}\n\n", function.signature());
-        let with = if example.scope == "{}" { String::new() } else { format!(" with `{}`", example.scope) };
+        let with = if example.scope == "{}" {
+            String::new()
+        } else {
+            format!(" with `{}`", example.scope)
+        };
         let _ = writeln!(out, "`{}`{with} gives `{}`", example.template, example.result);
     }
     out
