@@ -1,7 +1,6 @@
 //! From the handlebars syntax tree to typed expressions: resolves names, functions and blocks, and refuses the rest.
 
 use handlebars::template::{BlockParam, HelperTemplate, Parameter, Template as Parsed, TemplateElement};
-use handlebars::{TemplateError, TemplateErrorReason};
 use serde_json::Value;
 
 use super::ParseError;
@@ -10,6 +9,7 @@ use super::functions::{self, Function};
 use super::guard::guarded;
 use super::path::{self, ROOTS};
 use super::query::Query;
+use super::syntax::{explain, offset_of};
 
 /// Deepest nesting of blocks and calls. What is compiled is evaluated by recursion, on any thread's stack.
 const MAX_DEPTH: usize = 32;
@@ -20,7 +20,7 @@ pub(super) fn compile(text: &str) -> Result<Body, ParseError> {
         return Ok(Body::Literal(text.to_owned()));
     }
     guarded(text, |text| {
-        let parsed = Parsed::compile(text).map_err(|error| syntax(text, &error))?;
+        let parsed = Parsed::compile(text).map_err(|error| explain(text, &error))?;
         Compiler {
             text,
             cursor: 0,
@@ -420,64 +420,5 @@ fn names(param: Option<BlockParam>) -> (Option<String>, Option<String>) {
         Some(BlockParam::Single(value)) => (name(value), None),
         Some(BlockParam::Pair((value, key))) => (name(value), name(key)),
         _ => (None, None),
-    }
-}
-
-/// Byte offset of the parser's 1-based line and column, which counts characters.
-fn offset_of(text: &str, line: usize, column: usize) -> usize {
-    let mut start = 0;
-    for _ in 1..line {
-        match text[start..].find('\n') {
-            Some(at) => start += at + 1,
-            None => return start,
-        }
-    }
-    let rest = &text[start..];
-    start
-        + rest
-            .char_indices()
-            .nth(column.saturating_sub(1))
-            .map_or(rest.len(), |(at, _)| at)
-}
-
-fn syntax(text: &str, error: &TemplateError) -> ParseError {
-    let (line, column) = error.pos().unwrap_or((1, 1));
-    let offset = offset_of(text, line, column);
-    let (what, hint) = match error.reason() {
-        TemplateErrorReason::MismatchingClosedHelper(open, close)
-        | TemplateErrorReason::MismatchingClosedDecorator(open, close) => (
-            format!("`{{{{#{open}}}}}` is closed by `{{{{/{close}}}}}`"),
-            format!("close it with `{{{{/{open}}}}}`"),
-        ),
-        TemplateErrorReason::InvalidParam(param) => (
-            format!("`{param}` is not a value"),
-            "numbers are written 1, 1.5 or 1E5; text in double quotes".to_owned(),
-        ),
-        _ => (
-            "the template can't be read from here on".to_owned(),
-            likely(text).to_owned(),
-        ),
-    };
-    ParseError {
-        code: "E-MAP-001",
-        offset,
-        what,
-        hint: Some(hint),
-    }
-}
-
-/// The most likely slip behind a text that does not parse.
-fn likely(text: &str) -> &'static str {
-    let count = |what: &str| text.matches(what).count();
-    if count("{{") > count("}}") {
-        "a `{{` is never closed by `}}`; text that needs two braces is written `\\{{`"
-    } else if count("{{#") != count("{{/") {
-        "each `{{#if}}`, `{{#each}}` … needs its `{{/if}}`, `{{/each}}` …"
-    } else if count("(") != count(")") {
-        "a bracket `(` is never closed by `)`"
-    } else if text.contains("{{}}") {
-        "`{{}}` holds nothing; write a path or a call inside"
-    } else {
-        "inside `{{ }}` stands a path (`trigger.body.items.0`, `[@odata.type]`) or a call (`concat a \"b\"`)"
     }
 }

@@ -306,6 +306,29 @@ fn templates_nested_2000_deep_are_load_errors() {
     assert!(Template::parse(&"a".repeat(1 << 20)).unwrap().is_literal());
 }
 
+/// What is still parsed in place must fit a stack far smaller than any thread of the engine has.
+#[test]
+fn nesting_that_is_parsed_in_place_needs_little_stack() {
+    let deep =
+        |n: usize, open: &str, middle: &str, close: &str| format!("{}{middle}{}", open.repeat(n), close.repeat(n));
+    let texts = [
+        deep(60, "{{#if true}}", "x", "{{/if}}"),
+        deep(30, "{{#each a}}", "x", "{{/each}}"),
+        format!("{{{{{}}}}}", deep(60, "(not ", "true", ")")),
+        format!("{{{{{}}}}}", deep(30, "(concat 1 ", "true", ")")),
+        format!("{{{{string {}}}}}", deep(60, "[", "1", "]")),
+        format!("{{{{string {}}}}}", deep(60, "{\"a\":", "1", "}")),
+    ];
+    let work = move || {
+        texts
+            .iter()
+            .filter_map(|text| Template::parse(text).ok())
+            .all(|t| t.render(&scope()).is_ok())
+    };
+    let thread = std::thread::Builder::new().stack_size(512 * 1024).spawn(work).unwrap();
+    assert!(thread.join().unwrap());
+}
+
 #[test]
 fn work_and_size_are_bounded() {
     let many: Vec<u32> = (0..2000).collect();
