@@ -4,11 +4,11 @@ use handlebars::template::{BlockParam, HelperTemplate, Parameter, Template as Pa
 use serde_json::Value;
 
 use super::ParseError;
-use super::expr::{Block, Body, Call, Expr, Kind, Part, Path, Root};
+use super::expr::{Block, Body, Call, Expr, Kind, Part, Path};
 use super::functions::{self, Function};
 use super::guard::guarded;
-use super::path::{self, ROOTS};
 use super::query::Query;
+use super::resolve::{Frame, resolve};
 use super::syntax::{explain, offset_of};
 
 /// Deepest nesting of blocks and calls. What is compiled is evaluated by recursion, on any thread's stack.
@@ -37,13 +37,6 @@ struct Compiler<'t> {
     cursor: usize,
     frames: Vec<Frame>,
     depth: usize,
-}
-
-/// An open `each` or `with`, with the names that its `as |…|` gives.
-struct Frame {
-    kind: Kind,
-    value: Option<String>,
-    key: Option<String>,
 }
 
 impl Compiler<'_> {
@@ -282,80 +275,7 @@ impl Compiler<'_> {
 
     fn path(&mut self, raw: &str) -> Result<Path, ParseError> {
         let offset = self.locate(raw);
-        let written = path::read(raw);
-        let wrong = |what: String, hint: &str| {
-            Err(ParseError {
-                code: "E-MAP-007",
-                offset,
-                what,
-                hint: Some(hint.to_owned()),
-            })
-        };
-        let path = |root, keys| {
-            Ok(Path {
-                root,
-                keys,
-                text: raw.to_owned(),
-                offset,
-            })
-        };
-        if written.ups > self.frames.len() {
-            let what = format!(
-                "`{raw}` goes up {} times, but only {} blocks are open",
-                written.ups,
-                self.frames.len()
-            );
-            return wrong(what, "only #each and #with count as blocks here");
-        }
-        if written.local {
-            let innermost = self.frames.len() - written.ups;
-            if !self.frames[..innermost]
-                .last()
-                .is_some_and(|frame| frame.kind == Kind::Each)
-            {
-                return wrong(
-                    format!("`{raw}` has a meaning only inside #each"),
-                    "put it there, or remove it",
-                );
-            }
-            let root = match written.keys.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-                ["key"] => Root::Key(written.ups),
-                ["index"] => Root::Index(written.ups),
-                ["first"] => Root::First(written.ups),
-                ["last"] => Root::Last(written.ups),
-                _ => {
-                    return wrong(
-                        format!("there is no `{raw}`"),
-                        "inside #each there are @index, @key, @first, @last",
-                    );
-                }
-            };
-            return path(root, Vec::new());
-        }
-        let plain = !written.root && !written.this && written.ups == 0 && !written.bracketed;
-        if let (true, Some(first)) = (plain, written.keys.first()) {
-            for (up, frame) in self.frames.iter().rev().enumerate() {
-                if frame.value.as_ref() == Some(first) {
-                    return path(Root::This(up), written.keys[1..].to_vec());
-                }
-                if frame.key.as_ref() == Some(first) {
-                    return path(Root::Key(up), Vec::new());
-                }
-            }
-            if ROOTS.contains(&first.as_str()) {
-                return path(Root::Scope, written.keys);
-            }
-        }
-        if written.root || written.ups == self.frames.len() {
-            if written.keys.is_empty() {
-                return wrong(
-                    format!("`{raw}` has a meaning only inside #each and #with"),
-                    "name a value",
-                );
-            }
-            return path(Root::Scope, written.keys);
-        }
-        path(Root::This(written.ups), written.keys)
+        resolve(raw, offset, &self.frames)
     }
 
     fn no_hash(&self, name: &str, helper: &HelperTemplate) -> Result<(), ParseError> {

@@ -14,6 +14,7 @@ mod json;
 mod number;
 mod path;
 mod query;
+mod resolve;
 mod scope;
 mod syntax;
 mod text;

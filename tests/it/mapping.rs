@@ -14,7 +14,7 @@ fn scope() -> JsonScope {
         "items": [{"sku": "A", "qty": 1, "trigger": "x"}, {"sku": "B", "qty": 2}],
         "evil": "{{secrets.x}} {{> p}} \\{{", "obj": {"k": [1, null]}
     }"##;
-    let body = parse_json(body.as_bytes()).unwrap();
+    let body = parse_json(body.as_bytes()).expect("it is JSON");
     let mut scope = json!({"trigger": {}, "vars": {"n": 1.0, "list": ["x", "y"]}, "steps": {}});
     // Moved in: `json!` would copy it through serde, which respells exponents.
     scope["trigger"]["body"] = body;
