@@ -9,7 +9,7 @@ use super::functions::{self, Function};
 use super::guard::guarded;
 use super::query::Query;
 use super::resolve::{Frame, resolve};
-use super::syntax::{explain, offset_of};
+use super::syntax::{Places, explain};
 
 /// Deepest nesting of blocks and calls. What is compiled is evaluated by recursion, on any thread's stack.
 const MAX_DEPTH: usize = 32;
@@ -23,6 +23,7 @@ pub(super) fn compile(text: &str) -> Result<Body, ParseError> {
         let parsed = Parsed::compile(text).map_err(|error| explain(text, &error))?;
         Compiler {
             text,
+            places: Places::new(text),
             cursor: 0,
             frames: Vec::new(),
             depth: 0,
@@ -33,6 +34,7 @@ pub(super) fn compile(text: &str) -> Result<Body, ParseError> {
 
 struct Compiler<'t> {
     text: &'t str,
+    places: Places<'t>,
     /// The tree has no positions below its elements; names are found again by searching onward from here.
     cursor: usize,
     frames: Vec<Frame>,
@@ -58,7 +60,7 @@ impl Compiler<'_> {
         let mut parts = Vec::with_capacity(parsed.elements.len());
         for (i, element) in parsed.elements.into_iter().enumerate() {
             if let Some(place) = places.get(i) {
-                self.cursor = self.cursor.max(offset_of(self.text, place.0, place.1));
+                self.cursor = self.cursor.max(self.places.offset(place.0, place.1));
             }
             parts.extend(self.part(element)?);
         }

@@ -11,6 +11,8 @@ use super::ParseError;
 
 /// Longest text that may hold an expression, in bytes. Texts without `{{` have no limit here.
 pub(super) const MAX_TEXT: usize = 64 * 1024;
+/// Most `{{` in one text. The parser's time grows with their number times the length of the text.
+const MAX_TAGS: usize = 1000;
 /// Most brackets and blocks in one text.
 const MAX_OPENINGS: usize = 4096;
 /// As many levels as fit any thread's stack with room to spare.
@@ -27,6 +29,12 @@ pub(super) fn guarded<T: Send>(
         return Err(too_much(format!(
             "a template has at most {MAX_TEXT} bytes; this one has {}",
             text.len()
+        )));
+    }
+    let tags = text.matches("{{").count();
+    if tags > MAX_TAGS {
+        return Err(too_much(format!(
+            "a template has at most {MAX_TAGS} `{{{{`; this one has {tags}"
         )));
     }
     let openings = openings(text);

@@ -4,27 +4,50 @@ use handlebars::{TemplateError, TemplateErrorReason};
 
 use super::ParseError;
 
-/// Byte offset of the parser's 1-based line and column, which counts characters.
-pub(super) fn offset_of(text: &str, line: usize, column: usize) -> usize {
-    let mut start = 0;
-    for _ in 1..line {
-        match text[start..].find('\n') {
-            Some(at) => start += at + 1,
-            None => return start,
+/// Turns the parser's places (1-based lines, and columns that count characters) into byte offsets.
+///
+/// Goes on from the last place asked for: starting over for each would take quadratic time.
+pub(super) struct Places<'t> {
+    text: &'t str,
+    line: usize,
+    column: usize,
+    offset: usize,
+}
+
+impl<'t> Places<'t> {
+    pub fn new(text: &'t str) -> Places<'t> {
+        Places {
+            text,
+            line: 1,
+            column: 1,
+            offset: 0,
         }
     }
-    let rest = &text[start..];
-    start
-        + rest
+
+    pub fn offset(&mut self, line: usize, column: usize) -> usize {
+        if (line, column) < (self.line, self.column) {
+            *self = Places::new(self.text);
+        }
+        while self.line < line {
+            let Some(at) = self.text[self.offset..].find('\n') else {
+                return self.text.len();
+            };
+            (self.line, self.column, self.offset) = (self.line + 1, 1, self.offset + at + 1);
+        }
+        let rest = &self.text[self.offset..];
+        let step = rest
             .char_indices()
-            .nth(column.saturating_sub(1))
-            .map_or(rest.len(), |(at, _)| at)
+            .nth(column.saturating_sub(self.column))
+            .map_or(rest.len(), |(at, _)| at);
+        (self.column, self.offset) = (column, self.offset + step);
+        self.offset
+    }
 }
 
 /// Says what is wrong with a text that the parser refused.
 pub(super) fn explain(text: &str, error: &TemplateError) -> ParseError {
     let (line, column) = error.pos().unwrap_or((1, 1));
-    let offset = offset_of(text, line, column);
+    let offset = Places::new(text).offset(line, column);
     let (what, hint) = match error.reason() {
         TemplateErrorReason::MismatchingClosedHelper(open, close)
         | TemplateErrorReason::MismatchingClosedDecorator(open, close) => (

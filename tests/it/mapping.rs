@@ -306,6 +306,19 @@ fn templates_nested_2000_deep_are_load_errors() {
     assert!(Template::parse(&"a".repeat(1 << 20)).unwrap().is_literal());
 }
 
+/// The parser's time grows with the square of such a text; the limits keep it far below a second in a release build.
+#[test]
+fn templates_at_their_limits_load_in_time() {
+    let start = std::time::Instant::now();
+    for unit in ["{{a}}", "{{#if a}}x{{/if}}", "{{!c}}", "{{a}}\n{{#if a}}\n{{/if}}\n"] {
+        let count = 999 / unit.matches("{{").count();
+        let text = format!("{}{}", "é".repeat((64_000 - count * unit.len()) / 2), unit.repeat(count));
+        assert!(Template::parse(&text).is_ok());
+        assert_eq!(Template::parse(&unit.repeat(1001)).unwrap_err().code, "E-MAP-002");
+    }
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
+
 /// What is still parsed in place must fit a stack far smaller than any thread of the engine has.
 #[test]
 fn nesting_that_is_parsed_in_place_needs_little_stack() {
