@@ -312,7 +312,11 @@ fn templates_at_their_limits_load_in_time() {
     let start = std::time::Instant::now();
     for unit in ["{{a}}", "{{#if a}}x{{/if}}", "{{!c}}", "{{a}}\n{{#if a}}\n{{/if}}\n"] {
         let count = 999 / unit.matches("{{").count();
-        let text = format!("{}{}", "é".repeat((64_000 - count * unit.len()) / 2), unit.repeat(count));
+        let text = format!(
+            "{}{}",
+            "é".repeat((64_000 - count * unit.len()) / 2),
+            unit.repeat(count)
+        );
         assert!(Template::parse(&text).is_ok());
         assert_eq!(Template::parse(&unit.repeat(1001)).unwrap_err().code, "E-MAP-002");
     }
