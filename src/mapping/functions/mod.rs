@@ -194,6 +194,9 @@ pub(super) fn words(types: Types) -> String {
     if Types::ANY.within(types) {
         return "any".to_owned();
     }
+    if Types::ANY.without(Types::NULL).within(types) {
+        return "any but null".to_owned();
+    }
     let named = [
         (Types::STRING, "text"),
         (Types::NUMBER, "number"),
