@@ -68,8 +68,8 @@ fn a_failed_call_is_retried_with_the_same_key_and_the_run_succeeds() {
     let run = app.post("notify", &json!({"UserDetails": {"FirstName": "Ann"}})).run();
 
     assert_snapshot!(told(&app.ended(&run)), @r"
-    notify #1 failed outbound.http_status
-    notify #2 failed outbound.http_status
+    notify #1 failed http.throttled
+    notify #2 failed http.unavailable
     notify #3 succeeded
     succeeded
     ");
