@@ -254,3 +254,6 @@ impl Connectors {
         (Connectors(found), problems)
     }
 }
+
+#[cfg(test)]
+mod tests;
