@@ -1,9 +1,29 @@
 //! Loads the user's folders, watches them, and swaps what is live whole, flow by flow.
+//!
+//! A file with errors never takes down what is live: its last good version stays, over a restart too (a copy lies in
+//! the data folder), and its problems are kept for the command line, the API and the log.
 
-use std::sync::Arc;
+mod connections;
+mod definition;
+mod folder;
+mod load;
+mod watch;
 
-use crate::flow::Flow;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde_json::{Map, Value};
+
+use crate::config::Config;
+use crate::connector::Connectors;
+use crate::flow::{Flow, Problem, Severity};
 use crate::run::Digest;
+
+pub use connections::Connections;
+pub use definition::Definition;
+pub use watch::Watch;
 
 /// A flow that is live, with the definition that its runs pin.
 #[derive(Debug)]
@@ -12,4 +32,119 @@ pub struct LiveFlow {
     pub digest: Digest,
     /// The definition's text: flow, schema files and connectors.
     pub definition: Arc<str>,
+    /// The file it was read from, from the project folder.
+    pub file: PathBuf,
+}
+
+/// Everything that is live at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    pub flows: HashMap<String, Arc<LiveFlow>>,
+    /// Former ids and the flows they lead to.
+    pub aliases: HashMap<String, String>,
+    pub connectors: Connectors,
+    pub connections: Connections,
+    /// The allow-listed environment, an object.
+    pub env: Value,
+    /// What is wrong with the files as they are now.
+    pub problems: Vec<Problem>,
+}
+
+impl Snapshot {
+    /// The flow of this id, or of this former id.
+    pub fn flow(&self, name: &str) -> Option<&Arc<LiveFlow>> {
+        self.flows.get(name).or_else(|| self.flows.get(self.aliases.get(name)?))
+    }
+
+    /// True if no file has an error.
+    pub fn is_sound(&self) -> bool {
+        self.problems.iter().all(|problem| problem.severity != Severity::Error)
+    }
+}
+
+/// The live flows, connections and connectors of one project folder.
+pub struct Catalog {
+    current: ArcSwap<Snapshot>,
+    loader: Mutex<load::Loader>,
+}
+
+impl Catalog {
+    /// Reads the folder `dir`. With `data`, last good versions are kept there and used where a file has errors.
+    pub fn load(dir: &Path, data: Option<&Path>, config: &Config) -> Catalog {
+        let env: Map<String, Value> = config
+            .env
+            .iter()
+            .filter_map(|name| Some((name.clone(), Value::String(std::env::var(name).ok()?))))
+            .collect();
+        let mut loader = load::Loader::new(dir.to_owned(), data.map(Path::to_owned), config.env.clone(), env);
+        let snapshot = loader.load();
+        Catalog { current: ArcSwap::from_pointee(snapshot), loader: Mutex::new(loader) }
+    }
+
+    /// What is live now.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Reads what has changed and swaps it in; writes one log line for each change and each problem.
+    pub fn reload(&self) {
+        let mut loader = self.loader.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.current.load_full();
+        let after = loader.load();
+        tell(&before, &after);
+        self.current.store(Arc::new(after));
+    }
+
+    /// Reloads whenever the folders change, until the returned guard is dropped.
+    pub fn watch(self: &Arc<Self>) -> Watch {
+        watch::start(self.clone())
+    }
+
+    /// The folders whose changes matter.
+    fn folders(&self) -> Vec<PathBuf> {
+        self.loader.lock().unwrap_or_else(PoisonError::into_inner).folders()
+    }
+}
+
+/// The folder where the last good versions lie.
+fn last_good(data: &Path) -> PathBuf {
+    data.join("last-good")
+}
+
+/// One log line for each change and each new problem.
+fn tell(before: &Snapshot, after: &Snapshot) {
+    for (id, live) in &after.flows {
+        match before.flows.get(id) {
+            None => tracing::info!(flow = %id, file = %live.file.display(), "flow is live"),
+            Some(old) if old.digest != live.digest => {
+                tracing::info!(flow = %id, file = %live.file.display(), "flow changed");
+            }
+            Some(_) => {}
+        }
+    }
+    for (id, live) in before.flows.iter().filter(|(id, _)| !after.flows.contains_key(*id)) {
+        tracing::info!(flow = %id, file = %live.file.display(), "flow is gone");
+    }
+    for (name, connection) in &after.connections {
+        if before.connections.get(name) != Some(connection) {
+            tracing::info!(connection = %name, "connection is live");
+        }
+    }
+    for problem in after.problems.iter().filter(|problem| !before.problems.contains(problem)) {
+        log_problem(problem);
+    }
+}
+
+/// One log line for a problem.
+pub fn log_problem(problem: &Problem) {
+    let place = format!("{}:{}:{}", problem.file.display(), problem.line, problem.column);
+    let hint = problem.hint.as_deref().unwrap_or_default();
+    match problem.severity {
+        Severity::Error => {
+            tracing::error!(%place, code = %problem.code, "{}: {} {hint}", problem.title, problem.what);
+        }
+        Severity::Warning => {
+            tracing::warn!(%place, code = %problem.code, "{}: {} {hint}", problem.title, problem.what);
+        }
+    }
 }

@@ -1,13 +1,33 @@
 //! Drives runs: append, apply, next, perform. Timers, slots, and what the API asks of runs.
+//!
+//! Each run at work is one task ([`drive`]) that owns its state; all others are a few bytes: an entry in the queue or
+//! among the timers, read again from the journal when it is their turn. So what is in memory can always be derived
+//! from the journal, and the number of open runs is bounded by the disk alone.
 
-use std::sync::Arc;
+mod accept;
+mod answers;
+mod ask;
+mod drive;
+mod keys;
+mod metrics;
+mod queue;
+mod recover;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::catalog::LiveFlow;
-use crate::journal::Filter;
-use crate::run::{Rejected, Request, Response, RunId, Status, Summary};
+use crate::catalog::{Catalog, Definition, LiveFlow};
+use crate::config::Limits;
+use crate::journal::Journal;
+use crate::outbound::Outbound;
+use crate::run::{Digest, Response, RunId, Status};
+
+pub use keys::{InstanceKey, write_private};
 
 /// What became of a request that was let in.
 #[derive(Debug)]
@@ -41,6 +61,8 @@ pub enum Refusal {
 pub enum Denied {
     #[error("there is no run {0}")]
     NoRun(RunId),
+    #[error("there is no flow `{0}`")]
+    NoFlow(String),
     #[error("{0}")]
     Conflict(String),
     #[error("{0}")]
@@ -49,65 +71,126 @@ pub enum Denied {
     Unavailable(String),
 }
 
+/// What a person asks of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Cancel,
+    Resume,
+    /// Its task ended in a panic: hold it.
+    Suspect,
+}
+
 /// The engine of one process.
-pub struct Engine {}
+pub struct Engine {
+    journal: Journal,
+    outbound: Outbound,
+    catalog: Arc<Catalog>,
+    limits: Limits,
+    keys: keys::Keys,
+    ready: AtomicBool,
+    stopping: AtomicBool,
+    /// True if the last process on this journal did not stop in order.
+    crashed: AtomicBool,
+    /// Runs at work, and how to reach their tasks.
+    working: Mutex<HashMap<RunId, mpsc::UnboundedSender<Command>>>,
+    slots: Arc<Semaphore>,
+    queue: queue::Queue,
+    timers: queue::Timers,
+    answers: answers::Answers,
+    /// Definitions that are not live any more but that open runs pin.
+    pinned: Mutex<HashMap<Digest, Arc<LiveFlow>>>,
+    rejected: Mutex<VecDeque<RunId>>,
+    metrics: metrics::Metrics,
+}
 
 impl Engine {
+    /// An engine that does nothing yet; [`Engine::begin`] takes up open runs.
+    pub fn new(
+        journal: Journal,
+        outbound: Outbound,
+        catalog: Arc<Catalog>,
+        instance_key: InstanceKey,
+        limits: Limits,
+    ) -> Result<Arc<Engine>, crate::journal::Error> {
+        let keys = keys::Keys::load(instance_key, &journal)?;
+        Ok(Arc::new(Engine {
+            slots: Arc::new(Semaphore::new(limits.runs.max(1))),
+            journal,
+            outbound,
+            catalog,
+            limits,
+            keys,
+            ready: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            crashed: AtomicBool::new(false),
+            working: Mutex::default(),
+            queue: queue::Queue::default(),
+            timers: queue::Timers::default(),
+            answers: answers::Answers::default(),
+            pinned: Mutex::default(),
+            rejected: Mutex::default(),
+            metrics: metrics::Metrics::default(),
+        }))
+    }
+
     /// False until open runs are known, and again once it is stopping.
     pub fn is_ready(&self) -> bool {
-        todo!()
+        self.ready.load(Ordering::Acquire) && !self.stopping.load(Ordering::Acquire)
     }
+
     /// The live flow whose URL has this flow name and key; the time taken tells nothing about either.
     pub fn hook(&self, flow: &str, key: &str) -> Option<Arc<LiveFlow>> {
-        let _ = (flow, key);
-        todo!()
+        let catalog = self.catalog.current();
+        let live = catalog.flow(flow).filter(|live| live.flow.enabled);
+        let right = self.keys.is_right(flow, key, live.is_some(), Timestamp::now().as_millisecond());
+        live.filter(|_| right).cloned()
     }
-    /// Makes the request durable as a run and drives it. The run is durable when this returns `Ok`.
-    pub async fn start(self: &Arc<Self>, live: &Arc<LiveFlow>, request: Request) -> Result<Accepted, Refusal> {
-        let _ = (live, request);
-        todo!()
+
+    /// A live flow by its id or a former one.
+    pub fn flow(&self, name: &str) -> Option<Arc<LiveFlow>> {
+        self.catalog.current().flow(name).cloned()
     }
-    /// Keeps a refused request as a *rejected* run, for people to see; `None` if it could not be kept.
-    pub async fn reject(&self, rejected: Rejected) -> Option<RunId> {
-        let _ = rejected;
-        todo!()
-    }
-    /// Newest first.
-    pub fn runs(&self, filter: &Filter, cursor: Option<RunId>, limit: usize) -> Result<Vec<Summary>, Denied> {
-        let _ = (filter, cursor, limit);
-        todo!()
-    }
-    /// A run with its history, step by step, as the API shows it.
-    pub fn run(&self, run: RunId) -> Result<Value, Denied> {
-        let _ = run;
-        todo!()
-    }
-    /// Starts a new run with the request of `run` (or with `body`); it names its origin.
-    pub async fn resubmit(self: &Arc<Self>, run: RunId, body: Option<Value>, new_keys: bool) -> Result<RunId, Denied> {
-        let _ = (run, body, new_keys);
-        todo!()
-    }
-    pub async fn cancel(self: &Arc<Self>, run: RunId) -> Result<(), Denied> {
-        let _ = run;
-        todo!()
-    }
-    /// Lets a held run go on.
-    pub async fn resume(self: &Arc<Self>, run: RunId) -> Result<(), Denied> {
-        let _ = run;
-        todo!()
-    }
+
     /// Path of a flow's URL, `/hooks/{flow}/{key}`, with its present key.
     pub fn hook_path(&self, flow: &str) -> Option<String> {
-        let _ = flow;
-        todo!()
+        let live = self.flow(flow)?;
+        Some(self.keys.path(&live.flow.id))
     }
-    /// Gives a flow a new key; the old one works for `grace` longer.
+
+    /// Gives a flow a new key; the old one works for `grace` longer. Returns the new path.
     pub async fn rotate(&self, flow: &str, grace: Duration) -> Result<String, Denied> {
-        let _ = (flow, grace);
-        todo!()
+        let live = self.flow(flow).ok_or_else(|| Denied::NoFlow(flow.to_owned()))?;
+        let now = Timestamp::now().as_millisecond();
+        self.keys.rotate(&self.journal, &live.flow, now, grace).await.map_err(unavailable)?;
+        Ok(self.keys.path(&live.flow.id))
     }
-    /// Counters and gauges for `/metrics`, Prometheus text.
-    pub fn metrics(&self) -> String {
-        todo!()
+
+    /// Resolves with the reason once the journal can no longer be written: the process must stop.
+    pub async fn failed(&self) -> String {
+        self.journal.failed().await
     }
+
+    /// The definition with this digest: live, known, or read from the journal.
+    fn definition(&self, digest: &Digest, flow: &str) -> Result<Arc<LiveFlow>, String> {
+        if let Some(live) = self.catalog.current().flows.get(flow).filter(|live| live.digest == *digest) {
+            return Ok(live.clone());
+        }
+        if let Some(live) = lock(&self.pinned).get(digest) {
+            return Ok(live.clone());
+        }
+        let text = self.journal.definition(&digest.0).map_err(|error| error.to_string())?;
+        let text = text.ok_or("the journal lacks the flow's version that the run began with")?;
+        let live = Arc::new(Definition::open(&text)?);
+        lock(&self.pinned).insert(*digest, live.clone());
+        Ok(live)
+    }
+}
+
+/// Locks; a panic elsewhere while holding the lock left plain data behind that is still good.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Denied {
+    Denied::Unavailable(error.to_string())
 }

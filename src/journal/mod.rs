@@ -2,10 +2,29 @@
 //!
 //! One writer thread drains a bounded queue into one batch, makes it durable, then answers every waiter. What is
 //! appended is opaque here but for the indexes: open runs, history by flow and time, dedupe claims, definitions.
+//! Readers may see a batch while it is being made durable; who appended it hears nothing before it is.
 
+mod draft;
+mod keys;
+mod list;
+mod marker;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use self::store::Store;
+use self::writer::{Disk, Job, Task};
 use crate::run::{RunId, Summary};
 
 /// One durable step of a run's history.
@@ -16,9 +35,11 @@ pub struct Append {
     pub seq: u32,
     /// The encoded events.
     pub record: Vec<u8>,
-    /// The run as lists show it after this record; `None` leaves the indexes as they are.
+    /// The run as lists show it after this record; `None` leaves the indexes as they are. A run's first record must
+    /// have it: a run that is in no index is not found again.
     pub summary: Option<Summary>,
-    /// A dedupe claim, checked and made in the same batch.
+    /// A dedupe claim, checked and made in the same batch. It is judged at `summary.updated_at`, or without a summary
+    /// by the clock.
     pub claim: Option<Claim>,
     /// What the run pins, stored unless it is there: SHA-256 and text.
     pub definition: Option<([u8; 32], Arc<str>)>,
@@ -44,8 +65,10 @@ pub enum Appended {
 /// Why nothing was written. Whoever waits must not acknowledge.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the journal's queue is full")]
+    /// Try again later: there is no room in the queue, or none on the disk.
+    #[error("the journal has no room for more now")]
     Busy,
+    /// This append and all later ones: the process must stop.
     #[error("the journal could not be written: {0}")]
     Failed(String),
     #[error("the store could not be read: {0}")]
@@ -65,69 +88,221 @@ pub struct Filter {
     pub until_ms: Option<i64>,
 }
 
-/// The journal of one data folder.
+/// Room in the queue, in permits: each job takes [`JOB_PERMITS`] and one for each KiB it carries. So at most 4096 jobs
+/// and at most 64 MiB wait, whichever comes first.
+const ROOM: u32 = 64 * 1024;
+const JOB_PERMITS: usize = 16;
+/// How long an append waits for room before it is told to come again.
+const PATIENCE: Duration = Duration::from_secs(1);
+const CLOSED: &str = "the journal is closed";
+
+/// The journal of one data folder. Clones share it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// use millstream::journal::Journal;
+///
+/// let journal = Journal::open(dir.path())?;
+/// journal.set("colour", Some(b"green".to_vec())).await?;
+/// journal.close().await;
+///
+/// let journal = Journal::open(dir.path())?;
+/// assert_eq!(journal.setting("colour")?, Some(b"green".to_vec()));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
-pub struct Journal {}
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    tasks: UnboundedSender<Task>,
+    room: Arc<Semaphore>,
+    failed: watch::Sender<Option<String>>,
+    /// `None` once closed. Reads hold the lock, so that closing can wait for them.
+    store: RwLock<Option<Arc<Store>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held for as long as the store may be touched.
+    lock: Mutex<Option<File>>,
+}
 
 impl Journal {
     /// Opens or creates the store in `dir/store`, under an exclusive lock.
+    ///
+    /// Refuses a folder that another process uses, and a store that is damaged, emptied, or not the one this folder had.
     pub fn open(dir: &Path) -> Result<Journal, Error> {
-        let _ = dir;
-        todo!()
+        Journal::open_on(dir, Disk::default())
     }
-    /// Durable when it returns `Ok`.
+
+    fn open_on(dir: &Path, disk: Disk) -> Result<Journal, Error> {
+        let (lock, store) = marker::open(dir).map_err(Error::Open)?;
+        let store = Arc::new(store);
+        let room = Arc::new(Semaphore::new(ROOM as usize));
+        let (failed, _) = watch::channel(None);
+        let (tasks, thread) = writer::start(store.clone(), disk, room.clone(), failed.clone())
+            .map_err(|error| Error::Open(format!("the journal's writer thread cannot be started: {error}")))?;
+        let inner = Inner {
+            tasks,
+            room,
+            failed,
+            store: RwLock::new(Some(store)),
+            thread: Mutex::new(Some(thread)),
+            lock: Mutex::new(Some(lock)),
+        };
+        Ok(Journal { inner: Arc::new(inner) })
+    }
+
+    /// Durable when it returns `Ok`. Waits a second for room, then it is [`Error::Busy`].
     pub async fn append(&self, append: Append) -> Result<Appended, Error> {
-        let _ = append;
-        todo!()
+        let summary = append.summary.as_ref().map(list::encode);
+        let definition = append.definition.as_ref().map_or(0, |(_, text)| text.len());
+        let bytes = append.record.len() + definition + summary.as_ref().map_or(0, Vec::len);
+        self.submit(Job::Append { append, summary }, bytes).await
     }
+
     /// A run's records in order; empty if there is no such run.
     pub fn records(&self, run: RunId) -> Result<Vec<Vec<u8>>, Error> {
-        let _ = run;
-        todo!()
+        self.read(|store| list::records(store, run))
     }
+
     /// Runs that have not ended, oldest first.
     pub fn open_runs(&self) -> Result<Vec<RunId>, Error> {
-        todo!()
+        self.read(list::open_runs)
     }
+
     /// Newest first, starting after `cursor`, at most `limit`.
     pub fn summaries(&self, filter: &Filter, cursor: Option<RunId>, limit: usize) -> Result<Vec<Summary>, Error> {
-        let _ = (filter, cursor, limit);
-        todo!()
+        self.read(|store| list::summaries(store, filter, cursor, limit))
     }
+
     pub fn summary(&self, run: RunId) -> Result<Option<Summary>, Error> {
-        let _ = run;
-        todo!()
+        self.read(|store| list::summary(store, run))
     }
+
     pub fn definition(&self, hash: &[u8; 32]) -> Result<Option<String>, Error> {
-        let _ = hash;
-        todo!()
+        self.read(|store| {
+            let Some(bytes) = store.get_parts(&keys::definition(hash))? else {
+                return Ok(None);
+            };
+            String::from_utf8(bytes).map(Some).map_err(|error| error.to_string())
+        })
     }
+
     /// A small named value, such as a flow's key version.
     pub fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        let _ = name;
-        todo!()
+        self.read(|store| store.get_parts(&keys::setting(name)))
     }
+
     /// Durable when it returns `Ok`; `None` removes.
     pub async fn set(&self, name: &str, value: Option<Vec<u8>>) -> Result<(), Error> {
-        let _ = (name, value);
-        todo!()
+        let bytes = name.len() + value.as_ref().map_or(0, Vec::len);
+        let name = name.to_string();
+        self.submit(Job::Set { name, value }, bytes).await.map(|_| ())
     }
-    /// Names and values of all settings that start with `prefix`.
+
+    /// Names and values of all settings that start with `prefix`, by name.
     pub fn settings(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        let _ = prefix;
-        todo!()
+        self.read(|store| list::settings(store, prefix))
     }
-    /// Removes runs whole (an open one is left alone), with their claims' entries kept.
+
+    /// Removes runs whole (an open one is left alone), with their claims' entries kept until they expire: only those of
+    /// runs that failed go too, since they bar no one.
     pub async fn remove(&self, runs: Vec<RunId>) -> Result<(), Error> {
-        let _ = runs;
-        todo!()
+        let bytes = runs.len() * size_of::<RunId>();
+        self.submit(Job::Remove(runs), bytes).await.map(|_| ())
     }
+
     /// Resolves with the reason once the journal can no longer be written: the process must stop.
     pub async fn failed(&self) -> String {
-        todo!()
+        let mut failed = self.inner.failed.subscribe();
+        match failed.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+            Ok(Some(reason)) => reason,
+            // The sender is ours, so it outlives this wait.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
     }
-    /// Writes what is queued, syncs, and ends the writer thread.
+
+    /// Writes what is queued, syncs, ends the writer thread and gives the folder free. A second call does nothing.
     pub async fn close(&self) {
-        todo!()
+        self.inner.room.close();
+        let (reply, closed) = oneshot::channel();
+        let task = Task {
+            job: Job::Close,
+            reply,
+            _room: None,
+        };
+        if self.inner.tasks.send(task).is_ok() {
+            let _ = closed.await;
+        }
+        let inner = self.inner.clone();
+        let release = tokio::task::spawn_blocking(move || inner.release());
+        let _ = release.await;
+    }
+
+    async fn submit(&self, job: Job, bytes: usize) -> Result<Appended, Error> {
+        let permits = u32::try_from(JOB_PERMITS + bytes / 1024).unwrap_or(ROOM).min(ROOM);
+        let room = self.room(permits).await?;
+        let (reply, answer) = oneshot::channel();
+        let task = Task {
+            job,
+            reply,
+            _room: Some(room),
+        };
+        if self.inner.tasks.send(task).is_err() {
+            return Err(self.stopped());
+        }
+        answer.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    async fn room(&self, permits: u32) -> Result<OwnedSemaphorePermit, Error> {
+        // The usual way needs no timer.
+        if let Ok(room) = self.inner.room.clone().try_acquire_many_owned(permits) {
+            return Ok(room);
+        }
+        match tokio::time::timeout(PATIENCE, self.inner.room.clone().acquire_many_owned(permits)).await {
+            Ok(Ok(room)) => Ok(room),
+            Ok(Err(_)) => Err(self.stopped()),
+            Err(_) => Err(Error::Busy),
+        }
+    }
+
+    /// Why the writer takes nothing more.
+    fn stopped(&self) -> Error {
+        let reason = self.inner.failed.borrow().clone();
+        Error::Failed(reason.unwrap_or_else(|| CLOSED.to_string()))
+    }
+
+    /// The store is known to panic on some damage: that is an error of the read, not the end of its caller.
+    fn read<T>(&self, read: impl FnOnce(&Store) -> Result<T, String>) -> Result<T, Error> {
+        let guard = self.inner.store.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(store) = guard.as_deref() else {
+            return Err(Error::Read(CLOSED.to_string()));
+        };
+        match catch_unwind(AssertUnwindSafe(|| read(store))) {
+            Ok(result) => result.map_err(|reason| Error::Read(format!("{}: {reason}", store.path().display()))),
+            Err(panic) => Err(Error::Read(format!(
+                "{}: the store gave up: {}",
+                store.path().display(),
+                store::panic_text(&*panic)
+            ))),
+        }
+    }
+}
+
+impl Inner {
+    fn release(&self) {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // It catches its panics, and says so through `failed`.
+            let _ = thread.join();
+        }
+        let store = self.store.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(store) = store.and_then(Arc::into_inner) {
+            store.close();
+        }
+        *lock = None;
     }
 }

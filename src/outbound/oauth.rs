@@ -176,13 +176,15 @@ impl Request {
     ) -> Result<(SecretString, Duration), Failure> {
         let id = auth::text(inner, connection, context, &grant.client_id).await?;
         let secret = auth::value(inner, connection, &grant.client_secret).await?;
-        let mut form = url::form_urlencoded::Serializer::new(String::new());
-        form.extend_pairs(&self.fields);
-        let attached = if grant.basic {
-            Some(Attached::basic(self.url.origin(), id.expose_secret(), secret.clone()))
-        } else {
-            form.append_pair("client_id", id.expose_secret()).append_pair("client_secret", secret.expose_secret());
-            None
+        let (form, attached) = {
+            let mut form = url::form_urlencoded::Serializer::new(String::new());
+            form.extend_pairs(&self.fields);
+            if grant.basic {
+                (form.finish(), Some(Attached::basic(self.url.origin(), id.expose_secret(), secret.clone())))
+            } else {
+                form.append_pair("client_id", id.expose_secret()).append_pair("client_secret", secret.expose_secret());
+                (form.finish(), None)
+            }
         };
         let request = HttpRequest {
             method: "POST".into(),
@@ -191,7 +193,7 @@ impl Request {
                 ("Content-Type".into(), "application/x-www-form-urlencoded".into()),
                 ("Accept".into(), "application/json".into()),
             ],
-            body: Some(form.finish().into_bytes()),
+            body: Some(form.into_bytes()),
         };
         let sent = inner.client.send(&request, attached.as_ref(), deadline, LIMIT).await;
         let answer = sent.map_err(|mut failure| {

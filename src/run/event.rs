@@ -294,8 +294,8 @@ pub enum Event {
         place: Place,
         response: Arc<Response>,
     },
-    /// The process came back after it went down with this run open.
-    Recovered,
+    /// The process came back with this run open and at work; `crashed` unless it had been stopped in order.
+    Recovered { crashed: bool },
     /// The run waits for a person.
     Held {
         place: Option<Place>,

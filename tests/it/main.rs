@@ -1,7 +1,10 @@
 //! Integration tests: one binary, one module a subject.
 
-mod mapping;
+mod durability;
 mod dynamics365;
+mod http;
+mod mapping;
+mod mapping_check;
 mod outbound_calls;
 mod outbound_guard;
 mod outbound_oauth;

@@ -6,14 +6,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn scope() -> JsonScope {
-    let body = r#"{
+    let body = r##"{
         "userDetails": {"FirstName": "Ann", "Email": "ann@example.org", "Company": "O'Brien & Sons"},
         "Title": 1, "TITLE": 2, "empty": "", "nothing": null, "yes": true,
         "big": 9007199254740993, "huge": 1e400, "fine": 0.1000000000000000055, "thirty": 123456789012345678901234567890,
         "@odata.type": "#lead", "Sélection de prospects": "oui", "ÜBER": "Ü", "a-b": 1, "this": 2,
         "items": [{"sku": "A", "qty": 1, "trigger": "x"}, {"sku": "B", "qty": 2}],
         "evil": "{{secrets.x}} {{> p}} \\{{", "obj": {"k": [1, null]}
-    }"#;
+    }"##;
     let body = parse_json(body.as_bytes()).unwrap();
     JsonScope::new(json!({"trigger": {"body": body}, "vars": {"n": 1.0, "list": ["x", "y"]}, "steps": {}}))
 }
@@ -296,6 +296,14 @@ proptest! {
 
     #[test]
     fn no_text_brings_the_compiler_down(text in r#"(\{\{|\}\}|[#/>&*!~^@.()\[\]"'\\= |{}]|if|each|else|as|this|\.\./|concat|trigger\.body|[a-zé0-9\n]){0,40}"#) {
+        if let Ok(template) = Template::parse(&text) {
+            let _ = template.render(&scope());
+        }
+    }
+
+    #[test]
+    fn no_jsonpath_brings_the_process_down(path in r#"(\$|@|\.|\.\.|\[|\]|\?|\(|\)|\*|:|,|'a'|==|<|&&|!|-?[0-9]{1,3}|9223372036854775807|length|match|value|count|items|qty| ){1,16}"#) {
+        let text = format!("{{{{jsonpath \"${path}\" trigger.body}}}}");
         if let Ok(template) = Template::parse(&text) {
             let _ = template.render(&scope());
         }

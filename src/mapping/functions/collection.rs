@@ -45,7 +45,7 @@ pub(super) const ROWS: &[Function] = &[
         text: "Whether it is null, or has no characters, items or keys.",
         example: example(r#"{{empty vars.nothing}}"#, r#"{"vars":{}}"#, r#"true"#),
         infer: None,
-        run: |args| boolean(args.value(0)?.is_null() || size(&*args.value(0)?) == 0),
+        run: |args| boolean(size(&*args.value(0)?) == 0),
     },
     Function {
         name: "contains",

@@ -41,14 +41,15 @@ pub(super) const ROWS: &[Function] = &[
 ];
 
 fn int(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
-    let text = args.text(0)?;
+    let value = args.value(0)?;
+    let text = text::text(&value);
     let text = text.trim().trim_start_matches('+');
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = whole.replace(',', "");
     let bare = digits.strip_prefix('-').unwrap_or(&digits);
     let ascii = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     // Text with a fraction is refused as Microsoft's does: dropping cents silently is no conversion.
-    let fits = !bare.is_empty() && ascii(bare) && ascii(fraction) && (fraction.is_empty() || args.value(0)?.is_number());
+    let fits = !bare.is_empty() && ascii(bare) && ascii(fraction) && (fraction.is_empty() || value.is_number());
     let trimmed = bare.trim_start_matches('0');
     let sign = if digits.starts_with('-') && !trimmed.is_empty() { "-" } else { "" };
     let number = number::parse(&format!("{sign}{}", if trimmed.is_empty() { "0" } else { trimmed }));

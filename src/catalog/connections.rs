@@ -1,0 +1,155 @@
+//! Reads `connections.yaml`: each connection checked against its connector, all problems at once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::connector::{Connection, Connector, Connectors, SecretSource};
+use crate::flow::{self, At, Code, Problem, Source, child, suggest};
+
+/// The connections by name. One with problems is left out.
+pub type Connections = BTreeMap<String, Arc<Connection>>;
+
+const KEYS: [&str; 5] = ["connector", "settings", "credentials", "base_url", "token_url"];
+
+/// Reads the text of `connections.yaml`; `dir` is the project folder.
+pub fn read(text: &str, dir: &Path, connectors: &Connectors) -> (Connections, Vec<Problem>) {
+    let (source, value, problems) = Source::read(Path::new("connections.yaml"), text);
+    let mut reader = Reader { source, connectors, dir, problems };
+    let mut connections = Connections::new();
+    match value {
+        Some(Value::Object(map)) => {
+            for (name, value) in &map {
+                if let Some(connection) = reader.connection(name, value) {
+                    connections.insert(name.clone(), Arc::new(connection));
+                }
+            }
+        }
+        None | Some(Value::Null) => {}
+        Some(_) => {
+            let what = "this must be a map of connections: `crm: {connector: dynamics365, …}`".to_owned();
+            reader.say(flow::WRONG_TYPE, "", At::Value, what, None);
+        }
+    }
+    (connections, reader.problems)
+}
+
+struct Reader<'r> {
+    source: Source,
+    connectors: &'r Connectors,
+    dir: &'r Path,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn connection(&mut self, name: &str, value: &Value) -> Option<Connection> {
+        let before = self.problems.len();
+        let at = child("", name);
+        if !flow::is_name(name) {
+            let what = format!("`{name}` is not a name: lower-case letters, digits and `_`, a letter first");
+            let hint = flow::snake_case(name).map(|name| format!("for example `{name}`"));
+            self.say(flow::BAD_NAME, &at, At::Key, what, hint);
+        }
+        let Some(map) = value.as_object() else {
+            self.say(flow::WRONG_TYPE, &at, At::Value, "a connection is a map with `connector`".into(), None);
+            return None;
+        };
+        self.keys(map, &at, &KEYS);
+        let Some(kind) = self.text(map, &at, "connector") else {
+            if !map.contains_key("connector") {
+                let hint = "which system it connects to: `connector: http`".to_owned();
+                self.say(flow::MISSING_KEY, &at, At::Key, "`connector` is missing".into(), Some(hint));
+            }
+            return None;
+        };
+        let Some(connector) = self.connectors.0.get(&kind).cloned() else {
+            let hint = suggest(&kind, self.connectors.0.keys().map(String::as_str).collect::<Vec<_>>());
+            let what = format!("there is no connector `{kind}`");
+            self.say(flow::UNKNOWN_ACTION, &child(&at, "connector"), At::Value, what, hint);
+            return None;
+        };
+        let settings = map.get("settings").cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        for violation in connector.settings.violations(&settings) {
+            let pointer = format!("{}{}", child(&at, "settings"), violation.pointer);
+            self.say(flow::CANNOT_FIT, &pointer, At::Value, violation.message, None);
+        }
+        let credentials = self.credentials(map, &at, &connector);
+        let connection = Connection {
+            name: name.to_owned(),
+            connector: kind,
+            settings,
+            credentials,
+            base_url: self.text(map, &at, "base_url"),
+            token_url: self.text(map, &at, "token_url"),
+            dir: self.dir.to_owned(),
+        };
+        (self.problems.len() == before).then_some(connection)
+    }
+
+    fn credentials(
+        &mut self,
+        map: &Map<String, Value>,
+        at: &str,
+        connector: &Connector,
+    ) -> BTreeMap<String, SecretSource> {
+        let at = child(at, "credentials");
+        let empty = Map::new();
+        let given = match map.get("credentials") {
+            None | Some(Value::Null) => &empty,
+            Some(Value::Object(given)) => given,
+            Some(_) => {
+                let what = "credentials are a map, as in `client_secret: {secret: CRM_SECRET}`".to_owned();
+                self.say(flow::WRONG_TYPE, &at, At::Value, what, None);
+                return BTreeMap::new();
+            }
+        };
+        let names: Vec<&str> = connector.credentials.keys().map(String::as_str).collect();
+        self.keys(given, &at, &names);
+        let mut found = BTreeMap::new();
+        for (name, value) in given {
+            match serde_json::from_value::<SecretSource>(value.clone()) {
+                Ok(SecretSource::File(path)) => {
+                    found.insert(name.clone(), SecretSource::File(self.dir.join(path)));
+                }
+                Ok(source) => {
+                    found.insert(name.clone(), source);
+                }
+                Err(_) => {
+                    let what = "a credential says where its value is, never the value itself".to_owned();
+                    let hint = format!("write `{name}: {{secret: NAME}}`, `{{env: NAME}}` or `{{file: PATH}}`");
+                    self.say(flow::WRONG_TYPE, &child(&at, name), At::Value, what, Some(hint));
+                }
+            }
+        }
+        let required = connector.credentials.iter().filter(|(_, required)| **required);
+        for (name, _) in required.filter(|(name, _)| !given.contains_key(*name)) {
+            let what = format!("connector `{}` needs the credential `{name}`", connector.name);
+            let hint = format!("write `credentials: {{{name}: {{env: NAME}}}}`");
+            self.say(flow::MISSING_KEY, &at, At::Key, what, Some(hint));
+        }
+        found
+    }
+
+    fn keys(&mut self, map: &Map<String, Value>, at: &str, allowed: &[&str]) {
+        for key in map.keys().filter(|key| !allowed.contains(&key.as_str())) {
+            let hint = suggest(key, allowed.iter().copied());
+            self.say(flow::UNKNOWN_KEY, &child(at, key), At::Key, format!("`{key}` means nothing here"), hint);
+        }
+    }
+
+    fn text(&mut self, map: &Map<String, Value>, at: &str, key: &str) -> Option<String> {
+        match map.get(key)? {
+            Value::String(text) => Some(text.clone()),
+            _ => {
+                self.say(flow::WRONG_TYPE, &child(at, key), At::Value, format!("`{key}` must be text"), None);
+                None
+            }
+        }
+    }
+
+    fn say(&mut self, code: Code, pointer: &str, at: At, what: String, hint: Option<String>) {
+        self.problems.push(self.source.problem(code, pointer, at, what, hint));
+    }
+}

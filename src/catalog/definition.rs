@@ -1,0 +1,58 @@
+//! What a run pins: a flow's text with the files and connectors it was checked against.
+//!
+//! Content-addressed, so that runs of the same version share one, and readable without the folder it came from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::LiveFlow;
+use crate::connector::Connectors;
+use crate::flow::{Flow, Known, Problem};
+use crate::run::Digest;
+
+/// A flow's text and everything that gave it its meaning.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Definition {
+    /// The file, from the project folder.
+    pub file: PathBuf,
+    pub flow: String,
+    /// Files that the flow names, by their paths as written there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// Connector files, by connector.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub connectors: BTreeMap<String, String>,
+}
+
+impl Definition {
+    /// The JSON text that is stored, and its SHA-256.
+    pub fn seal(&self) -> (Digest, Arc<str>) {
+        let text = serde_json::to_string(self).expect("texts are plain JSON data");
+        (Digest(Sha256::digest(text.as_bytes()).into()), text.into())
+    }
+
+    /// Reads a definition again, as a run that began with it sees it: with its own connectors.
+    ///
+    /// # Errors
+    /// If this binary no longer understands it.
+    pub fn open(text: &str) -> Result<LiveFlow, String> {
+        let definition: Definition = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let sources = definition.connectors.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let (connectors, broken) = Connectors::from_sources(sources);
+        if let Some(problem) = broken.first() {
+            return Err(problem.to_string());
+        }
+        let read = |path: &str| definition.files.get(path).cloned().ok_or_else(|| "it is not in the definition".into());
+        let known = Known { connectors: &connectors, connections: None, env: None, read: &read };
+        let loaded = Flow::load(&definition.file, &definition.flow, &known);
+        let (digest, text) = definition.seal();
+        match loaded.flow {
+            Some(flow) => Ok(LiveFlow { flow: Arc::new(flow), digest, definition: text, file: definition.file }),
+            None => Err(loaded.problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Walks the user's folders. Follows links, so that a folder can be a link that is swapped whole.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What tells that a file or folder is another one than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed_ns: i128,
+}
+
+impl Stamp {
+    /// The stamp of what `path` leads to; `None` if there is nothing.
+    pub fn of(path: &Path) -> Option<Stamp> {
+        fs::metadata(path).ok().map(|metadata| Stamp::from(&metadata))
+    }
+
+    /// Which folder it is, whatever is in it.
+    pub fn identity(self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(metadata: &Metadata) -> Stamp {
+        let changed_ns = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+        Stamp { device: metadata.dev(), inode: metadata.ino(), size: metadata.size(), changed_ns }
+    }
+}
+
+/// What is in a folder and below: YAML files, and the folders themselves (to be watched).
+#[derive(Debug, Default)]
+pub struct Tree {
+    pub files: BTreeMap<PathBuf, Stamp>,
+    pub folders: BTreeMap<PathBuf, Stamp>,
+}
+
+const MAX_DEPTH: usize = 16;
+
+/// Reads the tree below `top`; a missing folder is an empty one. Hidden entries and editors' leavings are passed over.
+pub fn walk(top: &Path) -> Tree {
+    let mut tree = Tree::default();
+    let mut open = vec![(top.to_owned(), 0)];
+    while let Some((folder, depth)) = open.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        if let Some(stamp) = Stamp::of(&folder) {
+            tree.folders.insert(folder.clone(), stamp);
+        }
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with('.') || name.ends_with('~') || name.starts_with('#') {
+                continue;
+            }
+            let Ok(metadata) = fs::metadata(&path) else { continue };
+            if metadata.is_dir() {
+                if depth < MAX_DEPTH {
+                    open.push((path, depth + 1));
+                }
+            } else if metadata.is_file() && matches!(extension(&path), Some("yaml" | "yml")) {
+                tree.files.insert(path, Stamp::from(&metadata));
+            }
+        }
+    }
+    tree
+}
+
+fn extension(path: &Path) -> Option<&str> {
+    path.extension()?.to_str()
+}

@@ -1,0 +1,314 @@
+//! Reads the folders into a snapshot. Only files whose stamps changed are read again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::connections::{self, Connections};
+use super::folder::{self, Stamp};
+use super::{Definition, LiveFlow, Snapshot, last_good};
+use crate::connector::Connectors;
+use crate::flow::{self, At, Flow, Known, Loaded, Problem, Severity, Source};
+
+/// Remembers what was read, so that a reload costs what has changed.
+pub(super) struct Loader {
+    dir: PathBuf,
+    data: Option<PathBuf>,
+    env_names: Vec<String>,
+    env: Map<String, Value>,
+    connector_files: BTreeMap<PathBuf, Stamp>,
+    connectors: Connectors,
+    connector_problems: Vec<Problem>,
+    connections_stamp: Option<Stamp>,
+    connections: Connections,
+    connection_problems: Vec<Problem>,
+    files: BTreeMap<PathBuf, FlowFile>,
+    loaded_once: bool,
+}
+
+/// One flow file as last read.
+struct FlowFile {
+    stamp: Stamp,
+    /// Files that it names, as they were.
+    others: Vec<(PathBuf, Option<Stamp>)>,
+    /// The last version without errors.
+    live: Option<Arc<LiveFlow>>,
+    problems: Vec<Problem>,
+}
+
+impl Loader {
+    pub fn new(dir: PathBuf, data: Option<PathBuf>, env_names: Vec<String>, env: Map<String, Value>) -> Loader {
+        Loader {
+            dir,
+            data,
+            env_names,
+            env,
+            connector_files: BTreeMap::new(),
+            connectors: Connectors::default(),
+            connector_problems: Vec::new(),
+            connections_stamp: None,
+            connections: Connections::new(),
+            connection_problems: Vec::new(),
+            files: BTreeMap::new(),
+            loaded_once: false,
+        }
+    }
+
+    /// The folders that must be watched.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let mut folders = vec![self.dir.clone()];
+        for name in ["flows", "connectors"] {
+            folders.extend(folder::walk(&self.dir.join(name)).folders.into_keys());
+        }
+        let others = self.files.values().flat_map(|file| &file.others);
+        folders.extend(others.filter_map(|(path, _)| path.parent().map(Path::to_owned)));
+        // A link's own folder does not change when what it leads to is swapped elsewhere.
+        let real: Vec<PathBuf> = folders.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
+        folders.extend(real.iter().filter_map(|folder| folder.parent().map(Path::to_owned)).filter(|parent| {
+            parent.starts_with(fs::canonicalize(&self.dir).unwrap_or_default())
+        }));
+        folders.sort();
+        folders.dedup();
+        folders
+    }
+
+    /// Reads what changed since the last call; all that is live.
+    pub fn load(&mut self) -> Snapshot {
+        let connectors_changed = self.read_connectors();
+        let connections_changed = self.read_connections(connectors_changed);
+        let all = connectors_changed || connections_changed || !self.loaded_once;
+        self.loaded_once = true;
+        let found = folder::walk(&self.dir.join("flows")).files;
+        let gone: Vec<PathBuf> = self.files.keys().filter(|path| !found.contains_key(*path)).cloned().collect();
+        for path in gone {
+            self.files.remove(&path);
+            if let Some(copy) = self.copy_of(&path) {
+                let _ = fs::remove_file(copy);
+            }
+        }
+        for (path, stamp) in found {
+            let unchanged = self.files.get(&path).is_some_and(|known| {
+                known.stamp == stamp && known.others.iter().all(|(other, stamp)| Stamp::of(other) == *stamp)
+            });
+            if all || !unchanged {
+                self.read_flow(&path, stamp);
+            }
+        }
+        self.snapshot()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut problems = self.connector_problems.clone();
+        problems.extend(self.connection_problems.iter().cloned());
+        let mut flows: HashMap<String, Arc<LiveFlow>> = HashMap::with_capacity(self.files.len());
+        let mut aliases = HashMap::new();
+        for file in self.files.values() {
+            problems.extend(file.problems.iter().cloned());
+            if let Some(live) = &file.live {
+                let id = &live.flow.id;
+                if let Some(first) = flows.get(id) {
+                    let what = format!("{} already has the flow `{id}`", first.file.display());
+                    problems.push(taken(live, what));
+                    continue;
+                }
+                flows.insert(id.clone(), live.clone());
+            }
+        }
+        for live in self.files.values().filter_map(|file| file.live.as_ref()) {
+            for alias in &live.flow.aliases {
+                let owner = flows.get(alias).map(|live| live.flow.id.clone());
+                let owner = owner.or_else(|| aliases.get(alias).cloned());
+                match owner.filter(|owner| *owner != live.flow.id) {
+                    Some(owner) => {
+                        problems.push(taken(live, format!("the alias `{alias}` is a name of flow `{owner}`")));
+                    }
+                    None => {
+                        aliases.insert(alias.clone(), live.flow.id.clone());
+                    }
+                }
+            }
+        }
+        Snapshot {
+            flows,
+            aliases,
+            connectors: self.connectors.clone(),
+            connections: self.connections.clone(),
+            env: Value::Object(self.env.clone()),
+            problems,
+        }
+    }
+
+    fn read_connectors(&mut self) -> bool {
+        let files = folder::walk(&self.dir.join("connectors")).files;
+        if self.loaded_once && files == self.connector_files {
+            return false;
+        }
+        let mut texts: BTreeMap<String, String> = BTreeMap::new();
+        self.connector_problems.clear();
+        for path in files.keys() {
+            let file = self.relative(path);
+            match fs::read_to_string(path) {
+                Ok(text) => {
+                    texts.insert(file.to_string_lossy().into_owned(), text);
+                }
+                Err(error) => self.connector_problems.push(unreadable(&file, &error.to_string())),
+            }
+        }
+        let (connectors, broken) =
+            Connectors::from_sources(texts.iter().map(|(file, text)| (file.as_str(), text.as_str())));
+        for problem in broken {
+            let text = texts.get(&problem.file).map(String::as_str).unwrap_or_default();
+            let (source, _, _) = Source::read(Path::new(&problem.file), text);
+            let code = (problem.code, flow::BAD_CONNECTOR.1);
+            self.connector_problems.push(source.problem(code, &problem.pointer, At::Value, problem.what, problem.hint));
+        }
+        self.connectors = connectors;
+        self.connector_files = files;
+        true
+    }
+
+    fn read_connections(&mut self, connectors_changed: bool) -> bool {
+        let path = self.dir.join("connections.yaml");
+        let stamp = Stamp::of(&path);
+        if self.loaded_once && !connectors_changed && stamp == self.connections_stamp {
+            return false;
+        }
+        self.connections_stamp = stamp;
+        let (connections, problems) = match fs::read_to_string(&path) {
+            Ok(text) => connections::read(&text, &self.dir, &self.connectors),
+            Err(_) if stamp.is_none() => Default::default(),
+            Err(error) => {
+                let problem = unreadable(Path::new("connections.yaml"), &error.to_string());
+                (self.connections.clone(), vec![problem])
+            }
+        };
+        // A connection whose entry has errors now keeps working as it did.
+        let mut next = connections;
+        if problems.iter().any(|problem| problem.severity == Severity::Error) {
+            for (name, connection) in &self.connections {
+                next.entry(name.clone()).or_insert_with(|| connection.clone());
+            }
+        }
+        let changed = next != self.connections || problems != self.connection_problems;
+        self.connections = next;
+        self.connection_problems = problems;
+        changed
+    }
+
+    fn read_flow(&mut self, path: &Path, stamp: Stamp) {
+        let file = self.relative(path);
+        let before = self.files.remove(path);
+        let text = fs::read(path).map_err(|error| error.to_string()).and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 ({error})"))
+        });
+        let text = match text {
+            Ok(text) => text,
+            Err(why) => {
+                let problems = vec![unreadable(&file, &why)];
+                let live = before.and_then(|before| before.live).or_else(|| self.read_copy(path));
+                self.files.insert(path.to_owned(), FlowFile { stamp, others: Vec::new(), live, problems });
+                return;
+            }
+        };
+        let folder = path.parent().unwrap_or(&self.dir).to_owned();
+        let read = |name: &str| fs::read_to_string(folder.join(name)).map_err(|error| error.to_string());
+        let of: BTreeMap<String, String> =
+            self.connections.iter().map(|(name, connection)| (name.clone(), connection.connector.clone())).collect();
+        let known = Known {
+            connectors: &self.connectors,
+            connections: Some(&of),
+            env: Some(&self.env_names),
+            read: &read,
+        };
+        let Loaded { flow, problems, .. } = Flow::load(&file, &text, &known);
+        let (live, others) = match flow {
+            Some(flow) => {
+                let others = flow.files.iter().map(|name| folder.join(name)).collect();
+                let live = self.seal(&file, text, &folder, flow, before.as_ref());
+                self.keep_copy(path, &live, before.as_ref());
+                (Some(live), others)
+            }
+            None => {
+                let others = before.as_ref().map(|before| before.others.iter().map(|(path, _)| path.clone()).collect());
+                let live = before.and_then(|before| before.live).or_else(|| self.read_copy(path));
+                (live, others.unwrap_or_default())
+            }
+        };
+        let others: Vec<PathBuf> = others;
+        let others = others.into_iter().map(|path| (path.clone(), Stamp::of(&path))).collect();
+        self.files.insert(path.to_owned(), FlowFile { stamp, others, live, problems });
+    }
+
+    fn seal(&self, file: &Path, text: String, folder: &Path, flow: Flow, before: Option<&FlowFile>) -> Arc<LiveFlow> {
+        let files = flow
+            .files
+            .iter()
+            .filter_map(|name| Some((name.clone(), fs::read_to_string(folder.join(name)).ok()?)))
+            .collect();
+        let connectors = flow
+            .connectors
+            .iter()
+            .filter_map(|name| Some((name.clone(), self.connectors.0.get(name)?.source.to_string())))
+            .collect();
+        let definition = Definition { file: file.to_owned(), flow: text, files, connectors };
+        let (digest, definition) = definition.seal();
+        match before.and_then(|before| before.live.as_ref()).filter(|live| live.digest == digest) {
+            Some(same) => same.clone(),
+            None => Arc::new(LiveFlow { flow: Arc::new(flow), digest, definition, file: file.to_owned() }),
+        }
+    }
+
+    /// Where the last good version of `path` is kept.
+    fn copy_of(&self, path: &Path) -> Option<PathBuf> {
+        let name = Sha256::digest(self.relative(path).to_string_lossy().as_bytes());
+        let name: String = name.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Some(last_good(self.data.as_deref()?).join(name))
+    }
+
+    fn keep_copy(&self, path: &Path, live: &LiveFlow, before: Option<&FlowFile>) {
+        let Some(copy) = self.copy_of(path) else { return };
+        let same = before.and_then(|before| before.live.as_ref()).is_some_and(|old| old.digest == live.digest);
+        if same || fs::read_to_string(&copy).is_ok_and(|text| *text == *live.definition) {
+            return;
+        }
+        let write = || -> std::io::Result<()> {
+            let folder = copy.parent().unwrap_or(Path::new("."));
+            fs::create_dir_all(folder)?;
+            let fresh = copy.with_extension("new");
+            fs::File::create(&fresh)?.write_all(live.definition.as_bytes())?;
+            fs::rename(&fresh, &copy)
+        };
+        if let Err(error) = write() {
+            tracing::warn!(file = %live.file.display(), %error, "the last good version could not be kept");
+        }
+    }
+
+    fn read_copy(&self, path: &Path) -> Option<Arc<LiveFlow>> {
+        let text = fs::read_to_string(self.copy_of(path)?).ok()?;
+        let live = Definition::open(&text);
+        live.map_err(|why| tracing::warn!(file = %path.display(), %why, "the last good version could not be read"))
+            .ok()
+            .map(Arc::new)
+    }
+
+    fn relative(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.dir).unwrap_or(path).to_owned()
+    }
+}
+
+fn unreadable(file: &Path, why: &str) -> Problem {
+    let (source, _, _) = Source::read(file, "");
+    source.problem(flow::NO_FILE, "", At::Value, why.to_owned(), None)
+}
+
+fn taken(live: &LiveFlow, what: String) -> Problem {
+    let text = serde_json::from_str::<Definition>(&live.definition).map(|d| d.flow).unwrap_or_default();
+    let (source, _, _) = Source::read(&live.file, &text);
+    let hint = Some("give one of them another `id:`".to_owned());
+    source.problem(flow::TAKEN, "/id", At::Value, what, hint)
+}

@@ -1,0 +1,40 @@
+//! `millstream check`: all problems of all files at once.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::{Place, print_json};
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::flow::Severity;
+
+/// Checks all files of the project folder and says everything that is wrong with them.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Warnings count as errors.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Args {
+    pub fn run(self, place: &Place) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&place.dir)?;
+        let catalog = Catalog::load(&place.dir, None, &config);
+        let snapshot = catalog.current();
+        let sound = snapshot.is_sound() && !(self.strict && !snapshot.problems.is_empty());
+        if place.json {
+            let mut flows: Vec<&String> = snapshot.flows.keys().collect();
+            flows.sort();
+            print_json(&json!({"ok": sound, "flows": flows, "problems": snapshot.problems}))?;
+        } else {
+            for problem in &snapshot.problems {
+                println!("{problem}\n");
+            }
+            let errors = snapshot.problems.iter().filter(|p| p.severity == Severity::Error).count();
+            let warnings = snapshot.problems.len() - errors;
+            println!("{} flows, {errors} errors, {warnings} warnings", snapshot.flows.len());
+        }
+        Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

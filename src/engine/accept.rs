@@ -1,0 +1,198 @@
+//! Letting requests in: durable first, then driven.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::metrics::Metrics;
+use super::*;
+use crate::flow::Dedupe;
+use crate::journal::{Append, Appended, Claim, Error};
+use crate::run::{Event, Next, Origin, Record, Rejected, Request, Run, Started};
+
+impl Engine {
+    /// Makes the request durable as a run and drives it. The run is durable when this returns `Ok`.
+    ///
+    /// Must be driven to its end once begun: between the append and the return the run belongs to nobody.
+    pub async fn start(self: &Arc<Self>, live: &Arc<LiveFlow>, request: Request) -> Result<Accepted, Refusal> {
+        self.admit(live, request, None, None).await
+    }
+
+    /// As [`Engine::start`], for a run that repeats another: no dedupe, and the keys of `origin` unless told otherwise.
+    pub(super) async fn admit(
+        self: &Arc<Self>,
+        live: &Arc<LiveFlow>,
+        request: Request,
+        origin: Option<Origin>,
+        keys: Option<Uuid>,
+    ) -> Result<Accepted, Refusal> {
+        if !self.is_ready() {
+            let stopping = self.stopping.load(Ordering::Acquire);
+            let why = if stopping { "Millstream is stopping" } else { "Millstream is starting" };
+            return Err(self.refuse(Refusal::Unavailable { retry_after: SOON, why: why.into() }));
+        }
+        let queued = self.queue.len();
+        if queued >= self.limits.queued_runs {
+            return Err(self.refuse(Refusal::Busy { retry_after: SOON }));
+        }
+        let now = Timestamp::now();
+        let id = RunId(Uuid::now_v7());
+        let repeats = origin.is_some();
+        let keys = keys.unwrap_or(id.0);
+        let started =
+            Arc::new(Started { flow: live.flow.id.clone(), definition: live.digest, request, keys, origin });
+        let mut run = Run::new(id, now, started.clone());
+        let mut events = vec![Event::Started(started)];
+        let claim = match &live.flow.trigger.dedupe {
+            Some(dedupe) if !repeats => self.claim(&run, live, dedupe, now),
+            _ => None,
+        };
+        // First come first served: whoever finds others in line gets in line.
+        let slot = if queued == 0 { self.slots.clone().try_acquire_owned().ok() } else { None };
+        let next = match slot {
+            Some(_) => Some(self.decide(&mut run, live, now, &mut events)),
+            None => None,
+        };
+        let status = next.as_ref().map_or(Status::Queued, |next| status(&run, next));
+        let answer = live.flow.answers.then(|| self.answers.wait(id));
+        let append = Append {
+            run: id,
+            seq: 0,
+            record: Record::encode(now, &events),
+            summary: Some(run.summary(status)),
+            claim,
+            definition: Some((live.digest.0, live.definition.clone())),
+        };
+        match self.journal.append(append).await {
+            Ok(Appended::Durable) => {}
+            Ok(Appended::Duplicate(first)) => {
+                self.answers.forget(id);
+                Metrics::count(&self.metrics.repeats);
+                let answer = live.flow.answers.then(|| self.answer_of(first));
+                return Ok(Accepted { run: first, repeat: true, answer });
+            }
+            Err(error) => {
+                self.answers.forget(id);
+                return Err(self.refuse(match error {
+                    Error::Busy => Refusal::Busy { retry_after: SOON },
+                    other => Refusal::Unavailable { retry_after: SOON, why: other.to_string() },
+                }));
+            }
+        }
+        Metrics::count(&self.metrics.accepted);
+        Metrics::count(&self.metrics.appends);
+        tracing::debug!(run = %id, flow = %live.flow.id, "run accepted");
+        self.announce(&run, &events);
+        match (next, slot) {
+            (Some(Next::Ended), _) => {}
+            (Some(next), Some(slot)) => {
+                let work = drive::Work::new(run, live.clone(), status, slot);
+                self.clone().set_to_work(work, Some(next), None);
+            }
+            _ => self.queue.push(id, None),
+        }
+        Ok(Accepted { run: id, repeat: false, answer })
+    }
+
+    /// Keeps a refused request as a *rejected* run, for people to see; `None` if it could not be kept.
+    pub async fn reject(&self, rejected: Rejected) -> Option<RunId> {
+        let now = Timestamp::now();
+        let id = RunId(Uuid::now_v7());
+        let summary = crate::run::Summary {
+            run_id: id,
+            flow: rejected.flow.clone(),
+            status: Status::Rejected,
+            started_at: now,
+            updated_at: now,
+            origin: None,
+            reason: Some(rejected.message.clone()),
+        };
+        let record = Record::encode(now, &[Event::Rejected(Box::new(rejected))]);
+        let append = Append { run: id, seq: 0, record, summary: Some(summary), claim: None, definition: None };
+        let kept = self.journal.append(append).await;
+        if let Err(error) = kept {
+            tracing::warn!(%error, "a rejected request could not be kept");
+            return None;
+        }
+        Metrics::count(&self.metrics.rejected);
+        let surplus = {
+            let mut rejected = lock(&self.rejected);
+            rejected.push_back(id);
+            let surplus = rejected.len().saturating_sub(self.limits.rejected_runs.max(1));
+            rejected.drain(..surplus).collect::<Vec<_>>()
+        };
+        if !surplus.is_empty()
+            && let Err(error) = self.journal.remove(surplus).await
+        {
+            tracing::warn!(%error, "old rejected requests could not be removed");
+        }
+        Some(id)
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Refusal {
+        Metrics::count(&self.metrics.refused);
+        refusal
+    }
+
+    /// The claim that keeps a second equal request out; `None` where a part of the key is missing.
+    fn claim(&self, run: &Run, live: &LiveFlow, dedupe: &Dedupe, now: Timestamp) -> Option<Claim> {
+        let catalog = self.catalog.current();
+        let around = crate::run::Around { now, env: &catalog.env };
+        let mut hash = Sha256::new();
+        for (index, part) in dedupe.key.iter().enumerate() {
+            let value = run.render(&live.flow, &around, part);
+            let value = match value {
+                Ok(Some(value)) if !value.is_null() && value != Value::String(String::new()) => value,
+                Ok(_) => {
+                    tracing::warn!(flow = %live.flow.id, run = %run.id, part = index, "no dedupe: a key part is missing");
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(flow = %live.flow.id, run = %run.id, part = index, %error, "no dedupe");
+                    return None;
+                }
+            };
+            let text = value.to_string();
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        }
+        let window = i64::try_from(dedupe.window.as_millis()).unwrap_or(i64::MAX / 2);
+        let until_ms = now.as_millisecond().saturating_add(window);
+        Some(Claim { flow: live.flow.id.clone(), key: hash.finalize().into(), until_ms })
+    }
+
+    /// The answer of a run that an equal request started before.
+    fn answer_of(&self, run: RunId) -> tokio::sync::oneshot::Receiver<Answer> {
+        let receive = self.answers.wait(run);
+        // Looked up after getting in line, so that an answer given in between is not missed.
+        let answer = match self.read(run) {
+            Ok(Some((found, _))) => match (&found.response, found.finished) {
+                (Some(response), _) => Some(Answer::Response(response.clone())),
+                (None, Some(status)) => Some(Answer::None(status)),
+                (None, None) => None,
+            },
+            Ok(None) | Err(_) => Some(Answer::None(Status::Failed)),
+        };
+        if let Some(answer) = answer {
+            self.answers.give(run, &answer);
+        }
+        receive
+    }
+}
+
+/// When to come back after a 503.
+const SOON: Duration = Duration::from_secs(2);
+
+/// How a run stands that `next` follows on.
+pub(super) fn status(run: &Run, next: &Next) -> Status {
+    match (run.finished, next) {
+        (Some(status), _) => status,
+        (None, Next::Wait { held: true, .. }) => Status::Held,
+        (None, Next::Wait { calls, wake: Some(_), .. }) if calls.is_empty() => Status::Waiting,
+        (None, _) => Status::Running,
+    }
+}

@@ -1,0 +1,166 @@
+//! What the API asks: lists, histories, and what a person does to runs.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::journal::Filter;
+use crate::run::{Body, Event, Origin, Request, Summary, history};
+
+impl Engine {
+    /// Newest first.
+    pub fn runs(&self, filter: &Filter, cursor: Option<RunId>, limit: usize) -> Result<Vec<Summary>, Denied> {
+        self.journal.summaries(filter, cursor, limit).map_err(unavailable)
+    }
+
+    /// A run with its history, step by step, as the API shows it.
+    pub fn run(&self, run: RunId) -> Result<Value, Denied> {
+        let records = self.records(run).map_err(Denied::Unavailable)?;
+        let Some(first) = records.first().and_then(|record| record.events.first()) else {
+            return Err(Denied::NoRun(run));
+        };
+        let live = match first {
+            Event::Started(started) => self.definition(&started.definition, &started.flow).ok(),
+            _ => None,
+        };
+        let mut told = history(run, &records, live.as_ref().map(|live| live.flow.as_ref()));
+        if told.get("ended_at").is_none()
+            && let Ok(Some(summary)) = self.journal.summary(run)
+        {
+            told["status"] = json!(summary.status);
+        }
+        Ok(told)
+    }
+
+    /// Starts a new run of the flow's present version with the request of `run` (or with `body`); it names its origin.
+    pub async fn resubmit(self: &Arc<Self>, run: RunId, body: Option<Value>, new_keys: bool) -> Result<RunId, Denied> {
+        let records = self.records(run).map_err(Denied::Unavailable)?;
+        let (flow, request, keys) = match records.first().and_then(|record| record.events.first()) {
+            None => return Err(Denied::NoRun(run)),
+            Some(Event::Started(started)) => {
+                let mut request = started.request.clone();
+                if let Some(body) = body {
+                    request.body = Body::of(body);
+                }
+                (started.flow.clone(), request, (!new_keys).then_some(started.keys))
+            }
+            Some(Event::Rejected(rejected)) => {
+                let body = match body {
+                    Some(body) => body,
+                    None => serde_json::from_str(&rejected.body).map_err(|error| {
+                        let why = format!("what was kept of the request is not JSON ({error}); give a mended `body`");
+                        Denied::Invalid(why)
+                    })?,
+                };
+                (rejected.flow.clone(), posted(body), None)
+            }
+            Some(_) => return Err(Denied::Unavailable("the run's history does not begin with its start".into())),
+        };
+        let live = self.flow(&flow).ok_or_else(|| Denied::Conflict(format!("flow `{flow}` is not live any more")))?;
+        self.check(&live, request.body.value())?;
+        let accepted = self.admit(&live, request, Some(Origin { run }), keys).await;
+        accepted.map(|accepted| accepted.run).map_err(refused)
+    }
+
+    /// Starts a run by hand, as if `body` had been posted.
+    pub async fn start_by_hand(self: &Arc<Self>, flow: &str, body: Value) -> Result<RunId, Denied> {
+        let live = self.flow(flow).ok_or_else(|| Denied::NoFlow(flow.to_owned()))?;
+        self.check(&live, &body)?;
+        let accepted = self.start(&live, posted(body)).await;
+        accepted.map(|accepted| accepted.run).map_err(refused)
+    }
+
+    fn check(&self, live: &LiveFlow, body: &Value) -> Result<(), Denied> {
+        let Some(schema) = &live.flow.trigger.schema else { return Ok(()) };
+        let violations = schema.violations(body);
+        if violations.is_empty() {
+            return Ok(());
+        }
+        let places: Vec<String> = violations.iter().map(|v| format!("`{}`: {}", v.pointer, v.message)).collect();
+        Err(Denied::Invalid(format!("the body does not fit the flow's schema: {}", places.join("; "))))
+    }
+
+    /// Ends a run. A call on its way is broken off; it may have happened.
+    pub async fn cancel(self: &Arc<Self>, run: RunId) -> Result<(), Denied> {
+        self.order(run, Command::Cancel).await
+    }
+
+    /// Lets a held run go on.
+    pub async fn resume(self: &Arc<Self>, run: RunId) -> Result<(), Denied> {
+        match self.read(run).map_err(Denied::Unavailable)? {
+            None => Err(Denied::NoRun(run)),
+            Some((found, _)) if found.held.is_none() => Err(Denied::Conflict(format!("run {run} is not held"))),
+            Some(_) => self.order(run, Command::Resume).await,
+        }
+    }
+
+    /// Gives a run's task a command; a run that has none gets in line for one. Returns once it has taken effect.
+    async fn order(self: &Arc<Self>, run: RunId, command: Command) -> Result<(), Denied> {
+        match self.journal.summary(run).map_err(unavailable)? {
+            None => return Err(Denied::NoRun(run)),
+            Some(summary) if summary.status.is_ended() => {
+                return Err(Denied::Conflict(format!("run {run} has already ended: {}", summary.status)));
+            }
+            Some(_) => {}
+        }
+        let sent = lock(&self.working).get(&run).is_some_and(|task| task.send(command).is_ok());
+        if !sent {
+            self.queue.push(run, Some(command));
+        }
+        for _ in 0..250 {
+            let done = match self.read(run).map_err(Denied::Unavailable)? {
+                None => true,
+                Some((found, _)) => match command {
+                    Command::Cancel => found.finished.is_some(),
+                    Command::Resume => found.held.is_none() || found.finished.is_some(),
+                    Command::Suspect => true,
+                },
+            };
+            if done {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(Denied::Unavailable("every slot is taken; the order stands and takes effect when one is free".into()))
+    }
+
+    /// Every live flow, in order.
+    pub fn flows(&self) -> Vec<Value> {
+        let catalog = self.catalog.current();
+        let mut flows: Vec<&Arc<LiveFlow>> = catalog.flows.values().collect();
+        flows.sort_by(|a, b| a.flow.id.cmp(&b.flow.id));
+        let broken = |live: &LiveFlow| catalog.problems.iter().any(|problem| problem.file == live.file);
+        let one = |live: &&Arc<LiveFlow>| {
+            json!({
+                "id": live.flow.id, "description": live.flow.description, "file": live.file,
+                "enabled": live.flow.enabled, "aliases": live.flow.aliases, "definition": live.digest,
+                "has_problems": broken(live),
+            })
+        };
+        flows.iter().map(one).collect()
+    }
+
+    /// What is wrong with the user's files as they are now.
+    pub fn problems(&self) -> Vec<Value> {
+        self.catalog.current().problems.iter().map(|problem| json!(problem)).collect()
+    }
+}
+
+/// A request with nothing but a body.
+fn posted(body: Value) -> Request {
+    Request {
+        method: "POST".into(),
+        path: String::new(),
+        headers: Default::default(),
+        query: Default::default(),
+        body: Body::of(body),
+    }
+}
+
+fn refused(refusal: Refusal) -> Denied {
+    match refusal {
+        Refusal::Busy { .. } => Denied::Unavailable("too many runs are queued; try again".into()),
+        Refusal::Unavailable { why, .. } => Denied::Unavailable(why),
+    }
+}

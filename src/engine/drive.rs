@@ -1,0 +1,348 @@
+//! One run at work: decide, append, perform, wait; and again until it ends or only a time is left to wait for.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinSet;
+
+use super::accept::status;
+use super::metrics::Metrics;
+use super::*;
+use crate::connector::{Class, Failure};
+use crate::flow::Kind;
+use crate::journal::{Append, Error};
+use crate::outbound;
+use crate::run::{Around, Event, Next, Place, Record, Run};
+
+/// Waits shorter than this are slept through; longer ones cost no task.
+const NAP: Duration = Duration::from_millis(200);
+
+/// A run with everything that driving it takes.
+pub(super) struct Work {
+    run: Run,
+    live: Arc<LiveFlow>,
+    /// Position of the next record.
+    seq: u32,
+    /// The status that lists show.
+    shown: Status,
+    /// Given back when the run ends or is put aside.
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Work {
+    pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: OwnedSemaphorePermit) -> Work {
+        Work { run, live, seq: 1, shown, _slot: slot }
+    }
+
+    pub fn at(mut self, seq: u32) -> Work {
+        self.seq = seq;
+        self
+    }
+}
+
+/// Why driving stopped before the run's end.
+enum Stop {
+    Ended,
+    /// Put aside until this time, or for a person.
+    Aside(Option<i64>),
+}
+
+impl Engine {
+    /// Applies everything that can be decided without the outside; `events` gets what must be appended.
+    pub(super) fn decide(&self, run: &mut Run, live: &LiveFlow, now: Timestamp, events: &mut Vec<Event>) -> Next {
+        let catalog = self.catalog.current();
+        let around = Around { now, env: &catalog.env };
+        loop {
+            match run.next(&live.flow, &around) {
+                Next::Record(event) => match run.apply(now, &event) {
+                    Ok(()) => events.push(event),
+                    Err(illegal) => {
+                        // A fault of ours. The run is held rather than lost or spun.
+                        tracing::error!(run = %run.id, %illegal, "a decision does not follow from the state");
+                        let message = "Millstream reached a state it does not understand; please report it".into();
+                        let failure = failure(Class::Held, "engine.fault", message);
+                        let held = Event::Held { place: None, failure };
+                        if run.apply(now, &held).is_ok() {
+                            events.push(held);
+                        }
+                        return Next::Wait { calls: Vec::new(), wake: None, held: true };
+                    }
+                },
+                next => return next,
+            }
+        }
+    }
+
+    /// Drives `work` in a task of its own, unless a task has it already.
+    pub(super) fn set_to_work(self: Arc<Self>, work: Work, next: Option<Next>, command: Option<Command>) {
+        let id = work.run.id;
+        let (send, commands) = mpsc::unbounded_channel();
+        if let Some(command) = command {
+            let _ = send.send(command);
+        }
+        {
+            let mut working = lock(&self.working);
+            if let Some(other) = working.get(&id) {
+                command.map(|command| other.send(command));
+                return;
+            }
+            working.insert(id, send);
+        }
+        tokio::spawn(async move {
+            let mut guard = Guard { engine: self.clone(), run: id, done: false };
+            let stop = self.clone().drive(work, next, commands).await;
+            guard.done = true;
+            if let Stop::Aside(Some(at)) = stop {
+                self.timers.set(at, id);
+            }
+        });
+    }
+
+    async fn drive(
+        self: Arc<Self>,
+        mut work: Work,
+        mut decided: Option<Next>,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Stop {
+        let id = work.run.id;
+        let mut flying: JoinSet<(Place, Result<Value, Failure>)> = JoinSet::new();
+        let mut in_flight: HashSet<Place> = HashSet::new();
+        let mut events: Vec<Event> = Vec::new();
+        loop {
+            let now = Timestamp::now();
+            let next = match decided.take() {
+                Some(next) => next,
+                None => self.decide(&mut work.run, &work.live, now, &mut events),
+            };
+            if !events.is_empty() {
+                if !self.append(&mut work, now, &events, &next).await {
+                    // The journal is broken: the process is about to stop, and goes on from what is durable.
+                    return Stop::Ended;
+                }
+                self.announce(&work.run, &events);
+                events.clear();
+            }
+            let wake = match next {
+                Next::Ended => {
+                    lock(&self.working).remove(&id);
+                    return Stop::Ended;
+                }
+                Next::Wait { calls, wake, held } => {
+                    for place in calls {
+                        if in_flight.insert(place.clone()) {
+                            self.clone().fly(&work, place, &mut flying);
+                        }
+                    }
+                    if held && flying.is_empty() {
+                        self.answers.give(id, &Answer::None(Status::Held));
+                    }
+                    wake
+                }
+                Next::Record(_) => None,
+            };
+            let nap = wake.map(|at| Duration::from_millis(u64::try_from(at - now.as_millisecond()).unwrap_or(0)));
+            if flying.is_empty() && nap.is_none_or(|nap| nap > NAP) {
+                let mut working = lock(&self.working);
+                // A command that came meanwhile is in the channel; commands are sent under this lock.
+                if commands.is_empty() {
+                    working.remove(&id);
+                    return Stop::Aside(wake);
+                }
+            }
+            tokio::select! {
+                Some(done) = flying.join_next() => {
+                    let mut done = Some(done);
+                    while let Some(landed) = done {
+                        if let Ok((place, result)) = landed {
+                            in_flight.remove(&place);
+                            self.land(&mut work, place, result, &mut events);
+                        }
+                        done = flying.try_join_next();
+                    }
+                }
+                () = tokio::time::sleep(nap.unwrap_or(Duration::MAX)), if nap.is_some() => {}
+                Some(command) = commands.recv() => self.obey(&mut work, command, &mut events),
+            }
+        }
+    }
+
+    /// Starts the call at `place`; a panic in it counts as a call in doubt.
+    fn fly(self: Arc<Self>, work: &Work, place: Place, flying: &mut JoinSet<(Place, Result<Value, Failure>)>) {
+        Metrics::count(&self.metrics.calls);
+        let live = work.live.clone();
+        let node = work.run.node(&place);
+        let (input, key) = (node.and_then(|node| node.input.clone()).unwrap_or_default(), node.map(|node| node.key));
+        let key = key.unwrap_or_default();
+        flying.spawn(async move {
+            let call = tokio::spawn({
+                let place = place.clone();
+                async move { self.perform(&live, &place, &input, key).await }
+            });
+            let abort = AbortOnDrop(call.abort_handle());
+            let result = call.await.unwrap_or_else(|error| {
+                tracing::error!(%error, "an action panicked");
+                let message = "the action broke off inside Millstream; please report it".to_owned();
+                Err(failure(Class::Unknown, "engine.panic", message))
+            });
+            drop(abort);
+            (place, result)
+        });
+    }
+
+    async fn perform(
+        &self,
+        live: &LiveFlow,
+        place: &Place,
+        input: &Value,
+        key: uuid::Uuid,
+    ) -> Result<Value, Failure> {
+        let Some(Kind::Action(call)) = live.flow.step(&place.0).map(|step| &step.kind) else {
+            return Err(failure(Class::Permanent, "engine.fault", format!("there is no action at {place}")));
+        };
+        let catalog = self.catalog.current();
+        let connection = match &call.connection {
+            None => None,
+            Some(name) => Some(catalog.connections.get(name).ok_or_else(|| {
+                let message = format!("connections.yaml has no working connection `{name}`; the run goes on once it has");
+                failure(Class::Held, "connection.missing", message)
+            })?),
+        };
+        let call = outbound::Call {
+            connector: &call.connector,
+            action: &call.action,
+            connection,
+            input,
+            key,
+            timeout: call.timeout,
+            output_limit: self.limits.output_bytes,
+        };
+        self.outbound.perform(call).await
+    }
+
+    /// A call came back.
+    fn land(&self, work: &mut Work, place: Place, result: Result<Value, Failure>, events: &mut Vec<Event>) {
+        if let Err(failure) = &result {
+            Metrics::count(&self.metrics.failed_calls);
+            let (flow, code) = (&work.live.flow.id, &failure.code);
+            tracing::debug!(run = %work.run.id, %flow, %place, %code, message = %failure.message, "a call failed");
+        }
+        let random = getrandom::u64().unwrap_or(u64::MAX / 2);
+        let now = Timestamp::now();
+        let event = work.run.settle(&work.live.flow, &place, result, now, random);
+        self.take(work, now, event, events);
+    }
+
+    fn obey(&self, work: &mut Work, command: Command, events: &mut Vec<Event>) {
+        let event = match command {
+            Command::Cancel => Event::Finished { status: Status::Cancelled, failure: None },
+            Command::Resume if work.run.held.is_some() => Event::Released,
+            Command::Resume => return,
+            Command::Suspect => {
+                let message = "Millstream broke off while driving this run; please report it".to_owned();
+                Event::Held { place: None, failure: failure(Class::Held, "engine.panic", message) }
+            }
+        };
+        self.take(work, Timestamp::now(), event, events);
+    }
+
+    fn take(&self, work: &mut Work, now: Timestamp, event: Event, events: &mut Vec<Event>) {
+        match work.run.apply(now, &event) {
+            Ok(()) => events.push(event),
+            Err(illegal) => tracing::warn!(%illegal, "an event came too late"),
+        }
+    }
+
+    /// Appends until it is durable; false if it never will be.
+    async fn append(&self, work: &mut Work, now: Timestamp, events: &[Event], next: &Next) -> bool {
+        let status = status(&work.run, next);
+        loop {
+            let summary = (status != work.shown).then(|| work.run.summary(status));
+            let record = Record::encode(now, events);
+            let append = Append { run: work.run.id, seq: work.seq, record, summary, claim: None, definition: None };
+            match self.journal.append(append).await {
+                Ok(_) => {
+                    Metrics::count(&self.metrics.appends);
+                    work.seq += 1;
+                    work.shown = status;
+                    return true;
+                }
+                // It was accepted before, so it waits for room as long as it takes.
+                Err(Error::Busy) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(error) => {
+                    tracing::error!(run = %work.run.id, %error, "the journal cannot be written");
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Tells those who wait, now that `events` are durable.
+    pub(super) fn announce(&self, run: &Run, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Responded { response, .. } => {
+                    self.answers.give(run.id, &Answer::Response(response.clone()));
+                }
+                Event::Finished { status, failure } => {
+                    self.answers.give(run.id, &Answer::None(*status));
+                    self.metrics.ended(*status);
+                    let reason = failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
+                    match status {
+                        Status::Failed => {
+                            tracing::warn!(run = %run.id, flow = %run.started.flow, reason, "run failed");
+                        }
+                        status => tracing::debug!(run = %run.id, flow = %run.started.flow, %status, "run ended"),
+                    }
+                }
+                Event::Held { failure, .. } => {
+                    let reason = &failure.message;
+                    tracing::warn!(run = %run.id, flow = %run.started.flow, reason, "run is held for a person");
+                }
+                Event::Started(_)
+                | Event::Rejected(_)
+                | Event::Called { .. }
+                | Event::Succeeded { .. }
+                | Event::Failed { .. }
+                | Event::Skipped { .. }
+                | Event::Entered { .. }
+                | Event::Waiting { .. }
+                | Event::Assigned { .. }
+                | Event::Recovered { .. }
+                | Event::Released => {}
+            }
+        }
+    }
+}
+
+fn failure(class: Class, code: &str, message: String) -> Failure {
+    Failure { class, code: code.to_owned(), message, status: None, wait_ms: None }
+}
+
+/// Ends a call when the run that made it is cancelled.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Sees to it that a panic while driving holds the run instead of forgetting it.
+struct Guard {
+    engine: Arc<Engine>,
+    run: RunId,
+    done: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.done && std::thread::panicking() {
+            lock(&self.engine.working).remove(&self.run);
+            self.engine.queue.push(self.run, Some(Command::Suspect));
+        }
+    }
+}

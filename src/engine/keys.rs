@@ -1,0 +1,194 @@
+//! The keys in flows' URLs: derived from the instance key, never stored, compared in constant time.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::RwLock;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretBox};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use crate::flow::Flow;
+use crate::journal::{self, Journal};
+
+/// The secret that makes this instance's URLs its own. Whoever moves the file moves the URLs.
+pub struct InstanceKey(SecretBox<[u8; 32]>);
+
+impl fmt::Debug for InstanceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InstanceKey(…)")
+    }
+}
+
+impl InstanceKey {
+    /// Reads `data/instance.key` (64 hexadecimal digits), or makes one, readable by its owner alone.
+    ///
+    /// # Errors
+    /// A sentence for a person, if the file cannot be read or written, is no key, or is open to others.
+    pub fn open(data: &Path) -> Result<InstanceKey, String> {
+        let path = data.join("instance.key");
+        let shown = path.display();
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let mut bytes = [0u8; 32];
+                getrandom::fill(&mut bytes).map_err(|error| format!("no randomness for a new key: {error}"))?;
+                let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                write_private(&path, &text).map_err(|error| format!("{shown} could not be written: {error}"))?;
+                text
+            }
+            Err(error) => return Err(format!("{shown} could not be read: {error}")),
+        };
+        let mode = fs::metadata(&path).map_err(|error| format!("{shown}: {error}"))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(format!("{shown} can be read by others; run `chmod 600 {shown}`"));
+        }
+        let digits = text.trim().as_bytes();
+        let mut bytes = [0u8; 32];
+        let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+        let pairs: Option<Vec<u8>> = pairs.collect();
+        match pairs {
+            Some(found) if found.len() == 32 => bytes.copy_from_slice(&found),
+            _ => {
+                return Err(format!(
+                    "{shown} is not an instance key (64 hexadecimal digits); put the right file back, \
+                     or remove it and every URL changes"
+                ));
+            }
+        }
+        Ok(InstanceKey(SecretBox::new(Box::new(bytes))))
+    }
+
+    /// The key itself, for deriving others.
+    pub fn expose(&self) -> &[u8; 32] {
+        self.0.expose_secret()
+    }
+
+    /// 192 bits for one flow name and key version, as URL-safe base64 of 32 characters.
+    fn url_key(&self, flow: &str, version: u32) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.expose()).expect("HMAC takes keys of any length");
+        mac.update(b"millstream url 1\0");
+        mac.update(flow.as_bytes());
+        mac.update(&[0]);
+        mac.update(&version.to_be_bytes());
+        BASE64_URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..24])
+    }
+}
+
+/// Writes a new file that only its owner can read, durable before it gets its name.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let fresh = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Which key versions of a flow are good.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Versions {
+    current: u32,
+    /// Older versions in their grace, and until when (ms since 1970).
+    #[serde(default)]
+    older: Vec<(u32, i64)>,
+}
+
+/// Derived keys by flow name, and when each ends.
+type Derived = HashMap<String, Vec<(String, Option<i64>)>>;
+
+pub(super) struct Keys {
+    instance: InstanceKey,
+    versions: RwLock<HashMap<String, Versions>>,
+    derived: RwLock<Derived>,
+    /// What an unknown flow's key is compared with, so that it takes as long.
+    nobody: String,
+}
+
+const PREFIX: &str = "url/";
+
+impl Keys {
+    pub fn load(instance: InstanceKey, journal: &Journal) -> Result<Keys, journal::Error> {
+        let mut versions = HashMap::new();
+        for (name, value) in journal.settings(PREFIX)? {
+            let flow = name.trim_start_matches(PREFIX).to_owned();
+            let found = serde_json::from_slice(&value)
+                .map_err(|error| journal::Error::Read(format!("the key version of flow `{flow}`: {error}")))?;
+            versions.insert(flow, found);
+        }
+        let nobody = instance.url_key("", 0);
+        Ok(Keys { instance, versions: RwLock::new(versions), derived: RwLock::default(), nobody })
+    }
+
+    /// True if `given` is a good key of the flow called `flow`.
+    pub fn is_right(&self, flow: &str, given: &str, known: bool, now_ms: i64) -> bool {
+        if !known {
+            let _ = self.nobody.as_bytes().ct_eq(given.as_bytes());
+            return false;
+        }
+        let judge = |keys: &[(String, Option<i64>)]| {
+            keys.iter().fold(false, |right, (key, until)| {
+                let same: bool = key.as_bytes().ct_eq(given.as_bytes()).into();
+                right | (same & until.is_none_or(|until| now_ms < until))
+            })
+        };
+        let derived = self.derived.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(keys) = derived.get(flow) {
+            return judge(keys);
+        }
+        drop(derived);
+        let keys = self.derive(flow);
+        let right = judge(&keys);
+        self.derived.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(flow.to_owned(), keys);
+        right
+    }
+
+    pub fn path(&self, flow: &str) -> String {
+        let version = self.versions_of(flow).current;
+        format!("/hooks/{flow}/{}", self.instance.url_key(flow, version))
+    }
+
+    /// A new version for the flow and its former names.
+    pub async fn rotate(
+        &self,
+        journal: &Journal,
+        flow: &Flow,
+        now_ms: i64,
+        grace: Duration,
+    ) -> Result<(), journal::Error> {
+        for name in std::iter::once(&flow.id).chain(&flow.aliases) {
+            let mut versions = self.versions_of(name);
+            versions.older.retain(|(_, until)| *until > now_ms);
+            let until = now_ms.saturating_add(i64::try_from(grace.as_millis()).unwrap_or(i64::MAX));
+            if !grace.is_zero() {
+                versions.older.push((versions.current, until));
+            }
+            versions.current += 1;
+            let value = serde_json::to_vec(&versions).expect("numbers are plain JSON data");
+            journal.set(&format!("{PREFIX}{name}"), Some(value)).await?;
+            self.versions.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.clone(), versions);
+            self.derived.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
+        }
+        Ok(())
+    }
+
+    fn versions_of(&self, flow: &str) -> Versions {
+        let versions = self.versions.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        versions.get(flow).cloned().unwrap_or_default()
+    }
+
+    fn derive(&self, flow: &str) -> Vec<(String, Option<i64>)> {
+        let versions = self.versions_of(flow);
+        let older = versions.older.iter().map(|(version, until)| (self.instance.url_key(flow, *version), Some(*until)));
+        std::iter::once((self.instance.url_key(flow, versions.current), None)).chain(older).collect()
+    }
+}

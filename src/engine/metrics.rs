@@ -1,0 +1,60 @@
+//! Counters since the start, and gauges, as Prometheus text (its page "Exposition formats").
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Engine, lock};
+use crate::run::Status;
+
+#[derive(Default)]
+pub(super) struct Metrics {
+    pub accepted: AtomicU64,
+    pub repeats: AtomicU64,
+    pub refused: AtomicU64,
+    pub rejected: AtomicU64,
+    pub appends: AtomicU64,
+    pub calls: AtomicU64,
+    pub failed_calls: AtomicU64,
+    ended: [AtomicU64; Status::ALL.len()],
+}
+
+impl Metrics {
+    pub fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn ended(&self, status: Status) {
+        if let Some(index) = Status::ALL.iter().position(|one| *one == status) {
+            Metrics::count(&self.ended[index]);
+        }
+    }
+}
+
+impl Engine {
+    /// Counters and gauges for `/metrics`.
+    pub fn metrics(&self) -> String {
+        let mut text = String::new();
+        let m = &self.metrics;
+        let mut one = |name: &str, kind: &str, help: &str, value: u64| {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        };
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        one("millstream_requests_accepted_total", "counter", "Requests made durable as runs.", get(&m.accepted));
+        one("millstream_requests_repeated_total", "counter", "Requests that an earlier run stands for.", get(&m.repeats));
+        one("millstream_requests_refused_total", "counter", "Requests answered 503.", get(&m.refused));
+        one("millstream_requests_rejected_total", "counter", "Malformed requests kept.", get(&m.rejected));
+        one("millstream_journal_appends_total", "counter", "Durable appends of runs.", get(&m.appends));
+        one("millstream_calls_total", "counter", "Attempts of actions.", get(&m.calls));
+        one("millstream_calls_failed_total", "counter", "Attempts that failed.", get(&m.failed_calls));
+        one("millstream_runs_working", "gauge", "Runs at work.", lock(&self.working).len() as u64);
+        one("millstream_runs_queued", "gauge", "Runs waiting for a slot.", self.queue.len() as u64);
+        one("millstream_timers", "gauge", "Timers set.", self.timers.len() as u64);
+        one("millstream_flows", "gauge", "Live flows.", self.catalog.current().flows.len() as u64);
+        let name = "millstream_runs_ended_total";
+        let _ = writeln!(text, "# HELP {name} Runs ended, by status.\n# TYPE {name} counter");
+        for (index, status) in Status::ALL.iter().enumerate().filter(|(_, status)| status.is_ended()) {
+            let _ = writeln!(text, "{name}{{status=\"{status}\"}} {}", get(&m.ended[index]));
+        }
+        text
+    }
+}

@@ -1,0 +1,194 @@
+//! Beginning and ending: open runs are taken up from the journal, and put down in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::drive::Work;
+use super::*;
+use crate::connector::{Class, Failure};
+use crate::journal::{Append, Error, Filter};
+use crate::run::{Around, Event, Next, Record, Run, State};
+
+/// Present while no process is at work on the journal: the last one stopped in order.
+const STOPPED: &str = "stopped";
+
+impl Engine {
+    /// Finds the open runs and lets requests in. Runs that can go on get in line; timers are set for the others.
+    pub async fn begin(self: &Arc<Self>) -> Result<(), Error> {
+        let started = std::time::Instant::now();
+        let stopped = self.journal.setting(STOPPED)?.is_some();
+        self.crashed.store(!stopped, Ordering::Release);
+        if stopped {
+            self.journal.set(STOPPED, None).await?;
+        }
+        let rejected = Filter { status: Some(Status::Rejected), ..Filter::default() };
+        let kept = self.journal.summaries(&rejected, None, self.limits.rejected_runs)?;
+        lock(&self.rejected).extend(kept.iter().rev().map(|summary| summary.run_id));
+        let open = self.journal.open_runs()?;
+        for id in &open {
+            match self.standing(*id) {
+                Ok(Standing::Now) => self.queue.push(*id, None),
+                Ok(Standing::At(at)) => self.timers.set(at, *id),
+                Ok(Standing::Held) => {}
+                Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
+            }
+        }
+        if !open.is_empty() {
+            let ms = started.elapsed().as_millis();
+            tracing::info!(runs = open.len(), ms, crashed = !stopped, "open runs go on");
+        }
+        self.ready.store(true, Ordering::Release);
+        tokio::spawn(self.clone().serve_queue());
+        tokio::spawn(self.clone().serve_timers());
+        Ok(())
+    }
+
+    /// Stops letting requests in, gives runs at work `grace` to come to an end, and closes the journal.
+    /// What has not ended then goes on at the next start.
+    pub async fn stop(&self, grace: Duration) {
+        self.stopping.store(true, Ordering::Release);
+        let deadline = tokio::time::Instant::now() + grace;
+        let mut told = false;
+        while tokio::time::Instant::now() < deadline {
+            let left = lock(&self.working).len();
+            if left == 0 {
+                break;
+            }
+            if !told {
+                tracing::info!(runs = left, seconds = grace.as_secs(), "waiting for runs at work");
+                told = true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if let Err(error) = self.journal.set(STOPPED, Some(b"1".to_vec())).await {
+            tracing::warn!(%error, "the stop could not be noted");
+        }
+        self.journal.close().await;
+    }
+
+    async fn serve_queue(self: Arc<Self>) {
+        loop {
+            let (id, command) = self.queue.pop().await;
+            let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
+            if self.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            if let Some(other) = lock(&self.working).get(&id) {
+                command.map(|command| other.send(command));
+                continue;
+            }
+            match self.read(id) {
+                Ok(Some((run, seq))) if run.finished.is_none() => self.take_up(run, seq, slot, command).await,
+                Ok(_) => {}
+                Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
+            }
+        }
+    }
+
+    async fn serve_timers(self: Arc<Self>) {
+        loop {
+            let id = self.timers.due().await;
+            self.queue.push(id, None);
+        }
+    }
+
+    /// Goes on with a run as the journal has it.
+    async fn take_up(
+        self: &Arc<Self>,
+        mut run: Run,
+        seq: u32,
+        slot: tokio::sync::OwnedSemaphorePermit,
+        command: Option<Command>,
+    ) {
+        let id = run.id;
+        let now = Timestamp::now();
+        let live = match self.definition(&run.started.definition, &run.started.flow) {
+            Ok(live) => live,
+            Err(why) => {
+                let message = format!("the version of the flow that this run began with cannot be read: {why}");
+                tracing::error!(run = %id, flow = %run.started.flow, message, "run is held");
+                if run.held.is_none() {
+                    let failure = Failure {
+                        class: Class::Held,
+                        code: "run.no_definition".into(),
+                        message,
+                        status: None,
+                        wait_ms: None,
+                    };
+                    self.append_one(&mut run, seq, now, Event::Held { place: None, failure }, Status::Held).await;
+                }
+                return;
+            }
+        };
+        let mut seq = seq;
+        if is_calling(&run.root) {
+            let crashed = self.crashed.load(Ordering::Acquire);
+            if !self.append_one(&mut run, seq, now, Event::Recovered { crashed }, Status::Running).await {
+                return;
+            }
+            seq += 1;
+        }
+        let work = Work::new(run, live, Status::Running, slot).at(seq);
+        self.clone().set_to_work(work, None, command);
+    }
+
+    async fn append_one(&self, run: &mut Run, seq: u32, now: Timestamp, event: Event, status: Status) -> bool {
+        if run.apply(now, &event).is_err() {
+            return false;
+        }
+        let summary = Some(run.summary(status));
+        let record = Record::encode(now, &[event]);
+        let append = Append { run: run.id, seq, record, summary, claim: None, definition: None };
+        let appended = self.journal.append(append).await;
+        if let Err(error) = &appended {
+            tracing::error!(run = %run.id, %error, "the journal cannot be written");
+        }
+        appended.is_ok()
+    }
+
+    /// When a run can go on.
+    fn standing(&self, id: RunId) -> Result<Standing, String> {
+        let Some((run, _)) = self.read(id)? else { return Ok(Standing::Held) };
+        if run.held.is_some() {
+            return Ok(Standing::Held);
+        }
+        let Ok(live) = self.definition(&run.started.definition, &run.started.flow) else { return Ok(Standing::Now) };
+        let catalog = self.catalog.current();
+        let around = Around { now: Timestamp::now(), env: &catalog.env };
+        Ok(match run.next(&live.flow, &around) {
+            Next::Wait { calls, wake: Some(at), .. } if calls.is_empty() => Standing::At(at),
+            Next::Wait { .. } | Next::Record(_) | Next::Ended => Standing::Now,
+        })
+    }
+
+    /// A run as the journal has it, and the position of its next record.
+    pub(super) fn read(&self, id: RunId) -> Result<Option<(Run, u32)>, String> {
+        let records = self.records(id)?;
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let run = Run::replay(id, &records).map_err(|error| error.to_string())?;
+        Ok(Some((run, records.len() as u32)))
+    }
+
+    /// A run's records, decoded.
+    pub(super) fn records(&self, id: RunId) -> Result<Vec<Record>, String> {
+        let records = self.journal.records(id).map_err(|error| error.to_string())?;
+        records.iter().map(|bytes| Record::decode(bytes).map_err(|error| error.to_string())).collect()
+    }
+}
+
+enum Standing {
+    Now,
+    At(i64),
+    Held,
+}
+
+/// True if a call was on its way when the last event was written.
+fn is_calling(frame: &crate::run::Frame) -> bool {
+    frame.nodes.iter().any(|node| {
+        (node.attempt > 0 && node.state == State::Running) || node.subs.values().any(is_calling)
+    })
+}

@@ -1,0 +1,338 @@
+//! A YAML file as read: its values from serde_yaml, its places from a second pass with positions.
+//!
+//! serde_yaml gives no positions and lets the last of two equal keys win silently, so the events of saphyr's parser
+//! say where each key and value stands, addressed by JSON Pointer, and which keys stand twice.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use serde_json::{Map, Value};
+
+use super::problem::{self, Code, Problem, Severity};
+
+/// Largest file, bytes.
+pub const MAX_BYTES: usize = 1024 * 1024;
+
+/// A file's text, and where everything in it stands.
+#[derive(Debug)]
+pub struct Source {
+    pub file: PathBuf,
+    lines: Vec<String>,
+    /// By JSON Pointer: where the key stands (not for items), and where the value does.
+    places: HashMap<String, Mark>,
+    duplicates: Vec<(String, Mark, usize)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    key: Option<Span>,
+    value: Span,
+    style: Option<ScalarStyle>,
+}
+
+/// Which part of an entry to point at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    Key,
+    Value,
+    /// A byte offset within a text value.
+    Offset(usize),
+}
+
+/// Appends one key to a JSON Pointer (RFC 6901).
+pub fn child(pointer: &str, key: &str) -> String {
+    format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+impl Source {
+    /// Reads YAML text. The value is `None` if the text is not YAML at all; the problems then say why.
+    pub fn read(file: &Path, text: &str) -> (Source, Option<Value>, Vec<Problem>) {
+        let lines = text.lines().map(str::to_owned).collect();
+        let mut source = Source { file: file.to_owned(), lines, places: HashMap::new(), duplicates: Vec::new() };
+        if text.len() > MAX_BYTES {
+            source.lines.clear();
+            let what = format!("the file has {} bytes; the limit is {MAX_BYTES}", text.len());
+            let problem = source.at_line(problem::TOO_LARGE, 1, 1, 1, what, Some("split it into several flows".into()));
+            return (source, None, vec![problem]);
+        }
+        let value = match serde_yaml::from_str::<serde_yaml::Value>(text) {
+            Ok(value) => value,
+            Err(error) => {
+                source.locate(text);
+                let mut problems = source.twice();
+                if problems.is_empty() {
+                    problems.push(source.not_yaml(text, &error));
+                }
+                return (source, None, problems);
+            }
+        };
+        source.locate(text);
+        let mut problems = source.twice();
+        let value = source.json(value, String::new(), &mut problems);
+        (source, Some(value), problems)
+    }
+
+    /// A problem at a place of this file; an unknown pointer falls back to the nearest enclosing one.
+    pub fn problem(&self, code: Code, pointer: &str, at: At, what: String, hint: Option<String>) -> Problem {
+        let (line, column, length) = self.place(pointer, at);
+        self.at_line(code, line, column, length, what, hint)
+    }
+
+    fn at_line(
+        &self,
+        code: Code,
+        line: usize,
+        column: usize,
+        length: usize,
+        what: String,
+        hint: Option<String>,
+    ) -> Problem {
+        let shown = self.lines.get(line - 1).cloned().unwrap_or_default();
+        let (file, code, title) = (self.file.clone(), code.0.to_owned(), code.1.to_owned());
+        Problem { severity: Severity::Error, code, title, file, line, column, length, shown, what, hint }
+    }
+
+    fn place(&self, pointer: &str, at: At) -> (usize, usize, usize) {
+        let mut pointer = pointer;
+        let mut exact = true;
+        let mark = loop {
+            if let Some(mark) = self.places.get(pointer) {
+                break mark;
+            }
+            exact = false;
+            match pointer.rfind('/') {
+                Some(cut) => pointer = &pointer[..cut],
+                None => return (1, 1, 1),
+            }
+        };
+        match at {
+            At::Key => span_of(mark.key.unwrap_or(mark.value)),
+            At::Offset(offset) if exact => self.within(mark, offset),
+            At::Value | At::Offset(_) => span_of(mark.value),
+        }
+    }
+
+    /// Where a byte offset of a text value stands. Exact for plain and quoted text on one line and for literal
+    /// blocks; elsewhere (escapes, folded text) the start of the value.
+    fn within(&self, mark: &Mark, offset: usize) -> (usize, usize, usize) {
+        let start = mark.value.start;
+        let (line, column, length) = span_of(mark.value);
+        match mark.style {
+            Some(ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted)
+                if start.line() == mark.value.end.line() =>
+            {
+                let quote = usize::from(mark.style != Some(ScalarStyle::Plain));
+                let shown = self.lines.get(line - 1).map(String::as_str).unwrap_or_default();
+                let text: String = shown.chars().skip(column - 1 + quote).collect();
+                let before = text.char_indices().take_while(|(index, _)| *index < offset).count();
+                if before + quote < length { (line, column + quote + before, 1) } else { (line, column, length) }
+            }
+            Some(ScalarStyle::Literal) => {
+                let mut left = offset;
+                for (index, text) in self.lines.iter().enumerate().skip(start.line()) {
+                    let first = self.lines.get(start.line()).map(String::as_str).unwrap_or_default();
+                    let indent = first.len() - first.trim_start().len();
+                    let content = text.get(indent..).unwrap_or_default();
+                    if left <= content.len() {
+                        let chars = content.get(..left).map_or(0, |head| head.chars().count());
+                        return (index + 1, indent + chars + 1, 1);
+                    }
+                    left -= content.len() + 1;
+                }
+                (line, column, length)
+            }
+            _ => (line, column, length),
+        }
+    }
+
+    /// The keys that stand twice.
+    fn twice(&self) -> Vec<Problem> {
+        let problem = |(pointer, mark, first): &(String, Mark, usize)| {
+            let name = pointer.rsplit('/').next().unwrap_or_default().replace("~1", "/").replace("~0", "~");
+            let (line, column, length) = span_of(mark.key.unwrap_or(mark.value));
+            let what = format!("`{name}` already stands on line {first}; of two equal keys only one could count");
+            let hint = Some("remove one, or rename it".to_owned());
+            self.at_line(problem::DUPLICATE_KEY, line, column, length, what, hint)
+        };
+        self.duplicates.iter().map(problem).collect()
+    }
+
+    fn not_yaml(&self, text: &str, error: &serde_yaml::Error) -> Problem {
+        let (line, column) = error.location().map_or((1, 1), |place| (place.line().max(1), place.column().max(1)));
+        if let Some((line, column)) = unquoted(text, line) {
+            let what = "`{{` begins a YAML map here, because the text is not quoted".to_owned();
+            let hint = Some("put the whole value in quotes: \"{{…}}\"".to_owned());
+            return self.at_line(problem::UNQUOTED, line, column, 2, what, hint);
+        }
+        let shown = self.lines.get(line - 1).map(String::as_str).unwrap_or_default();
+        let hint = if shown.contains('\t') {
+            Some("YAML indents with spaces; this line has a tab".to_owned())
+        } else if shown.trim_start().starts_with('@') {
+            Some("a key that starts with `@` needs quotes: \"@odata.type\":".to_owned())
+        } else {
+            None
+        };
+        let text = error.to_string();
+        let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        self.at_line(problem::NOT_YAML, line, column, 1, what, hint)
+    }
+
+    /// Values as JSON; a key that is no text, a tag, or a number that JSON lacks is a problem.
+    fn json(&self, value: serde_yaml::Value, pointer: String, problems: &mut Vec<Problem>) -> Value {
+        match value {
+            serde_yaml::Value::Null => Value::Null,
+            serde_yaml::Value::Bool(value) => Value::Bool(value),
+            serde_yaml::Value::String(text) => Value::String(text),
+            serde_yaml::Value::Number(number) => {
+                let text = number.to_string();
+                serde_json::from_str(&text).unwrap_or_else(|_| {
+                    let what = format!("`{text}` is not a JSON number");
+                    problems.push(self.problem(problem::WRONG_TYPE, &pointer, At::Value, what, None));
+                    Value::Null
+                })
+            }
+            serde_yaml::Value::Sequence(items) => Value::Array(
+                items
+                    .into_iter()
+                    .enumerate()
+                    .map(|(index, item)| self.json(item, format!("{pointer}/{index}"), problems))
+                    .collect(),
+            ),
+            serde_yaml::Value::Mapping(entries) => {
+                let mut map = Map::new();
+                for (key, value) in entries {
+                    let key = match key {
+                        serde_yaml::Value::String(text) => text,
+                        serde_yaml::Value::Number(number) => number.to_string(),
+                        serde_yaml::Value::Bool(value) => value.to_string(),
+                        serde_yaml::Value::Mapping(_) => {
+                            let what = "`{{` begins a YAML map here, because the text is not quoted".to_owned();
+                            let hint = Some("put the whole value in quotes: \"{{…}}\"".to_owned());
+                            problems.push(self.problem(problem::UNQUOTED, &pointer, At::Value, what, hint));
+                            return Value::Null;
+                        }
+                        _ => {
+                            let what = "a key must be text".to_owned();
+                            problems.push(self.problem(problem::WRONG_TYPE, &pointer, At::Value, what, None));
+                            continue;
+                        }
+                    };
+                    let at = child(&pointer, &key);
+                    map.insert(key, self.json(value, at, problems));
+                }
+                Value::Object(map)
+            }
+            serde_yaml::Value::Tagged(tagged) => {
+                let what = format!("the YAML tag `{}` means nothing here", tagged.tag);
+                problems.push(self.problem(problem::WRONG_TYPE, &pointer, At::Value, what, None));
+                self.json(tagged.value, pointer, problems)
+            }
+        }
+    }
+
+    /// The second pass. It keeps its own stack, so depth costs no call stack; serde_yaml has bounded it before.
+    fn locate(&mut self, text: &str) {
+        let mut open: Vec<Open> = Vec::new();
+        for event in Parser::new_from_str(text) {
+            let Ok((event, span)) = event else { return };
+            match event {
+                Event::Scalar(text, style, _, _) => {
+                    if let Some(top) = open.last_mut()
+                        && top.expects_key()
+                    {
+                        top.key = Some((text.into_owned(), span));
+                        continue;
+                    }
+                    self.place_value(&mut open, span, Some(style));
+                }
+                Event::Alias(_) => {
+                    self.place_value(&mut open, span, None);
+                }
+                Event::SequenceStart(..) | Event::MappingStart(..) => {
+                    let complex_key = open.last().is_some_and(Open::expects_key);
+                    let pointer =
+                        if complex_key { String::from("?") } else { self.place_value(&mut open, span, None) };
+                    let map = matches!(event, Event::MappingStart(..));
+                    open.push(Open { pointer, map, complex_key, key: None, next: 0, seen: HashMap::new() });
+                }
+                Event::SequenceEnd | Event::MappingEnd => {
+                    let Some(closed) = open.pop() else { return };
+                    if closed.complex_key
+                        && let Some(top) = open.last_mut()
+                    {
+                        top.key = Some((String::from("?"), span));
+                    }
+                }
+                Event::Nothing
+                | Event::StreamStart
+                | Event::StreamEnd
+                | Event::DocumentStart(_)
+                | Event::DocumentEnd => {}
+            }
+        }
+    }
+
+    /// Notes where the next value of the innermost open collection stands; its pointer.
+    fn place_value(&mut self, open: &mut [Open], value: Span, style: Option<ScalarStyle>) -> String {
+        let (pointer, key) = match open.last_mut() {
+            None => (String::new(), None),
+            Some(top) if top.map => {
+                let (name, span) = top.key.take().unwrap_or_default();
+                let pointer = child(&top.pointer, &name);
+                let mark = Mark { key: Some(span), value, style };
+                match top.seen.get(&name) {
+                    Some(first) => self.duplicates.push((pointer.clone(), mark, *first)),
+                    None => {
+                        top.seen.insert(name, span.start.line());
+                    }
+                }
+                (pointer, Some(span))
+            }
+            Some(top) => {
+                top.next += 1;
+                (format!("{}/{}", top.pointer, top.next - 1), None)
+            }
+        };
+        self.places.insert(pointer.clone(), Mark { key, value, style });
+        pointer
+    }
+
+}
+
+/// A collection whose end has not been seen.
+struct Open {
+    pointer: String,
+    map: bool,
+    /// True if it stands where a key should.
+    complex_key: bool,
+    key: Option<(String, Span)>,
+    next: usize,
+    /// Keys seen, and their lines.
+    seen: HashMap<String, usize>,
+}
+
+impl Open {
+    fn expects_key(&self) -> bool {
+        self.map && self.key.is_none()
+    }
+}
+
+/// Line, column and length, from 1, in characters.
+fn span_of(span: Span) -> (usize, usize, usize) {
+    let length = if span.start.line() == span.end.line() { span.end.col().saturating_sub(span.start.col()) } else { 1 };
+    (span.start.line().max(1), span.start.col() + 1, length.max(1))
+}
+
+/// A `{{` that stands where a YAML value begins, on or shortly before the line where the parser gave up.
+fn unquoted(text: &str, line: usize) -> Option<(usize, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let from = line.saturating_sub(3).max(1);
+    (from..=line.min(lines.len())).rev().find_map(|number| {
+        let shown = lines[number - 1];
+        let start = shown.find("{{")?;
+        let before = shown[..start].trim_end();
+        let bare = before.is_empty() || before.ends_with([':', '-', ',', '[']);
+        bare.then(|| (number, shown[..start].chars().count() + 1))
+    })
+}

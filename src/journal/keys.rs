@@ -1,0 +1,99 @@
+//! Keys of the store: one tree, the first byte says what an entry is.
+//!
+//! ```text
+//! r run seq part      a record, in parts        o run              an open run
+//! s run               its summary               f len flow run     a flow's history
+//! k len flow key      a dedupe claim            c run              the claim a run made
+//! d sha256 part       a definition              m name part        a setting
+//! g                   which store this is
+//! ```
+//! Numbers are big-endian, so order by bytes is order by run and by record. Runs start in the order of their ids, so
+//! new entries meet in few pages.
+
+use crate::run::RunId;
+
+pub const GENERATION: &[u8] = b"g";
+pub const OPEN: u8 = b'o';
+pub const SUMMARY: u8 = b's';
+pub const CLAIM: u8 = b'k';
+pub const SETTING: u8 = b'm';
+const RECORD: u8 = b'r';
+const FLOW: u8 = b'f';
+const CLAIM_OF: u8 = b'c';
+const DEFINITION: u8 = b'd';
+
+pub const RUN_LEN: usize = 16;
+
+/// The entry of `kind` that a run has one of.
+fn of_run(kind: u8, run: RunId) -> [u8; 1 + RUN_LEN] {
+    let mut key = [kind; 1 + RUN_LEN];
+    key[1..].copy_from_slice(run.0.as_bytes());
+    key
+}
+
+pub fn open(run: RunId) -> [u8; 1 + RUN_LEN] {
+    of_run(OPEN, run)
+}
+
+pub fn summary(run: RunId) -> [u8; 1 + RUN_LEN] {
+    of_run(SUMMARY, run)
+}
+
+pub fn claim_of(run: RunId) -> [u8; 1 + RUN_LEN] {
+    of_run(CLAIM_OF, run)
+}
+
+/// What all records of a run start with.
+pub fn records(run: RunId) -> [u8; 1 + RUN_LEN] {
+    of_run(RECORD, run)
+}
+
+/// What all parts of a record start with.
+pub fn record(run: RunId, seq: u32) -> [u8; 5 + RUN_LEN] {
+    let mut key = [0; 5 + RUN_LEN];
+    key[..=RUN_LEN].copy_from_slice(&records(run));
+    key[1 + RUN_LEN..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+/// What all parts of a definition start with.
+pub fn definition(hash: &[u8; 32]) -> [u8; 33] {
+    let mut key = [DEFINITION; 33];
+    key[1..].copy_from_slice(hash);
+    key
+}
+
+/// What all parts of a setting start with, and what all settings start with whose names do.
+pub fn setting(name: &str) -> Vec<u8> {
+    [&[SETTING], name.as_bytes()].concat()
+}
+
+/// What a flow's whole history starts with. The length keeps flows apart of which one begins with the other.
+pub fn history(flow: &str) -> Vec<u8> {
+    with_flow(FLOW, flow, &[])
+}
+
+pub fn history_of(flow: &str, run: RunId) -> Vec<u8> {
+    with_flow(FLOW, flow, run.0.as_bytes())
+}
+
+pub fn claim(flow: &str, key: &[u8; 32]) -> Vec<u8> {
+    with_flow(CLAIM, flow, key)
+}
+
+fn with_flow(kind: u8, flow: &str, rest: &[u8]) -> Vec<u8> {
+    // Flow ids are short by the rules of the language; a longer one would only sort oddly.
+    let len = u16::try_from(flow.len()).unwrap_or(u16::MAX);
+    let mut key = Vec::with_capacity(3 + flow.len() + rest.len());
+    key.push(kind);
+    key.extend_from_slice(&len.to_be_bytes());
+    key.extend_from_slice(flow.as_bytes());
+    key.extend_from_slice(rest);
+    key
+}
+
+/// The run that the last bytes of a key name.
+pub fn run_at_end(key: &[u8]) -> Option<RunId> {
+    let bytes = key.last_chunk::<RUN_LEN>()?;
+    Some(RunId(uuid::Uuid::from_bytes(*bytes)))
+}

@@ -1,0 +1,227 @@
+//! The data folder: its lock, and the mark that ties it to its store.
+//!
+//! sled has been seen to open empty, without an error, where there was data. So a random id stands both in the store
+//! and in the file `generation` beside it, and the two must agree before anything is served. The file is written first,
+//! as `creating`, and becomes `ready` once the store is durable: what is half made can be told from what was lost.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::keys;
+use super::store::{self, Batch, Store};
+
+/// The layout of the store that this version writes.
+const FORMAT: u32 = 1;
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Creating,
+    Ready,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Marker {
+    format: u32,
+    id: Uuid,
+    state: State,
+}
+
+/// Locks the folder and opens its store, or makes both. The error is for a person.
+pub fn open(dir: &Path) -> Result<(File, Store), String> {
+    create_folder(dir).map_err(|error| {
+        let dir = dir.display();
+        format!(
+            "{dir}: E-STORE-001 the data folder cannot be used\n  {error}\n  give Millstream a folder that it may write \
+             to, with --data"
+        )
+    })?;
+    let lock = lock(dir)?;
+    let path = dir.join("store");
+    let file = dir.join("generation");
+    let marker = read(&file)?;
+    let there = path.try_exists().map_err(|error| unusable(&path, &error))?;
+    if there && !path.is_dir() {
+        return Err(unusable(&path, &"it is not a folder"));
+    }
+    let store = match marker {
+        Some(marker) if marker.state == State::Ready => open_known(&path, &file, &marker)?,
+        // Nothing was acknowledged before the marker was ready.
+        Some(_) => {
+            if there {
+                fs::remove_dir_all(&path).map_err(|error| unusable(&path, &error))?;
+            }
+            create(dir, &path, &file)?
+        }
+        None if there => return Err(unmarked(&path, &file)),
+        None => create(dir, &path, &file)?,
+    };
+    Ok((lock, store))
+}
+
+fn create_folder(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)?;
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+/// The lock goes with the file handle, so it never outlives the process.
+fn lock(dir: &Path) -> Result<File, String> {
+    let path = dir.join("lock");
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(|error| unusable(&path, &error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "another process".to_string(),
+                pid => format!("process {pid}"),
+            };
+            return Err(format!(
+                "{}: E-STORE-002 another Millstream process uses this data folder\n  {holder} holds the lock {}\n  stop \
+                 that process, or give this one a folder of its own with --data",
+                dir.display(),
+                path.display()
+            ));
+        }
+        Err(TryLockError::Error(error)) => return Err(unusable(&path, &error)),
+    }
+    // The number only serves the message above: on a full disk the lock holds without it.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| write!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+fn create(dir: &Path, path: &Path, file: &Path) -> Result<Store, String> {
+    let mut marker = Marker {
+        format: FORMAT,
+        id: Uuid::now_v7(),
+        state: State::Creating,
+    };
+    write(dir, file, &marker).map_err(|error| unusable(file, &error))?;
+    let store = Store::open(path).map_err(|error| unusable(path, &error))?;
+    marker.state = State::Ready;
+    let mut batch = Batch::default();
+    batch.insert(keys::GENERATION, encode(&marker));
+    store
+        .commit(batch, &mut File::sync_all)
+        .map_err(|error| unusable(path, &error))?;
+    store::sync_all(path).map_err(|error| unusable(path, &error))?;
+    // Its rename is synced with the folder, which also holds the store's name.
+    write(dir, file, &marker).map_err(|error| unusable(file, &error))?;
+    Ok(store)
+}
+
+fn open_known(path: &Path, file: &Path, marker: &Marker) -> Result<Store, String> {
+    // Opening would make an empty store.
+    if !path.join("db").try_exists().map_err(|error| unusable(path, &error))? {
+        return Err(lost(path, file, "the store is gone"));
+    }
+    let store = Store::open(path).map_err(|error| {
+        format!(
+            "{}: E-STORE-006 the store cannot be opened\n  {error}\n  see that the file can be read and is whole; if it \
+             is damaged, bring back a backup of the whole data folder",
+            path.join("db").display()
+        )
+    })?;
+    let found = store.get(keys::GENERATION).map_err(|error| unusable(path, &error))?;
+    let problem = match found {
+        None => Some("the store is empty"),
+        Some(bytes) if bytes != encode(marker) => Some("the store belongs to another data folder"),
+        Some(_) => None,
+    };
+    match problem {
+        None => Ok(store),
+        Some(problem) => {
+            store.close();
+            Err(lost(path, file, problem))
+        }
+    }
+}
+
+/// Reads the file, or `None` if there is none.
+fn read(file: &Path) -> Result<Option<Marker>, String> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unusable(file, &error)),
+    };
+    match serde_json::from_slice::<Format>(&bytes) {
+        Ok(Format { format }) if format > FORMAT => Err(format!(
+            "{}: E-STORE-005 the data folder was written by a newer version of Millstream\n  it has format {format}, \
+             this version reads {FORMAT}\n  start the newer version again",
+            file.display()
+        )),
+        Ok(_) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| unusable(file, &error)),
+        Err(error) => Err(unusable(file, &error)),
+    }
+}
+
+/// Replaces the file whole and durably.
+fn write(dir: &Path, file: &Path, marker: &Marker) -> io::Result<()> {
+    let fresh = dir.join("generation.new");
+    let mut handle = File::create(&fresh)?;
+    handle.write_all(&encode(marker))?;
+    handle.sync_all()?;
+    fs::rename(&fresh, file)?;
+    File::open(dir)?.sync_all()
+}
+
+fn encode(marker: &Marker) -> Vec<u8> {
+    serde_json::to_vec(marker).expect("a marker is plain JSON data")
+}
+
+fn unusable(path: &Path, error: &dyn std::fmt::Display) -> String {
+    format!(
+        "{}: E-STORE-001 the data folder cannot be used\n  {error}\n  see to its owner, its rights and the disk it is on, \
+         or give Millstream another folder with --data",
+        path.display()
+    )
+}
+
+fn lost(path: &Path, file: &Path, problem: &str) -> String {
+    format!(
+        "{}: E-STORE-003 {problem}\n  {} names the store that was here, and runs that it acknowledged may be lost with \
+         it\n  bring back a backup of the whole data folder; to begin anew without those runs, move the folder away",
+        path.display(),
+        file.display()
+    )
+}
+
+fn unmarked(path: &Path, file: &Path) -> String {
+    format!(
+        "{}: E-STORE-004 there is a store, but the file that names it is missing\n  without {} no one can tell whether \
+         the store is whole\n  bring that file back, or a backup of the whole data folder; to begin anew, move the \
+         store away",
+        path.display(),
+        file.display()
+    )
+}

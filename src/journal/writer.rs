@@ -1,0 +1,211 @@
+//! The thread that writes: drain the queue, draft one batch, commit it, answer everyone who waits for it.
+//!
+//! There is no linger: while one batch is being synced the next one gathers. The first error of a commit is the last
+//! thing the thread does, as no one can say what reached the disk; a panic inside the store is such an error too.
+
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use super::draft::{Draft, Memory};
+use super::store::{Batch, Store, panic_text};
+use super::{Append, Appended, CLOSED, Error};
+use crate::run::RunId;
+
+/// Tasks of one batch, at most.
+const BATCH: usize = 1024;
+/// sled is known not to open again after a disk was full to the last byte: keep this much free.
+const RESERVE: u64 = 64 * 1024 * 1024;
+
+type Sync = Box<dyn FnMut(&File) -> io::Result<()> + Send>;
+type Free = Box<dyn FnMut(&Path) -> io::Result<u64> + Send>;
+
+/// What is asked of the disk itself. Tests put failures here.
+pub struct Disk {
+    pub sync: Sync,
+    /// Bytes that may still be written where this path is.
+    pub free: Free,
+}
+
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk {
+            sync: Box::new(File::sync_data),
+            free: Box::new(|path| {
+                let stat = rustix::fs::statvfs(path)?;
+                Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+            }),
+        }
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "nearly all jobs are appends")]
+pub enum Job {
+    /// With the summary as it is stored.
+    Append {
+        append: Append,
+        summary: Option<Vec<u8>>,
+    },
+    Set {
+        name: String,
+        value: Option<Vec<u8>>,
+    },
+    Remove(Vec<RunId>),
+    /// Ends the thread once what came before is written.
+    Close,
+}
+
+/// A job, and who waits for it.
+pub struct Task {
+    pub job: Job,
+    pub reply: oneshot::Sender<Result<Appended, Error>>,
+    /// Its room in the queue, given back when it is answered.
+    pub _room: Option<OwnedSemaphorePermit>,
+}
+
+/// Starts the thread. It ends on `Close`, when all senders are gone, or after a failure, which it puts in `failed`.
+pub fn start(
+    store: Arc<Store>,
+    disk: Disk,
+    room: Arc<Semaphore>,
+    failed: watch::Sender<Option<String>>,
+) -> io::Result<(UnboundedSender<Task>, JoinHandle<()>)> {
+    let (sender, tasks) = unbounded_channel();
+    let writer = Writer {
+        store,
+        disk,
+        room,
+        failed,
+        memory: Memory::default(),
+        low: false,
+    };
+    let thread = std::thread::Builder::new()
+        .name("journal".to_string())
+        .spawn(move || writer.run(tasks))?;
+    Ok((sender, thread))
+}
+
+struct Writer {
+    store: Arc<Store>,
+    disk: Disk,
+    room: Arc<Semaphore>,
+    failed: watch::Sender<Option<String>>,
+    memory: Memory,
+    /// The disk had too little room when last looked at.
+    low: bool,
+}
+
+/// What became of a batch.
+enum Outcome {
+    /// One answer for each task.
+    Written(Vec<Appended>),
+    NoSpace,
+}
+
+impl Writer {
+    fn run(mut self, mut queue: UnboundedReceiver<Task>) {
+        let mut tasks = Vec::with_capacity(BATCH);
+        while queue.blocking_recv_many(&mut tasks, BATCH) > 0 {
+            let close = tasks.iter().any(|task| matches!(task.job, Job::Close));
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.write(&tasks)))
+                .unwrap_or_else(|panic| Err(format!("the store gave up: {}", panic_text(&*panic))));
+            match outcome {
+                Ok(Outcome::Written(answers)) => {
+                    for (task, answer) in tasks.drain(..).zip(answers) {
+                        task.answer(Ok(answer));
+                    }
+                }
+                Ok(Outcome::NoSpace) => tasks.drain(..).for_each(|task| task.answer(Err(Error::Busy))),
+                Err(reason) => {
+                    let reason = format!("{}: {reason}", self.store.path().display());
+                    tracing::error!(%reason, "the journal can no longer be written");
+                    self.failed.send_replace(Some(reason.clone()));
+                    tasks
+                        .drain(..)
+                        .for_each(|task| task.answer(Err(Error::Failed(reason.clone()))));
+                    return self.turn_away(queue, &reason);
+                }
+            }
+            if close {
+                return self.turn_away(queue, CLOSED);
+            }
+        }
+    }
+
+    fn write(&mut self, tasks: &[Task]) -> Result<Outcome, String> {
+        if self.is_full(tasks) {
+            return Ok(Outcome::NoSpace);
+        }
+        let mut draft = Draft::new(&self.store);
+        let mut answers = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let answer = match &task.job {
+                Job::Append { append, summary } => draft.append(append, summary.as_deref(), &mut self.memory)?,
+                Job::Set { name, value } => draft.set(name, value.as_deref()).map(|()| Appended::Durable)?,
+                Job::Remove(runs) => draft.remove(runs, &mut self.memory).map(|()| Appended::Durable)?,
+                Job::Close => Appended::Durable,
+            };
+            answers.push(answer);
+        }
+        if let Some(batch) = draft.finish() {
+            self.commit(batch)?;
+        }
+        Ok(Outcome::Written(answers))
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<(), String> {
+        self.store.commit(batch, &mut self.disk.sync)
+    }
+
+    /// Removals may use half of the reserve: they are how room comes back.
+    fn is_full(&mut self, tasks: &[Task]) -> bool {
+        let needed = tasks.iter().map(|task| task.job.reserve()).max().unwrap_or(0);
+        let path = self.store.path();
+        // A disk that does not say how much is free is not held against the journal.
+        let free = (self.disk.free)(path).unwrap_or(u64::MAX);
+        let low = free < needed;
+        if low != self.low {
+            let (path, free_mb) = (path.display(), free / 1_000_000);
+            if low {
+                tracing::error!(%path, free_mb, "the disk is almost full: nothing is taken in until there is room");
+            } else {
+                tracing::info!(%path, free_mb, "the disk has room again");
+            }
+            self.low = low;
+        }
+        low
+    }
+
+    /// No one may wait for a thread that has ended.
+    fn turn_away(self, mut queue: UnboundedReceiver<Task>, reason: &str) {
+        self.room.close();
+        queue.close();
+        while let Some(task) = queue.blocking_recv() {
+            task.answer(Err(Error::Failed(reason.to_string())));
+        }
+    }
+}
+
+impl Task {
+    fn answer(self, answer: Result<Appended, Error>) {
+        // Who no longer waits has no use for it.
+        let _ = self.reply.send(answer);
+    }
+}
+
+impl Job {
+    /// Free bytes without which the job is not begun.
+    fn reserve(&self) -> u64 {
+        match self {
+            Job::Append { .. } | Job::Set { .. } => RESERVE,
+            Job::Remove(_) => RESERVE / 2,
+            Job::Close => 0,
+        }
+    }
+}

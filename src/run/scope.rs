@@ -1,0 +1,110 @@
+//! What a template sees at one step of a run.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::flow::{Flow, Hop};
+use crate::mapping::{Key, Scope};
+
+/// The names in reach of the step at `place`.
+pub(super) struct InRun<'r> {
+    pub run: &'r Run,
+    pub flow: &'r Flow,
+    pub place: &'r Place,
+    pub around: &'r Around<'r>,
+}
+
+impl Scope for InRun<'_> {
+    fn find<'s>(&'s self, path: &[Key]) -> Option<(Cow<'s, Value>, usize)> {
+        let key = |index: usize| path.get(index).map(String::as_str);
+        match key(0)? {
+            "trigger" => self.trigger(path),
+            "steps" => self.step(key(1)?, key(2)),
+            "vars" => self.run.vars.get(key(1)?).map(|value| (Cow::Borrowed(value), 2)),
+            "env" => Some((Cow::Borrowed(self.around.env), 1)),
+            "flow" => {
+                let flow = json!({"id": self.flow.id, "description": self.flow.description});
+                Some((Cow::Owned(flow), 1))
+            }
+            "run" => {
+                let run = json!({"id": self.run.id.to_string(), "started_at": self.run.started_at.to_string()});
+                Some((Cow::Owned(run), 1))
+            }
+            _ => None,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.around.now
+    }
+
+    fn seed(&self) -> u64 {
+        let key = call_key(self.run, self.place);
+        u64::from_be_bytes(*key.as_bytes().first_chunk().expect("a UUID has 16 bytes"))
+    }
+}
+
+impl InRun<'_> {
+    fn trigger(&self, path: &[Key]) -> Option<(Cow<'_, Value>, usize)> {
+        let request = &self.run.started.request;
+        let map = |map: &'_ Map<String, Value>| Cow::Owned(Value::Object(map.clone()));
+        let text = |text: &str| Cow::Owned(Value::String(text.to_owned()));
+        let Some(field) = path.get(1) else {
+            let all = json!({
+                "body": request.body.value(), "headers": request.headers, "query": request.query,
+                "path": request.path, "method": request.method,
+            });
+            return Some((Cow::Owned(all), 1));
+        };
+        match field.to_ascii_lowercase().as_str() {
+            "body" => Some((Cow::Borrowed(request.body.value()), 2)),
+            "headers" => match path.get(2) {
+                Some(name) => Some((Cow::Borrowed(request.headers.get(&name.to_ascii_lowercase())?), 3)),
+                None => Some((map(&request.headers), 2)),
+            },
+            "query" => match path.get(2).and_then(|name| request.query.get(name)) {
+                Some(value) => Some((Cow::Borrowed(value), 3)),
+                None => Some((map(&request.query), 2)),
+            },
+            "path" => Some((text(&request.path), 2)),
+            "method" => Some((text(&request.method), 2)),
+            _ => None,
+        }
+    }
+
+    fn step(&self, id: &str, field: Option<&str>) -> Option<(Cow<'_, Value>, usize)> {
+        let mut frame = &self.run.root;
+        let mut found: Option<&Node> = None;
+        for hop in &self.flow.addresses.get(id)?.0 {
+            match hop {
+                Hop::Position(position) => found = Some(frame.node(*position)?),
+                Hop::Branch(branch) => frame = found?.subs.get(branch)?,
+            }
+        }
+        let node = found?;
+        let output = || node.output.as_deref();
+        let error = || {
+            let failure = node.failure.as_ref().filter(|_| node.state != State::Succeeded)?;
+            Some(json!({"code": failure.code, "message": failure.message, "status": failure.status}))
+        };
+        match field {
+            None => {
+                let all = json!({"output": output(), "status": node.state.name(), "error": error()});
+                Some((Cow::Owned(all), 2))
+            }
+            Some("output") => Some((Cow::Borrowed(output()?), 3)),
+            Some("status") => Some((Cow::Owned(Value::String(node.state.name().to_owned())), 3)),
+            Some("error") => Some((Cow::Owned(error()?), 3)),
+            Some(_) => None,
+        }
+    }
+}
+
+/// The idempotency key of the call at `place`: the same for each attempt, each restart and each resubmission
+/// that keeps its origin's keys (UUID version 5, RFC 9562).
+pub(super) fn call_key(run: &Run, place: &Place) -> Uuid {
+    Uuid::new_v5(&run.started.keys, place.to_string().as_bytes())
+}

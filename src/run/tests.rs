@@ -1,0 +1,337 @@
+//! Runs driven without an engine: scripted answers, time advanced by hand, a crash after any append.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use insta::assert_snapshot;
+use serde_json::json;
+
+use super::*;
+use crate::connector::{Class, Connectors};
+use crate::flow::{Flow, Known};
+
+/// A run in the hands of a test, which plays journal, clock and outside.
+struct Stage {
+    flow: Flow,
+    run: Run,
+    records: Vec<Record>,
+    now: Timestamp,
+    answers: VecDeque<Result<Value, Failure>>,
+    /// Every call that left: place, attempt, key, input.
+    calls: Vec<(String, u32, Uuid, Value)>,
+}
+
+fn load(steps: &str) -> Flow {
+    let text = format!("trigger: {{type: request}}\nsteps:\n{steps}");
+    let (connectors, _) = Connectors::from_sources([]);
+    let connections = [("db".to_owned(), "sql".to_owned())].into();
+    let none = |_: &str| Err(String::new());
+    let known = Known { connectors: &connectors, connections: Some(&connections), env: Some(&[]), read: &none };
+    let loaded = Flow::load(Path::new("flows/staged.yaml"), &text, &known);
+    let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    loaded.flow.unwrap_or_else(|| panic!("{}", problems.join("\n")))
+}
+
+fn stage(steps: &str, body: Value, answers: impl IntoIterator<Item = Result<Value, Failure>>) -> Stage {
+    let flow = load(steps);
+    let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
+    let id = RunId(Uuid::from_u128(7));
+    let request = Request {
+        method: "POST".into(),
+        path: String::new(),
+        headers: Map::new(),
+        query: Map::new(),
+        body: Body::of(body),
+    };
+    let started = Started { flow: flow.id.clone(), definition: Digest([0; 32]), request, keys: id.0, origin: None };
+    let started = Arc::new(started);
+    let records = vec![Record { v: RECORD_VERSION, at: now, events: vec![Event::Started(started.clone())] }];
+    let run = Run::new(id, now, started);
+    Stage { flow, run, records, now, answers: answers.into_iter().collect(), calls: Vec::new() }
+}
+
+impl Stage {
+    fn record(&mut self, events: Vec<Event>) {
+        if !events.is_empty() {
+            // Through bytes, as the journal keeps them.
+            let bytes = Record::encode(self.now, &events);
+            self.records.push(Record::decode(&bytes).unwrap());
+        }
+    }
+
+    /// Decides until only the outside is left.
+    fn decide(&mut self) -> Next {
+        let env = json!({});
+        let mut events = Vec::new();
+        let next = loop {
+            match self.run.next(&self.flow, &Around { now: self.now, env: &env }) {
+                Next::Record(event) => {
+                    self.run.apply(self.now, &event).unwrap();
+                    events.push(event);
+                }
+                next => break next,
+            }
+        };
+        self.record(events);
+        next
+    }
+
+    /// One round: decide, then answer the first call or let time pass. False once nothing more can happen.
+    fn round(&mut self) -> bool {
+        match self.decide() {
+            Next::Ended | Next::Record(_) => false,
+            Next::Wait { calls, wake, .. } => {
+                if let Some(place) = calls.first() {
+                    let node = self.run.node(place).unwrap();
+                    let input = node.input.as_deref().cloned().unwrap_or_default();
+                    self.calls.push((place.to_string(), node.attempt, node.key, input));
+                    let answer = self.answers.pop_front().unwrap_or(Ok(json!({})));
+                    let event = self.run.settle(&self.flow, place, answer, self.now, u64::MAX / 2);
+                    self.run.apply(self.now, &event).unwrap();
+                    self.record(vec![event]);
+                    return true;
+                }
+                let Some(at) = wake else { return false };
+                self.now = Timestamp::from_millisecond(at).unwrap();
+                true
+            }
+        }
+    }
+
+    fn play(mut self) -> Stage {
+        while self.round() {}
+        self
+    }
+
+    /// The history, a line a fact.
+    fn told(&self) -> String {
+        let told = history(self.run.id, &self.records, Some(&self.flow));
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut lines = Vec::new();
+        for step in told["steps"].as_array().unwrap() {
+            for attempt in step.get("attempts").and_then(Value::as_array).into_iter().flatten() {
+                let error = attempt.get("error").map(|error| text(error, "code")).unwrap_or_default();
+                let (number, status) = (&attempt["attempt"], text(attempt, "status"));
+                lines.push(format!("{} #{number} {status} {error}", text(step, "id")).trim_end().to_owned());
+            }
+            let error = step.get("error").map(|error| text(error, "message")).unwrap_or_default();
+            lines.push(format!("{} {} {error}", text(step, "id"), text(step, "status")).trim_end().to_owned());
+        }
+        let error = told.get("error").map(|error| text(error, "message")).unwrap_or_default();
+        lines.push(format!("run {} {error}", text(&told, "status")).trim_end().to_owned());
+        lines.join("\n")
+    }
+}
+
+fn failed(class: Class, code: &str) -> Result<Value, Failure> {
+    Err(Failure { class, code: code.into(), message: format!("it said {code}"), status: None, wait_ms: None })
+}
+
+const CALL: &str = r#"
+  - id: create
+    action: http.request
+    with: {method: POST, url: "http://crm.test/leads", json: {name: "{{trigger.body.name}}"}}
+"#;
+
+#[test]
+fn a_failed_call_is_tried_again_with_the_same_input_and_key() {
+    let stage = stage(CALL, json!({"name": "Ada"}), [failed(Class::Retry, "x.busy"), Ok(json!({"status": 201}))]);
+    let begun = stage.now;
+    let stage = stage.play();
+    assert_snapshot!(stage.told(), @r"
+    create #1 failed x.busy
+    create #2 succeeded
+    create succeeded
+    run succeeded
+    ");
+    assert_eq!(stage.calls[0].2, stage.calls[1].2);
+    assert_eq!(stage.calls[0].3, stage.calls[1].3);
+    assert_eq!(stage.now.duration_since(begun).as_secs(), 7);
+}
+
+#[test]
+fn a_permanent_failure_fails_the_run_and_skips_the_rest() {
+    let steps = format!("{CALL}  - id: after\n    set: {{done: true}}\n");
+    let stage = stage(&steps, json!({}), [failed(Class::Permanent, "x.refused")]).play();
+    assert_snapshot!(stage.told(), @r"
+    create #1 failed x.refused
+    create failed it said x.refused
+    after skipped
+    run failed step `create`: it said x.refused
+    ");
+}
+
+#[test]
+fn on_error_continue_passes_over_a_failure() {
+    let steps = format!(
+        "{CALL}    on_error: continue\n  - id: after\n    set: {{code: '{{{{steps.create.error.code}}}}'}}\n"
+    );
+    let stage = stage(&steps, json!({}), [failed(Class::Permanent, "x.refused")]).play();
+    assert_snapshot!(stage.told(), @r"
+    create #1 failed x.refused
+    create failed it said x.refused
+    after succeeded
+    run succeeded
+    ");
+    assert_eq!(stage.run.vars["code"], "x.refused");
+}
+
+const BRANCHES: &str = r#"
+  - id: check
+    if: '{{equals trigger.body.country "US"}}'
+    then:
+      - id: domestic
+        set: {route: domestic}
+      - id: wait_a_bit
+        delay: 1h
+    else:
+      - id: abroad
+        set: {route: "abroad: {{trigger.body.country}}"}
+  - id: skipped
+    when: "{{equals vars.route 'nowhere'}}"
+    set: {never: true}
+  - id: answer
+    response: {status: 201, body: {route: "{{vars.route}}", seen: "{{steps.domestic.output}}"}}
+"#;
+
+#[test]
+fn an_if_takes_one_branch_and_the_other_reads_as_null() {
+    let stage = stage(BRANCHES, json!({"country": "FR"}), []).play();
+    assert_snapshot!(stage.told(), @r"
+    check succeeded
+    abroad succeeded
+    skipped skipped
+    answer succeeded
+    run succeeded
+    ");
+    assert_eq!(stage.run.response.unwrap().body, json!({"route": "abroad: FR", "seen": null}));
+}
+
+#[test]
+fn a_delay_waits_for_its_time() {
+    let stage = stage(BRANCHES, json!({"country": "US"}), []);
+    let begun = stage.now;
+    let stage = stage.play();
+    assert_eq!(stage.now.duration_since(begun).as_secs(), 3600);
+    assert_eq!(stage.run.finished, Some(Status::Succeeded));
+}
+
+#[test]
+fn terminate_ends_the_run_where_it_stands() {
+    let steps = "  - id: stop\n    terminate: {status: failed, message: 'no {{trigger.body.what}}'}\n  - id: never\n    set: {a: 1}\n";
+    let stage = stage(steps, json!({"what": "licence"}), []).play();
+    assert_eq!(stage.run.finished, Some(Status::Failed));
+    assert_eq!(stage.run.failure.unwrap().message, "no licence");
+    assert_eq!(stage.run.vars.len(), 0);
+}
+
+#[test]
+fn a_call_that_lacks_a_secret_holds_the_run_until_a_person_lets_it_go_on() {
+    let mut stage = stage(CALL, json!({}), [failed(Class::Held, "secret.missing"), Ok(json!({}))]).play();
+    assert!(stage.run.held.is_some() && stage.run.finished.is_none());
+
+    stage.run.apply(stage.now, &Event::Released).unwrap();
+    stage.record(vec![Event::Released]);
+    let stage = stage.play();
+
+    assert_eq!(stage.run.finished, Some(Status::Succeeded));
+    assert_eq!(stage.calls[0].2, stage.calls[1].2);
+}
+
+#[test]
+fn a_run_that_goes_down_with_the_process_three_times_in_a_row_is_held() {
+    let mut stage = stage(CALL, json!({}), []);
+    stage.decide();
+    for _ in 0..3 {
+        stage.run.apply(stage.now, &Event::Recovered { crashed: true }).unwrap();
+    }
+    assert!(matches!(stage.decide(), Next::Wait { held: true, .. }));
+    assert_eq!(stage.run.held.as_ref().unwrap().code, "run.suspected");
+}
+
+#[test]
+fn a_step_in_doubt_is_repeated_or_held_as_it_says() {
+    let mut repeated = stage(CALL, json!({}), []);
+    repeated.decide();
+    repeated.run.apply(repeated.now, &Event::Recovered { crashed: true }).unwrap();
+    assert!(matches!(repeated.decide(), Next::Wait { calls, .. } if calls.len() == 1));
+
+    let mut held = stage(&format!("{CALL}    on_doubt: hold\n"), json!({}), []);
+    held.decide();
+    held.run.apply(held.now, &Event::Recovered { crashed: true }).unwrap();
+    assert!(matches!(held.decide(), Next::Wait { held: true, calls, .. } if calls.is_empty()));
+}
+
+#[test]
+fn events_that_do_not_follow_are_refused() {
+    let mut stage = stage(CALL, json!({}), []);
+    let place = Place::root(0);
+    let output = Arc::new(Value::Null);
+    let too_early = Event::Succeeded { place: place.clone(), output: output.clone() };
+    assert!(stage.run.apply(stage.now, &too_early).is_err());
+    let nowhere = Event::Succeeded { place: place.within(0, 3), output };
+    assert!(stage.run.apply(stage.now, &nowhere).is_err());
+    let far = Event::Skipped { place: Place::root(u32::MAX), unmet: false };
+    assert!(stage.run.apply(stage.now, &far).is_err());
+}
+
+const EVERYTHING: &str = r#"
+  - id: first
+    action: http.request
+    with: {url: "http://a.test/{{trigger.body.n}}"}
+    on_error: continue
+  - id: decide
+    if: "{{equals steps.first.status 'succeeded'}}"
+    then:
+      - id: second
+        action: sql.insert
+        connection: db
+        with: {table: t, row: {n: "{{trigger.body.n}}"}}
+      - id: pause
+        delay: 10m
+    else:
+      - id: note
+        set: {why: "{{steps.first.error.code}}"}
+  - id: answer
+    when: "{{not (equals trigger.body.n 3)}}"
+    response: {body: "{{vars}}"}
+  - id: cleanup
+    run_after: {decide: [failed], answer: [succeeded, skipped]}
+    set: {cleaned: true}
+  - id: last
+    run_after: {decide: [succeeded, failed]}
+    action: http.request
+    with: {url: "http://b.test"}
+"#;
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
+
+    /// Whatever the outside answers: a run that loses its memory after any append goes on as if it had not.
+    #[test]
+    fn a_crash_after_any_append_changes_nothing(
+        n in 0..4i64,
+        answers in proptest::collection::vec(0..4u8, 0..12),
+        crash_at in 0..24usize,
+    ) {
+        let steps = EVERYTHING.replace("{{vars}}", "{{vars.why}}");
+        let outcomes = || answers.iter().map(|kind| match kind {
+            0 | 1 => Ok(json!({"n": n})),
+            2 => failed(Class::Retry, "x.retry"),
+            _ => failed(Class::Permanent, "x.permanent"),
+        }).collect::<Vec<_>>();
+        let undisturbed = stage(&steps, json!({"n": n}), outcomes()).play();
+
+        let mut crashed = stage(&steps, json!({"n": n}), outcomes());
+        while crashed.round() {
+            if crashed.records.len() == crash_at {
+                crashed.run = Run::replay(crashed.run.id, &crashed.records).unwrap();
+            }
+        }
+
+        proptest::prop_assert!(undisturbed.run.finished.is_some());
+        proptest::prop_assert_eq!(undisturbed.told(), crashed.told());
+        proptest::prop_assert_eq!(undisturbed.calls, crashed.calls);
+        proptest::prop_assert_eq!(undisturbed.run.response, crashed.run.response);
+    }
+}

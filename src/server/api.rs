@@ -1,0 +1,340 @@
+//! `/api/v1/…` on the admin listener: all that the CLI and a console do goes through here.
+//!
+//! Every route needs the admin token as a bearer token. Answers are JSON, errors are problems.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::Body as Incoming;
+use axum::extract::{Path, RawQuery, Request as HttpRequest, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value, json};
+use subtle::ConstantTimeEq as _;
+
+use super::App;
+use super::hooks;
+use super::problem::{Code, Problem};
+use crate::engine::Denied;
+use crate::journal::Filter;
+use crate::run::{Body, Request, RunId, Status, Summary};
+
+/// Runs of one page, unless `limit` says otherwise, and at most.
+const PAGE: usize = 50;
+const MAX_PAGE: usize = 1_000;
+/// The longest time for which a retired key may go on working.
+const MAX_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+type Answer = Result<Response, Problem>;
+
+/// The routes, behind the token.
+pub(super) fn router(app: &App) -> Router<App> {
+    Router::new()
+        .route("/flows", get(flows))
+        .route("/flows/{flow}/url", get(show_url))
+        .route("/flows/{flow}/url/rotate", post(rotate))
+        .route("/flows/{flow}/runs", post(start))
+        .route("/runs", get(runs))
+        .route("/runs/{run}", get(run))
+        .route("/runs/{run}/resubmit", post(resubmit))
+        .route("/runs/{run}/cancel", post(cancel))
+        .route("/runs/{run}/resume", post(resume))
+        .route("/problems", get(problems))
+        .fallback(nothing_here)
+        .layer(from_fn_with_state(app.clone(), authorize))
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(Code::NotFound, "The API has no such path.")
+}
+
+async fn authorize(State(app): State<App>, request: HttpRequest, next: Next) -> Response {
+    if !has_token(request.headers(), app.token.expose_secret()) {
+        let detail = "Send `Authorization: Bearer TOKEN`; the token is in admin.token in the data folder.";
+        return Problem::new(Code::Unauthorized, detail).into_response();
+    }
+    next.run(request).await
+}
+
+/// Compares in constant time. An empty token lets nobody in.
+fn has_token(headers: &HeaderMap, token: &str) -> bool {
+    let Some(given) = headers.get(header::AUTHORIZATION) else {
+        return false;
+    };
+    let Some((scheme, given)) = given.to_str().ok().and_then(|text| text.split_once(' ')) else {
+        return false;
+    };
+    scheme.eq_ignore_ascii_case("bearer")
+        && !token.is_empty()
+        && bool::from(given.trim().as_bytes().ct_eq(token.as_bytes()))
+}
+
+async fn flows(State(app): State<App>) -> Response {
+    Json(json!({"flows": app.engine.flows()})).into_response()
+}
+
+async fn problems(State(app): State<App>) -> Response {
+    Json(json!({"problems": app.engine.problems()})).into_response()
+}
+
+async fn show_url(State(app): State<App>, Path(flow): Path<String>) -> Answer {
+    let Some(path) = app.engine.hook_path(&flow) else {
+        return Err(no_flow(&flow));
+    };
+    Ok(Json(url_of(&app, &flow, &path)).into_response())
+}
+
+async fn rotate(State(app): State<App>, Path(flow): Path<String>, headers: HeaderMap, body: Incoming) -> Answer {
+    let asked = members(&app, &headers, body, &["grace_seconds"]).await?;
+    let grace = match asked.get("grace_seconds") {
+        None | Some(Value::Null) => Duration::ZERO,
+        Some(seconds) => {
+            let seconds = seconds.as_u64().filter(|seconds| *seconds <= MAX_GRACE.as_secs());
+            let seconds = seconds.ok_or_else(|| {
+                invalid(format!(
+                    "`grace_seconds` is a whole number from 0 to {}.",
+                    MAX_GRACE.as_secs()
+                ))
+            })?;
+            Duration::from_secs(seconds)
+        }
+    };
+    if app.engine.hook_path(&flow).is_none() {
+        return Err(no_flow(&flow));
+    }
+    let path = app.engine.rotate(&flow, grace).await?;
+    Ok(Json(url_of(&app, &flow, &path)).into_response())
+}
+
+fn url_of(app: &App, flow: &str, path: &str) -> Value {
+    let mut shown = json!({
+        "flow": flow,
+        "url": format!("{}{path}", app.reach.base),
+        "reachable_from_outside": app.reach.from_outside,
+    });
+    if let Some(warning) = &app.reach.warning {
+        shown["warning"] = json!(warning);
+    }
+    shown
+}
+
+/// Starts a run by hand, through the same schema as a request.
+async fn start(State(app): State<App>, Path(flow): Path<String>, headers: HeaderMap, body: Incoming) -> Answer {
+    if !app.engine.is_ready() {
+        return Err(hooks::starting());
+    }
+    let Some(live) = app.engine.flow(&flow) else {
+        return Err(no_flow(&flow));
+    };
+    let mut asked = members(&app, &headers, body, &["body"]).await?;
+    let body = Body::of(asked.shift_remove("body").unwrap_or(Value::Null));
+    if let Some(problem) = hooks::violation(&live, &body) {
+        return Err(problem);
+    }
+    let request = Request {
+        method: "POST".to_owned(),
+        path: String::new(),
+        headers: Map::new(),
+        query: Map::new(),
+        body,
+    };
+    let accepted = hooks::start(&app, &live, request).await?;
+    Ok(hooks::accepted_response(accepted.run))
+}
+
+async fn runs(State(app): State<App>, RawQuery(query): RawQuery) -> Answer {
+    let mut filter = Filter::default();
+    let mut cursor = None;
+    let mut limit = PAGE;
+    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match &*name {
+            "flow" => filter.flow = Some(value.into_owned()),
+            "status" => filter.status = Some(value.parse::<Status>().map_err(invalid)?),
+            "since" => filter.since_ms = Some(time(&name, &value)?),
+            "until" => filter.until_ms = Some(time(&name, &value)?),
+            "cursor" => cursor = Some(run_id(&value)?),
+            "limit" => {
+                let asked = value.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
+                limit = asked.ok_or_else(|| invalid(format!("`limit` is a number from 1 to {MAX_PAGE}.")))?;
+            }
+            _ => {
+                let known = "flow, status, since, until, cursor and limit";
+                return Err(invalid(format!("`{name}` is not a filter; those are {known}.")));
+            }
+        }
+    }
+    let engine = app.engine.clone();
+    // One more than asked tells whether there is a next page.
+    let mut found = aside(move || engine.runs(&filter, cursor, limit + 1)).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|summary| summary.run_id);
+    let runs: Vec<Value> = found.iter().map(shown).collect();
+    Ok(Json(json!({"runs": runs, "next": next})).into_response())
+}
+
+async fn run(State(app): State<App>, Path(run): Path<String>) -> Answer {
+    let run = run_id(&run)?;
+    let engine = app.engine.clone();
+    let history = aside(move || engine.run(run)).await?;
+    Ok(Json(history).into_response())
+}
+
+async fn resubmit(State(app): State<App>, Path(run): Path<String>, headers: HeaderMap, body: Incoming) -> Answer {
+    let run = run_id(&run)?;
+    let mut asked = members(&app, &headers, body, &["body", "new_keys"]).await?;
+    let new_keys = match asked.get("new_keys") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(new_keys)) => *new_keys,
+        Some(_) => return Err(invalid("`new_keys` is true or false.".to_owned())),
+    };
+    // A body of null is a body: only a missing one repeats the origin's.
+    let body = asked.shift_remove("body");
+    let new = app.engine.resubmit(run, body, new_keys).await?;
+    Ok(hooks::accepted_response(new))
+}
+
+async fn cancel(State(app): State<App>, Path(run): Path<String>) -> Answer {
+    let run = run_id(&run)?;
+    app.engine.cancel(run).await?;
+    Ok(Json(json!({"run_id": run, "status": "cancelled"})).into_response())
+}
+
+async fn resume(State(app): State<App>, Path(run): Path<String>) -> Answer {
+    let run = run_id(&run)?;
+    app.engine.resume(run).await?;
+    Ok(Json(json!({"run_id": run, "status": "running"})).into_response())
+}
+
+/// A run as lists show it: the journal's milliseconds become readable times.
+fn shown(summary: &Summary) -> Value {
+    let Summary {
+        run_id,
+        flow,
+        status,
+        started_at,
+        updated_at,
+        origin,
+        reason,
+    } = summary;
+    json!({
+        "run_id": run_id,
+        "flow": flow,
+        "status": status,
+        "started_at": format!("{started_at:.3}"),
+        "updated_at": format!("{updated_at:.3}"),
+        "origin": origin,
+        "reason": reason,
+    })
+}
+
+/// Reads from the store on a thread that may wait for it.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Denied> + Send + 'static) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(Problem::from),
+        Err(panic) => Err(Problem::internal("reading the journal", &panic)),
+    }
+}
+
+/// The members of a JSON object, none of them unknown; no body is an object without members.
+async fn members(
+    app: &App,
+    headers: &HeaderMap,
+    body: Incoming,
+    known: &[&str],
+) -> Result<Map<String, Value>, Problem> {
+    let taken = app
+        .reader
+        .read(headers, body)
+        .await
+        .map_err(|refused| refused.problem)?;
+    let members = match &**taken.body.value() {
+        Value::Null => Map::new(),
+        Value::Object(members) => members.clone(),
+        _ => return Err(invalid(format!("The body is a JSON object with {}.", known.join(", ")))),
+    };
+    match members.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(invalid(format!(
+            "`{key}` means nothing here; known are {}.",
+            known.join(", ")
+        ))),
+        None => Ok(members),
+    }
+}
+
+fn run_id(text: &str) -> Result<RunId, Problem> {
+    RunId::from_str(text).map_err(|_| {
+        let text: String = text.chars().take(60).collect();
+        invalid(format!(
+            "`{text}` is not a run id, which looks like 0198c2a4-5b1e-7c33-9d8f-3a5b7c9d1e2f."
+        ))
+    })
+}
+
+fn time(name: &str, text: &str) -> Result<i64, Problem> {
+    let time =
+        Timestamp::from_str(text).map_err(|_| invalid(format!("`{name}` is a time, as in 2026-01-31T09:00:00Z.")))?;
+    Ok(time.as_millisecond())
+}
+
+fn no_flow(flow: &str) -> Problem {
+    let flow: String = flow.chars().take(100).collect();
+    Problem::new(
+        Code::FlowNotFound,
+        format!("No flow named `{flow}` is live. `millstream check` shows why."),
+    )
+}
+
+fn invalid(what: String) -> Problem {
+    Problem::new(Code::InvalidRequest, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_token_lets_in() {
+        let allowed = |value: Option<&str>, token: &str| {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = value {
+                headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+            }
+            has_token(&headers, token)
+        };
+        assert!(allowed(Some("Bearer secret"), "secret"));
+        assert!(allowed(Some("bearer secret"), "secret"));
+        for wrong in [
+            None,
+            Some("secret"),
+            Some("Basic secret"),
+            Some("Bearer secre"),
+            Some("Bearer secrets"),
+            Some("Bearer"),
+        ] {
+            assert!(!allowed(wrong, "secret"), "{wrong:?}");
+        }
+        assert!(!allowed(Some("Bearer "), ""));
+    }
+
+    #[test]
+    fn times_are_shown_as_times() {
+        let at = Timestamp::from_millisecond(1_700_000_000_120).unwrap();
+        let summary = Summary {
+            run_id: RunId(uuid::Uuid::nil()),
+            flow: "lead".to_owned(),
+            status: Status::Held,
+            started_at: at,
+            updated_at: at,
+            origin: None,
+            reason: Some("a person decides".to_owned()),
+        };
+        assert_eq!(shown(&summary)["started_at"], "2023-11-14T22:13:20.120Z");
+        assert_eq!(shown(&summary)["status"], "held");
+    }
+}

@@ -1,0 +1,322 @@
+//! Request bodies: capped and timed while they come, then read as JSON or as the fields of a form.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body as Incoming;
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::form;
+use super::problem::{Code, Problem};
+use crate::config::Limits;
+use crate::mapping;
+use crate::run::Body;
+
+/// Bodies being read or parsed at once may have this many KiB together; parsed JSON is many times its text.
+const IN_FLIGHT_KIB: u32 = 64 * 1024;
+/// Parsing more than this leaves the threads that serve others alone.
+const PARSE_ASIDE: usize = 512 * 1024;
+/// The deepest JSON that the journal can read again.
+const DEEPEST: usize = 127;
+/// How long and how much of a refused body is still taken in, so that the caller can read the refusal.
+const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN_BYTES: usize = 64 * 1024 * 1024;
+
+/// Reads bodies within bounds.
+#[derive(Clone)]
+pub(super) struct Reader {
+    max_bytes: usize,
+    max_depth: usize,
+    whole: Duration,
+    /// The longest silence between two parts.
+    silence: Duration,
+    budget: Arc<Semaphore>,
+}
+
+/// A body that cannot be taken, with its bytes where it is worth showing to a person.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub problem: Problem,
+    pub kept: Option<Vec<u8>>,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Refused {
+        Refused { problem, kept: None }
+    }
+}
+
+/// A body within bounds; its share of the budget is given back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub body: Body,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+/// What a content type means for reading.
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Json,
+    Form,
+    /// With its boundary.
+    Multipart(String),
+    Other(String),
+}
+
+impl Reader {
+    pub fn new(limits: &Limits) -> Reader {
+        Reader {
+            max_bytes: limits.body_bytes,
+            max_depth: limits.body_depth.min(DEEPEST),
+            whole: Duration::from_secs(limits.body_seconds),
+            silence: Duration::from_secs(limits.header_seconds),
+            budget: Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize)),
+        }
+    }
+
+    pub async fn read(&self, headers: &HeaderMap, mut incoming: Incoming) -> Result<Taken, Refused> {
+        let early = self.judge_headers(headers);
+        let collected = match early {
+            Ok(()) => self.collect(&mut incoming).await,
+            Err(problem) => Err(problem),
+        };
+        let (bytes, share) = match collected {
+            Ok(collected) => collected,
+            Err(problem) => {
+                // Closing while the caller still sends would reset the connection before it has read the answer.
+                tokio::spawn(timeout(DRAIN, drain(incoming)));
+                return Err(problem.into());
+            }
+        };
+        let kind = kind(headers);
+        let max_depth = self.max_depth;
+        let body = match kind {
+            Kind::Json if bytes.len() > PARSE_ASIDE => {
+                let parsed = tokio::task::spawn_blocking(move || json(bytes, max_depth)).await;
+                parsed.unwrap_or_else(|error| Err(Problem::internal("parsing a body", &error).into()))?
+            }
+            Kind::Json => json(bytes, max_depth)?,
+            Kind::Form => match form::urlencoded(&bytes) {
+                Ok(value) => Body::of(value),
+                Err(problem) => {
+                    return Err(Refused {
+                        problem,
+                        kept: Some(bytes),
+                    });
+                }
+            },
+            Kind::Multipart(boundary) => match form::multipart(boundary, bytes.clone().into()).await {
+                Ok(value) => Body::of(value),
+                Err(problem) => {
+                    return Err(Refused {
+                        problem,
+                        kept: Some(bytes),
+                    });
+                }
+            },
+            Kind::Other(name) => {
+                let problem = Problem::new(
+                    Code::UnsupportedMediaType,
+                    format!("`{name}` is not read. Send JSON, a form or multipart/form-data."),
+                );
+                return Err(Refused {
+                    problem,
+                    kept: Some(bytes),
+                });
+            }
+        };
+        Ok(Taken { body, _share: share })
+    }
+
+    /// What can be said before the first byte of the body.
+    fn judge_headers(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let length = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > self.max_bytes as u64) {
+            return Err(self.too_large());
+        }
+        let encoding = headers
+            .get(header::CONTENT_ENCODING)
+            .map(|value| value.as_bytes().to_ascii_lowercase());
+        match encoding.as_deref() {
+            None | Some(b"" | b"identity") => Ok(()),
+            Some(_) => Err(Problem::new(
+                Code::UnsupportedEncoding,
+                "Compressed bodies are not read. Send it without Content-Encoding.",
+            )),
+        }
+    }
+
+    async fn collect(&self, incoming: &mut Incoming) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
+        let end = Instant::now() + self.whole;
+        let mut bytes = Vec::new();
+        let mut share: Option<OwnedSemaphorePermit> = None;
+        loop {
+            let wait = end.min(Instant::now() + self.silence);
+            let frame = match timeout_at(wait, incoming.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(None) => return Ok((bytes, share)),
+                Ok(Some(Err(_))) => {
+                    return Err(Problem::new(
+                        Code::IncompleteBody,
+                        "The body did not arrive whole. Send it again.",
+                    ));
+                }
+                Err(_) => {
+                    let detail = format!(
+                        "A body must arrive within {} seconds, without long pauses.",
+                        self.whole.as_secs()
+                    );
+                    return Err(Problem::new(Code::RequestTimeout, detail));
+                }
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > self.max_bytes {
+                return Err(self.too_large());
+            }
+            bytes.extend_from_slice(&data);
+            self.take_share(&mut share, bytes.len())?;
+        }
+    }
+
+    /// Grows `share` to what `length` bytes need.
+    fn take_share(&self, share: &mut Option<OwnedSemaphorePermit>, length: usize) -> Result<(), Problem> {
+        let needed = length / 1024;
+        let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let Ok(more) = u32::try_from(needed.saturating_sub(held)) else {
+            return Err(self.too_large());
+        };
+        if more == 0 {
+            return Ok(());
+        }
+        // Nobody waits for a share: two half-read bodies could wait for each other.
+        let Ok(taken) = self.budget.clone().try_acquire_many_owned(more) else {
+            let problem = Problem::new(
+                Code::Busy,
+                "Too many large bodies are being read. Send it again in a moment.",
+            );
+            return Err(problem.after(Duration::from_secs(1)));
+        };
+        match share {
+            Some(share) => share.merge(taken),
+            None => *share = Some(taken),
+        }
+        Ok(())
+    }
+
+    fn too_large(&self) -> Problem {
+        Problem::new(
+            Code::BodyTooLarge,
+            format!("A body may have {} bytes at most.", self.max_bytes),
+        )
+    }
+}
+
+async fn drain(mut incoming: Incoming) {
+    let mut left = DRAIN_BYTES;
+    while let Some(Ok(frame)) = incoming.frame().await {
+        let length = frame.data_ref().map_or(0, bytes::Bytes::len);
+        let Some(rest) = left.checked_sub(length) else { return };
+        left = rest;
+    }
+}
+
+fn kind(headers: &HeaderMap) -> Kind {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Kind::Json;
+    };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "" | "application/json" | "text/json" | "text/plain" | "application/octet-stream" => Kind::Json,
+        "application/x-www-form-urlencoded" => Kind::Form,
+        "multipart/form-data" => match form::boundary(&text) {
+            Some(boundary) => Kind::Multipart(boundary),
+            None => Kind::Other("multipart/form-data without a boundary".to_owned()),
+        },
+        _ if essence.ends_with("+json") => Kind::Json,
+        _ => Kind::Other(essence.chars().filter(|c| !c.is_control()).take(100).collect()),
+    }
+}
+
+/// Reads JSON. An empty body is null, as is no body. Of equal keys the last wins.
+pub(super) fn json(mut bytes: Vec<u8>, max_depth: usize) -> Result<Body, Refused> {
+    if bytes.starts_with(b"\xEF\xBB\xBF") {
+        bytes.drain(..3);
+    }
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let (line, column) = place(&error.as_bytes()[..valid]);
+            let detail = format!("The body is not UTF-8 at line {line} column {column}.");
+            return Err(Refused {
+                problem: Problem::new(Code::NotJson, detail),
+                kept: Some(error.into_bytes()),
+            });
+        }
+    };
+    if text.trim_ascii().is_empty() {
+        return Ok(Body::of(Value::Null));
+    }
+    let value = match mapping::parse_json(text.as_bytes()) {
+        Ok(value) => value,
+        Err(error) => {
+            let problem = if error.to_string().starts_with("recursion limit") {
+                too_deep(max_depth)
+            } else {
+                Problem::new(Code::NotJson, format!("The body is not JSON: {error}."))
+            };
+            return Err(Refused {
+                problem,
+                kept: Some(text.into_bytes()),
+            });
+        }
+    };
+    // The parser counts to 127, but not through everything that it takes for a number or a raw value.
+    if deeper_than(&value, max_depth) {
+        return Err(Refused {
+            problem: too_deep(max_depth),
+            kept: Some(text.into_bytes()),
+        });
+    }
+    match RawValue::from_string(text) {
+        Ok(raw) => Ok(Body::parsed(raw, value)),
+        Err(error) => Err(Problem::internal("keeping a body's text", &error).into()),
+    }
+}
+
+fn too_deep(max_depth: usize) -> Problem {
+    Problem::new(
+        Code::TooDeep,
+        format!("A body may be nested {max_depth} levels deep at most."),
+    )
+}
+
+/// True if objects and arrays are nested more than `levels` deep.
+fn deeper_than(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| deeper_than(item, levels - 1)),
+        Value::Object(members) => levels == 0 || members.values().any(|member| deeper_than(member, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// Line and column, from 1, of what follows `before`.
+fn place(before: &[u8]) -> (usize, usize) {
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    let start = before
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |newline| newline + 1);
+    (line, 1 + String::from_utf8_lossy(&before[start..]).chars().count())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,359 @@
+//! Errors as callers see them: the one place that turns what went wrong into an HTTP status.
+//!
+//! Every answer that is not a success is `application/problem+json` (RFC 9457) with a stable code, whether trying
+//! again is safe, and a request id. Internals stay in the log, under that id.
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::engine::{Denied, Refusal};
+use crate::run::RunId;
+use crate::schema::Violation;
+
+/// What went wrong, stable over versions. Each has a page in `docs/errors/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    NotJson,
+    TooDeep,
+    BadForm,
+    IncompleteBody,
+    InvalidRequest,
+    Unauthorized,
+    NotFound,
+    RunNotFound,
+    FlowNotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    Conflict,
+    BodyTooLarge,
+    UriTooLong,
+    UnsupportedMediaType,
+    UnsupportedEncoding,
+    SchemaViolation,
+    HeadersTooLarge,
+    Internal,
+    NoResponse,
+    Starting,
+    Busy,
+    Unavailable,
+    ResponseTimeout,
+}
+
+impl Code {
+    pub const ALL: [Code; 24] = [
+        Code::NotJson,
+        Code::TooDeep,
+        Code::BadForm,
+        Code::IncompleteBody,
+        Code::InvalidRequest,
+        Code::Unauthorized,
+        Code::NotFound,
+        Code::RunNotFound,
+        Code::FlowNotFound,
+        Code::MethodNotAllowed,
+        Code::RequestTimeout,
+        Code::Conflict,
+        Code::BodyTooLarge,
+        Code::UriTooLong,
+        Code::UnsupportedMediaType,
+        Code::UnsupportedEncoding,
+        Code::SchemaViolation,
+        Code::HeadersTooLarge,
+        Code::Internal,
+        Code::NoResponse,
+        Code::Starting,
+        Code::Busy,
+        Code::Unavailable,
+        Code::ResponseTimeout,
+    ];
+
+    /// The code as callers see it, its status, its title, and whether trying the same again is safe and may help.
+    fn row(self) -> (&'static str, StatusCode, &'static str, bool) {
+        use StatusCode as S;
+        match self {
+            Code::NotJson => ("not_json", S::BAD_REQUEST, "The body is not JSON", false),
+            Code::TooDeep => ("too_deep", S::BAD_REQUEST, "The body is nested too deep", false),
+            Code::BadForm => ("bad_form", S::BAD_REQUEST, "The form cannot be read", false),
+            Code::IncompleteBody => ("incomplete_body", S::BAD_REQUEST, "The body ended early", true),
+            Code::InvalidRequest => (
+                "invalid_request",
+                S::BAD_REQUEST,
+                "The request is not understood",
+                false,
+            ),
+            Code::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "A valid token is needed", false),
+            Code::NotFound => ("not_found", S::NOT_FOUND, "There is nothing here", false),
+            Code::RunNotFound => ("run_not_found", S::NOT_FOUND, "There is no such run", false),
+            Code::FlowNotFound => ("flow_not_found", S::NOT_FOUND, "There is no such flow", false),
+            Code::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED, "Use another method", false),
+            Code::RequestTimeout => ("request_timeout", S::REQUEST_TIMEOUT, "The body came too slowly", true),
+            Code::Conflict => ("conflict", S::CONFLICT, "The run is not in a state for this", false),
+            Code::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large", false),
+            Code::UriTooLong => ("uri_too_long", S::URI_TOO_LONG, "The URL is too long", false),
+            Code::UnsupportedMediaType => (
+                "unsupported_media_type",
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "This content type is not read",
+                false,
+            ),
+            Code::UnsupportedEncoding => (
+                "unsupported_encoding",
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "This content encoding is not read",
+                false,
+            ),
+            Code::SchemaViolation => (
+                "schema_violation",
+                S::UNPROCESSABLE_ENTITY,
+                "The body does not fit the flow's schema",
+                false,
+            ),
+            Code::HeadersTooLarge => (
+                "headers_too_large",
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The headers are too large",
+                false,
+            ),
+            Code::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Something broke here", false),
+            Code::NoResponse => ("no_response", S::BAD_GATEWAY, "The run ended without a response", false),
+            Code::Starting => ("starting", S::SERVICE_UNAVAILABLE, "Starting or stopping", true),
+            Code::Busy => ("busy", S::SERVICE_UNAVAILABLE, "At capacity", true),
+            Code::Unavailable => (
+                "unavailable",
+                S::SERVICE_UNAVAILABLE,
+                "Not able to keep requests now",
+                true,
+            ),
+            Code::ResponseTimeout => (
+                "response_timeout",
+                S::GATEWAY_TIMEOUT,
+                "The response takes too long",
+                false,
+            ),
+        }
+    }
+
+    /// The code as callers see it.
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    pub fn status(self) -> StatusCode {
+        self.row().1
+    }
+}
+
+/// One error on its way to a caller.
+#[derive(Debug)]
+pub struct Problem {
+    pub code: Code,
+    pub detail: String,
+    errors: Vec<Violation>,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+    run: Option<RunId>,
+    request_id: Uuid,
+}
+
+impl Problem {
+    /// `detail` says what, why and what now; it must hold neither a key nor a value of the body.
+    pub fn new(code: Code, detail: impl Into<String>) -> Problem {
+        Problem {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            allow: None,
+            run: None,
+            request_id: Uuid::now_v7(),
+        }
+    }
+
+    /// The answer for every path that means nothing, and for every wrong key: they must look the same.
+    pub fn not_found() -> Problem {
+        Problem::new(
+            Code::NotFound,
+            "No flow has this URL. Check it against `millstream url show FLOW`.",
+        )
+    }
+
+    pub fn method_not_allowed(allow: &'static str) -> Problem {
+        let mut problem = Problem::new(Code::MethodNotAllowed, format!("This URL takes {allow} only."));
+        problem.allow = Some(allow);
+        problem
+    }
+
+    /// What broke goes to the log under the request id, not to the caller.
+    pub fn internal(what: &str, cause: &dyn std::fmt::Display) -> Problem {
+        let problem = Problem::new(Code::Internal, "The log has the cause under this request id.");
+        tracing::error!(request_id = %problem.request_id, "{what}: {cause}");
+        problem
+    }
+
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<Violation>) -> Problem {
+        self.errors = errors;
+        self
+    }
+
+    #[must_use]
+    pub fn with_run(mut self, run: Option<RunId>) -> Problem {
+        self.run = run;
+        self
+    }
+
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Problem {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    fn body(&self) -> Value {
+        let (code, status, title, retry) = self.code.row();
+        let mut body = Map::new();
+        body.insert("type".to_owned(), json!(format!("urn:millstream:error:{code}")));
+        body.insert("title".to_owned(), json!(title));
+        body.insert("status".to_owned(), json!(status.as_u16()));
+        body.insert("detail".to_owned(), json!(self.detail));
+        body.insert("code".to_owned(), json!(code));
+        body.insert("retry".to_owned(), json!(retry));
+        if !self.errors.is_empty() {
+            body.insert("errors".to_owned(), json!(self.errors));
+        }
+        if let Some(run) = self.run {
+            body.insert("run_id".to_owned(), json!(run));
+        }
+        body.insert("request_id".to_owned(), json!(self.request_id));
+        Value::Object(body)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.code.status(), self.body().to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, at least one: zero would invite a storm.
+            headers.insert(
+                header::RETRY_AFTER,
+                HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64),
+            );
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.code == Code::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.code == Code::RequestTimeout {
+            // The rest of the body may still be on its way; nothing more can be read from this connection.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(run) = self.run {
+            super::set_run_id(headers, run);
+        }
+        response
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        match refusal {
+            Refusal::Busy { retry_after } => Problem::new(
+                Code::Busy,
+                "More requests are queued than may be. Nothing was kept; send it again later.",
+            )
+            .after(retry_after),
+            Refusal::Unavailable { retry_after, why } => {
+                let problem = Problem::new(
+                    Code::Unavailable,
+                    "The request could not be made durable, so it was not accepted. Send it again later.",
+                )
+                .after(retry_after);
+                tracing::warn!(request_id = %problem.request_id, "a request was not accepted: {why}");
+                problem
+            }
+        }
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Problem {
+        let detail = denied.to_string();
+        match denied {
+            Denied::NoRun(_) => Problem::new(Code::RunNotFound, detail),
+            Denied::NoFlow(_) => Problem::new(Code::FlowNotFound, detail),
+            Denied::Conflict(_) => Problem::new(Code::Conflict, detail),
+            Denied::Invalid(_) => Problem::new(Code::InvalidRequest, detail),
+            Denied::Unavailable(_) => Problem::new(Code::Unavailable, detail).after(Duration::from_secs(5)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_page_and_every_page_a_code() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors");
+        for code in Code::ALL {
+            let page = std::fs::read_to_string(folder.join(format!("{}.md", code.name())))
+                .unwrap_or_else(|_| panic!("docs/errors/{}.md is missing", code.name()));
+            let status = code.status().as_u16().to_string();
+            assert!(
+                page.starts_with(&format!("# `{}` ({status})\n", code.name())),
+                "{}",
+                code.name()
+            );
+        }
+        // Codes of files look like E-FLOW-007; those of HTTP answers are snake_case, and all of them are listed here.
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let stem = name.trim_end_matches(".md");
+            if name.ends_with(".md") && stem.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+                assert!(
+                    Code::ALL.iter().any(|code| code.name() == stem),
+                    "no code has the page {name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_problem_says_its_code_and_when_to_try_again() {
+        let response = Problem::new(Code::Busy, "later")
+            .after(Duration::from_millis(1_200))
+            .into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["retry-after"], "2");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+
+        let problem = Problem::new(Code::SchemaViolation, "does not fit").with_errors(vec![Violation {
+            pointer: "/a".to_owned(),
+            message: "value is not of type \"string\"".to_owned(),
+        }]);
+        let mut body = problem.body();
+        body.as_object_mut().unwrap().shift_remove("request_id");
+        assert_eq!(
+            body,
+            json!({
+                "type": "urn:millstream:error:schema_violation",
+                "title": "The body does not fit the flow's schema",
+                "status": 422,
+                "detail": "does not fit",
+                "code": "schema_violation",
+                "retry": false,
+                "errors": [{"pointer": "/a", "message": "value is not of type \"string\""}],
+            })
+        );
+    }
+}
