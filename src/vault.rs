@@ -69,8 +69,8 @@ impl Vault {
         let path = data_dir.join("vault.json");
         let secrets = match fs::read(&path) {
             Ok(bytes) => {
-                let file: File = serde_json::from_slice(&bytes)
-                    .map_err(|source| Error::Parse { path: path.clone(), source })?;
+                let file: File =
+                    serde_json::from_slice(&bytes).map_err(|source| Error::Parse { path: path.clone(), source })?;
                 if file.v != 1 {
                     return Err(Error::Newer { path, version: file.v });
                 }
@@ -96,7 +96,8 @@ impl Vault {
         let sealed = self.secrets.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         let Some(sealed) = sealed else { return Ok(None) };
         let damaged = || Error::Damaged { name: name.to_owned() };
-        let nonce: [u8; 24] = STANDARD.decode(&sealed.nonce).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
+        let nonce: [u8; 24] =
+            STANDARD.decode(&sealed.nonce).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
         let sealed = STANDARD.decode(&sealed.sealed).map_err(|_| damaged())?;
         // The name is authenticated too: a value cannot be moved under another name.
         let payload = Payload { msg: &sealed, aad: name.as_bytes() };

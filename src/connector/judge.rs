@@ -90,14 +90,7 @@ pub(crate) fn judge_test(
     }
 }
 
-fn outcome(
-    name: &str,
-    declared: &Declared,
-    call: &Call,
-    context: Context,
-    answer: &Answer,
-    now: Timestamp,
-) -> Outcome {
+fn outcome(name: &str, declared: &Declared, call: &Call, context: Context, answer: &Answer, now: Timestamp) -> Outcome {
     let status = answer.status;
     let body = answer.json();
     let good = (200..300).contains(&status);

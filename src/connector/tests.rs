@@ -77,7 +77,8 @@ fn the_shipped_connectors_have_no_problems() {
 
 #[test]
 fn a_lead_becomes_one_patch_that_only_creates() {
-    let input = json!({"table": "leads", "record": {"subject": "O'Brien & Sons", "numberofemployees": 9007199254740993u64}});
+    let input =
+        json!({"table": "leads", "record": {"subject": "O'Brien & Sons", "numberofemployees": 9007199254740993u64}});
     let request = request_of("dynamics365.create_record", &crm(), input).unwrap();
     insta::assert_snapshot!(serde_json::to_string_pretty(&request.preview()).unwrap(), @r#"
     {
@@ -245,4 +246,19 @@ fn a_users_file_replaces_a_shipped_connector_and_a_bad_one_does_not() {
 
     let (_, problems) = Connectors::from_sources([("a.yaml", own.as_str()), ("b.yaml", own.as_str())]);
     assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["E-CON-008"]);
+}
+
+#[test]
+fn a_connection_is_told_what_it_has_wrong() {
+    let connectors = Connectors::shipped();
+    let mut connection = connection("dynamics365", json!({"org_url": "contoso", "tenant": "t"}));
+    connection.credentials.insert("secret".into(), SecretSource::Env("X".into()));
+    let places: Vec<String> =
+        connectors.0["dynamics365"].faults(&connection).into_iter().map(|(pointer, _)| pointer).collect();
+    assert!(places.contains(&"/settings/org_url".to_owned()), "{places:?}");
+    assert!(places.contains(&"/credentials/secret".to_owned()), "{places:?}");
+    assert!(places.contains(&"/credentials".to_owned()), "{places:?}");
+    let mut good = crm();
+    good.credentials.insert("client_secret".into(), SecretSource::Env("X".into()));
+    assert_eq!(connectors.0["dynamics365"].faults(&good), []);
 }

@@ -81,7 +81,8 @@ impl Gate {
             let Some(limits) = limits.filter(|limits| limits.concurrent.is_some() || limits.rate.is_some()) else {
                 continue;
             };
-            let key = limits.key.as_ref().map(|template| context.text(template)).transpose()?.flatten().unwrap_or_default();
+            let key =
+                limits.key.as_ref().map(|template| context.text(template)).transpose()?.flatten().unwrap_or_default();
             let passed = self.pass(format!("{name}\n{key}"), limits, call.timeout()).await;
             permits.extend(passed.map_err(|mut failure| {
                 failure.message = format!("{}: {}", call.name(), failure.message);

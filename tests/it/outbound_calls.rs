@@ -270,7 +270,9 @@ async fn a_missing_credential_holds_the_run_and_says_where_it_belongs() {
 
 #[tokio::test]
 async fn an_input_that_is_not_what_the_action_takes_sends_nothing() {
-    for input in [json!({}), json!({"url": 5}), json!({"url": "/x", "bdy": "x"}), json!({"url": "http://a/", "method": "BREW"})] {
+    for input in
+        [json!({}), json!({"url": 5}), json!({"url": "/x", "bdy": "x"}), json!({"url": "http://a/", "method": "BREW"})]
+    {
         assert_eq!(verdict(&http(&outbound(), input).await), "Permanent connector.input");
     }
     let two = json!({"url": "http://a/", "json": 1, "body": "x"});
@@ -288,7 +290,8 @@ fn a_preview_shows_the_request_without_credentials() {
     let (connector, _) = connectors.action("http.request").unwrap();
     let input = json!({"url": "leads", "json": {"a": 1}});
     let connection = Some(&connection);
-    let call = Call { connector, action: "request", connection, input: &input, key: KEY, timeout: None, output_limit: 1 };
+    let call =
+        Call { connector, action: "request", connection, input: &input, key: KEY, timeout: None, output_limit: 1 };
     let preview = Outbound::preview(call).unwrap();
     assert_eq!(
         preview,

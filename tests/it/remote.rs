@@ -45,9 +45,8 @@ impl Remote {
                 let (parts, body) = request.into_parts();
                 let body: Bytes = axum::body::to_bytes(body, 10_000_000).await.unwrap();
                 let headers = parts.headers.iter();
-                let headers = headers.map(|(name, value)| {
-                    (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-                });
+                let headers = headers
+                    .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
                 let arrived = Arrived {
                     method: parts.method.to_string(),
                     uri: parts.uri.to_string(),
