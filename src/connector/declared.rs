@@ -176,8 +176,12 @@ impl Test {
         if !self.status.is_empty() && !self.status.iter().any(|statuses| statuses.holds(status)) {
             return false;
         }
-        let Some((path, expected)) = &self.body else { return true };
-        let Some(found) = body.and_then(|body| path.find(body)).filter(|found| !found.is_null()) else { return false };
+        let Some((path, expected)) = &self.body else {
+            return true;
+        };
+        let Some(found) = body.and_then(|body| path.find(body)).filter(|found| !found.is_null()) else {
+            return false;
+        };
         match expected {
             Expected::Is(values) => values.contains(&found),
             Expected::Matches(pattern) => pattern.violations(&found).is_empty(),

@@ -39,12 +39,11 @@ impl Engine {
         if queued >= self.limits.queued_runs {
             return Err(self.refuse(Refusal::Busy { retry_after: SOON }));
         }
-        let now = Timestamp::now();
+        let now = super::now();
         let id = RunId(Uuid::now_v7());
         let repeats = origin.is_some();
         let keys = keys.unwrap_or(id.0);
-        let started =
-            Arc::new(Started { flow: live.flow.id.clone(), definition: live.digest, request, keys, origin });
+        let started = Arc::new(Started { flow: live.flow.id.clone(), definition: live.digest, request, keys, origin });
         let mut run = Run::new(id, now, started.clone());
         let mut events = vec![Event::Started(started)];
         let claim = match &live.flow.trigger.dedupe {
@@ -100,7 +99,7 @@ impl Engine {
 
     /// Keeps a refused request as a *rejected* run, for people to see; `None` if it could not be kept.
     pub async fn reject(&self, rejected: Rejected) -> Option<RunId> {
-        let now = Timestamp::now();
+        let now = super::now();
         let id = RunId(Uuid::now_v7());
         let summary = crate::run::Summary {
             run_id: id,

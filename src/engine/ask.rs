@@ -55,7 +55,9 @@ impl Engine {
                 };
                 (rejected.flow.clone(), posted(body), None)
             }
-            Some(_) => return Err(Denied::Unavailable("the run's history does not begin with its start".into())),
+            Some(_) => {
+                return Err(Denied::Unavailable("the run's history does not begin with its start".into()));
+            }
         };
         let live = self.flow(&flow).ok_or_else(|| Denied::Conflict(format!("flow `{flow}` is not live any more")))?;
         self.check(&live, request.body.value())?;
@@ -72,7 +74,9 @@ impl Engine {
     }
 
     fn check(&self, live: &LiveFlow, body: &Value) -> Result<(), Denied> {
-        let Some(schema) = &live.flow.trigger.schema else { return Ok(()) };
+        let Some(schema) = &live.flow.trigger.schema else {
+            return Ok(());
+        };
         let violations = schema.violations(body);
         if violations.is_empty() {
             return Ok(());

@@ -113,7 +113,7 @@ impl Engine {
         let mut in_flight: HashSet<Place> = HashSet::new();
         let mut events: Vec<Event> = Vec::new();
         loop {
-            let now = Timestamp::now();
+            let now = super::now();
             let next = match decided.take() {
                 Some(next) => next,
                 None => self.decide(&mut work.run, &work.live, now, &mut events),
@@ -193,13 +193,7 @@ impl Engine {
         });
     }
 
-    async fn perform(
-        &self,
-        live: &LiveFlow,
-        place: &Place,
-        input: &Value,
-        key: uuid::Uuid,
-    ) -> Result<Value, Failure> {
+    async fn perform(&self, live: &LiveFlow, place: &Place, input: &Value, key: uuid::Uuid) -> Result<Value, Failure> {
         let Some(Kind::Action(call)) = live.flow.step(&place.0).map(|step| &step.kind) else {
             return Err(failure(Class::Permanent, "engine.fault", format!("there is no action at {place}")));
         };
@@ -207,7 +201,8 @@ impl Engine {
         let connection = match &call.connection {
             None => None,
             Some(name) => Some(catalog.connections.get(name).ok_or_else(|| {
-                let message = format!("connections.yaml has no working connection `{name}`; the run goes on once it has");
+                let message =
+                    format!("connections.yaml has no working connection `{name}`; the run goes on once it has");
                 failure(Class::Held, "connection.missing", message)
             })?),
         };
@@ -231,7 +226,7 @@ impl Engine {
             tracing::debug!(run = %work.run.id, %flow, %place, %code, message = %failure.message, "a call failed");
         }
         let random = getrandom::u64().unwrap_or(u64::MAX / 2);
-        let now = Timestamp::now();
+        let now = super::now();
         let event = work.run.settle(&work.live.flow, &place, result, now, random);
         self.take(work, now, event, events);
     }
@@ -246,7 +241,7 @@ impl Engine {
                 Event::Held { place: None, failure: failure(Class::Held, "engine.panic", message) }
             }
         };
-        self.take(work, Timestamp::now(), event, events);
+        self.take(work, super::now(), event, events);
     }
 
     fn take(&self, work: &mut Work, now: Timestamp, event: Event, events: &mut Vec<Event>) {

@@ -191,6 +191,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The present, in whole milliseconds as the journal keeps it: a replayed run must see the same times.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
+
 fn unavailable(error: impl std::fmt::Display) -> Denied {
     Denied::Unavailable(error.to_string())
 }

@@ -71,7 +71,9 @@ impl Engine {
     async fn serve_queue(self: Arc<Self>) {
         loop {
             let (id, command) = self.queue.pop().await;
-            let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
+            let Ok(slot) = self.slots.clone().acquire_owned().await else {
+                return;
+            };
             if self.stopping.load(Ordering::Acquire) {
                 return;
             }
@@ -103,7 +105,7 @@ impl Engine {
         command: Option<Command>,
     ) {
         let id = run.id;
-        let now = Timestamp::now();
+        let now = super::now();
         let live = match self.definition(&run.started.definition, &run.started.flow) {
             Ok(live) => live,
             Err(why) => {
@@ -150,13 +152,17 @@ impl Engine {
 
     /// When a run can go on.
     fn standing(&self, id: RunId) -> Result<Standing, String> {
-        let Some((run, _)) = self.read(id)? else { return Ok(Standing::Held) };
+        let Some((run, _)) = self.read(id)? else {
+            return Ok(Standing::Held);
+        };
         if run.held.is_some() {
             return Ok(Standing::Held);
         }
-        let Ok(live) = self.definition(&run.started.definition, &run.started.flow) else { return Ok(Standing::Now) };
+        let Ok(live) = self.definition(&run.started.definition, &run.started.flow) else {
+            return Ok(Standing::Now);
+        };
         let catalog = self.catalog.current();
-        let around = Around { now: Timestamp::now(), env: &catalog.env };
+        let around = Around { now: super::now(), env: &catalog.env };
         Ok(match run.next(&live.flow, &around) {
             Next::Wait { calls, wake: Some(at), .. } if calls.is_empty() => Standing::At(at),
             Next::Wait { .. } | Next::Record(_) | Next::Ended => Standing::Now,
@@ -188,7 +194,8 @@ enum Standing {
 
 /// True if a call was on its way when the last event was written.
 fn is_calling(frame: &crate::run::Frame) -> bool {
-    frame.nodes.iter().any(|node| {
-        (node.attempt > 0 && node.state == State::Running) || node.subs.values().any(is_calling)
-    })
+    frame
+        .nodes
+        .iter()
+        .any(|node| (node.attempt > 0 && node.state == State::Running) || node.subs.values().any(is_calling))
 }

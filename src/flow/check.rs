@@ -18,7 +18,9 @@ use crate::schema::{Shape, Types};
 pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
     let (source, value, problems) = Source::read(path, text);
     let mut checker = Checker { source, known, problems, connectors: BTreeSet::new(), files: Vec::new() };
-    let Some(value) = value else { return checker.end(None, None) };
+    let Some(value) = value else {
+        return checker.end(None, None);
+    };
     let read = file::read(&checker.source, &value, &mut checker.problems);
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let id = match &read.id {
@@ -26,7 +28,8 @@ pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
         None if value.get("id").is_some() => None,
         None if is_flow_id(&stem) => Some(stem),
         None => {
-            let what = format!("the file's name `{stem}` cannot be the flow's id: use small letters, digits, `_` and `-`");
+            let what =
+                format!("the file's name `{stem}` cannot be the flow's id: use small letters, digits, `_` and `-`");
             checker.say(problem::BAD_NAME, "", At::Value, what, Some("rename the file, or write `id:`".into()));
             None
         }
@@ -208,7 +211,8 @@ impl Checker<'_> {
                     let at = child(&here, key);
                     let (mapping, shape) = self.mapping(&value, &at, reach);
                     self.fits(&Shape::of(types), &shape, &at);
-                    if key == "status" && value.is_number() && !value.as_u64().is_some_and(|s| (200..600).contains(&s)) {
+                    if key == "status" && value.is_number() && !value.as_u64().is_some_and(|s| (200..600).contains(&s))
+                    {
                         let what = format!("{value} is not a status that can be answered: 200 to 599");
                         self.say(problem::BAD_VALUE, &at, At::Value, what, None);
                     }
@@ -244,7 +248,9 @@ impl Checker<'_> {
             }
             KindFile::Delay(text) => {
                 let at = child(at, "delay");
-                let Some((template, shape)) = self.template(&text, &at, reach) else { return (None, null) };
+                let Some((template, shape)) = self.template(&text, &at, reach) else {
+                    return (None, null);
+                };
                 if template.is_literal()
                     && let Err(what) = duration(&text)
                 {
@@ -325,14 +331,18 @@ impl Checker<'_> {
     }
 
     fn connection(&mut self, connector: &Connector, named: Option<&str>, at: &str) {
-        let Some(connections) = self.known.connections else { return };
+        let Some(connections) = self.known.connections else {
+            return;
+        };
         let of_kind = || connections.iter().filter(|(_, kind)| **kind == connector.name).map(|(name, _)| name.as_str());
         let pointer = child(at, "connection");
         match named {
             None if connector.connection == Need::Required => {
                 let hint = match of_kind().next() {
                     Some(name) => format!("for example `connection: {name}`"),
-                    None => format!("describe one in connections.yaml: `my_name: {{connector: {}, …}}`", connector.name),
+                    None => {
+                        format!("describe one in connections.yaml: `my_name: {{connector: {}, …}}`", connector.name)
+                    }
                 };
                 let what = format!("`{}` needs a `connection`", connector.name);
                 self.say(problem::MISSING_KEY, &child(at, "action"), At::Value, what, Some(hint));

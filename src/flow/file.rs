@@ -159,7 +159,13 @@ impl Reader<'_> {
         };
         if depth > MAX_DEPTH {
             let what = format!("steps are nested more than {MAX_DEPTH} deep");
-            self.say(problem::TOO_LARGE, at, At::Value, what, Some("move the inner steps to a flow of their own".into()));
+            self.say(
+                problem::TOO_LARGE,
+                at,
+                At::Value,
+                what,
+                Some("move the inner steps to a flow of their own".into()),
+            );
             return Vec::new();
         }
         let step = |(index, item): (usize, &Value)| self.step(item, format!("{at}/{index}"), depth);
@@ -302,7 +308,13 @@ impl Reader<'_> {
             Some("fixed") => retry.backoff = Backoff::Fixed,
             Some(other) => {
                 let hint = suggest(other, ["exponential", "fixed"]);
-                self.say(problem::BAD_VALUE, &child(at, "backoff"), At::Value, format!("`{other}` is no backoff"), hint);
+                self.say(
+                    problem::BAD_VALUE,
+                    &child(at, "backoff"),
+                    At::Value,
+                    format!("`{other}` is no backoff"),
+                    hint,
+                );
             }
         }
         retry.delay = self.duration(map, at, "delay").unwrap_or(retry.delay);
@@ -415,7 +427,8 @@ impl Reader<'_> {
     fn check_name(&mut self, name: &str, pointer: &str, at: At) -> bool {
         let good = is_name(name);
         if !good {
-            let what = format!("`{name}` is not a name: lower-case letters, digits and `_`, a letter first, at most 80");
+            let what =
+                format!("`{name}` is not a name: lower-case letters, digits and `_`, a letter first, at most 80");
             let hint = snake_case(name).map(|name| format!("for example `{name}`"));
             self.say(problem::BAD_NAME, pointer, at, what, hint);
         }

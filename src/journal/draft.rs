@@ -55,10 +55,7 @@ impl<'s> Draft<'s> {
 
     pub fn append(&mut self, append: &Append, summary: Option<&[u8]>, memory: &mut Memory) -> Result<Appended, String> {
         if let Some(claim) = &append.claim {
-            let now = append
-                .summary
-                .as_ref()
-                .map_or_else(Timestamp::now, |summary| summary.updated_at);
+            let now = append.summary.as_ref().map_or_else(Timestamp::now, |summary| summary.updated_at);
             if let Some(holder) = self.claim(append.run, claim, now.as_millisecond())? {
                 return Ok(Appended::Duplicate(holder));
             }

@@ -77,17 +77,8 @@ pub fn start(
     failed: watch::Sender<Option<String>>,
 ) -> io::Result<(UnboundedSender<Task>, JoinHandle<()>)> {
     let (sender, tasks) = unbounded_channel();
-    let writer = Writer {
-        store,
-        disk,
-        room,
-        failed,
-        memory: Memory::default(),
-        low: false,
-    };
-    let thread = std::thread::Builder::new()
-        .name("journal".to_string())
-        .spawn(move || writer.run(tasks))?;
+    let writer = Writer { store, disk, room, failed, memory: Memory::default(), low: false };
+    let thread = std::thread::Builder::new().name("journal".to_string()).spawn(move || writer.run(tasks))?;
     Ok((sender, thread))
 }
 
@@ -126,9 +117,7 @@ impl Writer {
                     let reason = format!("{}: {reason}", self.store.path().display());
                     tracing::error!(%reason, "the journal can no longer be written");
                     self.failed.send_replace(Some(reason.clone()));
-                    tasks
-                        .drain(..)
-                        .for_each(|task| task.answer(Err(Error::Failed(reason.clone()))));
+                    tasks.drain(..).for_each(|task| task.answer(Err(Error::Failed(reason.clone()))));
                     return self.turn_away(queue, &reason);
                 }
             }

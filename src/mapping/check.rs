@@ -56,8 +56,14 @@ struct Checker<'n> {
 enum Walked {
     Found(Shape),
     /// Key number, and what is wrong with it.
-    Never { what: String, hint: Option<String> },
-    Doubtful { what: String, hint: Option<String> },
+    Never {
+        what: String,
+        hint: Option<String>,
+    },
+    Doubtful {
+        what: String,
+        hint: Option<String>,
+    },
 }
 
 impl Checker<'_> {
@@ -171,9 +177,7 @@ impl Checker<'_> {
             Root::First(_) | Root::Last(_) => return Shape::of(Types::BOOLEAN),
             Root::This(up) => walk(frame(up).map_or_else(Shape::any, |(this, _)| this.clone()), &path.keys, &path.text),
             Root::Scope => match self.names.find(&path.keys) {
-                Named::Known(shape, known) => {
-                    walk(shape, path.keys.get(known..).unwrap_or_default(), &path.text)
-                }
+                Named::Known(shape, known) => walk(shape, path.keys.get(known..).unwrap_or_default(), &path.text),
                 Named::Wrong { what, hint } => Walked::Never { what, hint: hint.or_else(|| self.this_hint(path)) },
                 Named::Doubtful { what, hint } => Walked::Doubtful { what, hint },
             },
@@ -262,5 +266,6 @@ fn holder(keys: &[Key], i: usize) -> String {
 
 fn known(shape: &Shape) -> Option<String> {
     let names: Vec<&str> = shape.properties.keys().take(8).map(String::as_str).collect();
-    (!names.is_empty()).then(|| format!("it has {}{}", names.join(", "), if shape.properties.len() > 8 { ", …" } else { "" }))
+    (!names.is_empty())
+        .then(|| format!("it has {}{}", names.join(", "), if shape.properties.len() > 8 { ", …" } else { "" }))
 }

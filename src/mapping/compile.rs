@@ -97,7 +97,11 @@ impl Compiler<'_> {
         self.no_hash(&name, &helper)?;
         let [_] = helper.params.as_slice() else {
             let what = format!("`#{name}` takes one value; here are {}", helper.params.len());
-            return Err(self.error("E-MAP-006", what, Some("put a call in brackets: `{{#if (equals a b)}}`".to_owned())));
+            return Err(self.error(
+                "E-MAP-006",
+                what,
+                Some("put a call in brackets: `{{#if (equals a b)}}`".to_owned()),
+            ));
         };
         self.deeper()?;
         let mut subject = Vec::new();
@@ -182,12 +186,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn call(
-        &mut self,
-        function: &'static Function,
-        params: Vec<Parameter>,
-        offset: usize,
-    ) -> Result<Expr, ParseError> {
+    fn call(&mut self, function: &'static Function, params: Vec<Parameter>, offset: usize) -> Result<Expr, ParseError> {
         let (least, most) = function.arity();
         let given = params.len();
         if given < least || most.is_some_and(|most| given > most) {
@@ -201,7 +200,11 @@ impl Compiler<'_> {
         let mut args = Vec::with_capacity(given);
         for (i, param) in params.into_iter().enumerate() {
             let arg = self.argument(param)?;
-            args.push(if function.param(i).is_some_and(|p| p.query) { self.query(function, arg, offset)? } else { arg });
+            args.push(if function.param(i).is_some_and(|p| p.query) {
+                self.query(function, arg, offset)?
+            } else {
+                arg
+            });
         }
         Ok(Expr::Call(Box::new(Call { function, args, offset })))
     }
@@ -222,9 +225,8 @@ impl Compiler<'_> {
     fn path(&mut self, raw: &str) -> Result<Path, ParseError> {
         let offset = self.locate(raw);
         let written = path::read(raw);
-        let wrong = |what: String, hint: &str| {
-            Err(ParseError { code: "E-MAP-007", offset, what, hint: Some(hint.to_owned()) })
-        };
+        let wrong =
+            |what: String, hint: &str| Err(ParseError { code: "E-MAP-007", offset, what, hint: Some(hint.to_owned()) });
         let path = |root, keys| Ok(Path { root, keys, text: raw.to_owned(), offset });
         if written.ups > self.frames.len() {
             let what = format!("`{raw}` goes up {} times, but only {} blocks are open", written.ups, self.frames.len());
@@ -240,7 +242,9 @@ impl Compiler<'_> {
                 ["index"] => Root::Index(written.ups),
                 ["first"] => Root::First(written.ups),
                 ["last"] => Root::Last(written.ups),
-                _ => return wrong(format!("there is no `{raw}`"), "inside #each there are @index, @key, @first, @last"),
+                _ => {
+                    return wrong(format!("there is no `{raw}`"), "inside #each there are @index, @key, @first, @last");
+                }
             };
             return path(root, Vec::new());
         }
@@ -268,7 +272,9 @@ impl Compiler<'_> {
     }
 
     fn no_hash(&self, name: &str, helper: &HelperTemplate) -> Result<(), ParseError> {
-        let Some(key) = helper.hash.keys().min() else { return Ok(()) };
+        let Some(key) = helper.hash.keys().min() else {
+            return Ok(());
+        };
         let what = format!("`{name}` takes no named arguments; here is `{key}=`");
         Err(self.error("E-MAP-003", what, Some("give the value alone, in its place".to_owned())))
     }

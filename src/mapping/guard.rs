@@ -28,7 +28,9 @@ pub(super) fn guarded<T: Send>(
     }
     let openings = openings(text);
     if openings > MAX_OPENINGS {
-        return Err(too_much(format!("a template has at most {MAX_OPENINGS} brackets and blocks; this one {openings}")));
+        return Err(too_much(format!(
+            "a template has at most {MAX_OPENINGS} brackets and blocks; this one {openings}"
+        )));
     }
     let caught = || catch_unwind(AssertUnwindSafe(|| work(text)));
     let outcome = if openings <= MAX_INLINE {

@@ -54,7 +54,15 @@ impl Decimal {
 
 impl Ord for Decimal {
     fn cmp(&self, other: &Decimal) -> Ordering {
-        let sign = |d: &Decimal| if d.is_zero() { 0 } else if d.negative { -1 } else { 1 };
+        let sign = |d: &Decimal| {
+            if d.is_zero() {
+                0
+            } else if d.negative {
+                -1
+            } else {
+                1
+            }
+        };
         let magnitude = || self.exponent.cmp(&other.exponent).then_with(|| self.digits.cmp(&other.digits));
         sign(self).cmp(&sign(other)).then_with(|| match sign(self) {
             0 => Ordering::Equal,
@@ -114,7 +122,9 @@ fn divide(a: i128, b: i128) -> Option<Number> {
         let Some(ten) = rest.checked_mul(10) else { break };
         let digit = (ten / b).abs();
         let digit = if negative { -digit } else { digit };
-        let Some(next) = quotient.checked_mul(10).and_then(|q| q.checked_add(digit)) else { break };
+        let Some(next) = quotient.checked_mul(10).and_then(|q| q.checked_add(digit)) else {
+            break;
+        };
         (quotient, rest, places) = (next, ten % b, places + 1);
     }
     print(quotient, places)

@@ -100,9 +100,13 @@ impl Guard {
         if self.proxy.is_none() {
             return Ok(());
         }
-        let Some(Host::Domain(host)) = url.host() else { return Ok(()) };
+        let Some(Host::Domain(host)) = url.host() else {
+            return Ok(());
+        };
         // A name unknown here is the proxy's to know.
-        let Ok(found) = tokio::net::lookup_host((host, 0)).await else { return Ok(()) };
+        let Ok(found) = tokio::net::lookup_host((host, 0)).await else {
+            return Ok(());
+        };
         match found.map(|address| address.ip()).find(|ip| !self.allows(*ip)) {
             Some(ip) => Err(Blocked { host: host.to_owned(), ip }.into()),
             None => Ok(()),

@@ -166,7 +166,9 @@ impl Inner {
     }
 
     async fn test(&self, connector: &Arc<Connector>, connection: &Arc<Connection>) -> Result<Value, Failure> {
-        let Kind::Declared(declared) = &connector.kind else { return Ok(Value::Null) };
+        let Kind::Declared(declared) = &connector.kind else {
+            return Ok(Value::Null);
+        };
         let exchange = Exchange {
             declared,
             connector,
@@ -175,7 +177,9 @@ impl Inner {
             limit: 1024 * 1024,
         };
         let context = || connector::test_context(connector, connection, Timestamp::now());
-        let Some(request) = connector::prepare_test(declared, connection, &context()) else { return Ok(Value::Null) };
+        let Some(request) = connector::prepare_test(declared, connection, &context()) else {
+            return Ok(Value::Null);
+        };
         exchange
             .run(self, &context(), request?, |answer| {
                 connector::judge_test(connector, declared, context(), answer, Timestamp::now())

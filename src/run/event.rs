@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::connector::Failure;
+use crate::mapping::parse_json;
 
 /// A run's name: a UUIDv7, so that order by id is order by start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -121,9 +122,7 @@ impl<'de> Deserialize<'de> for Place {
         let path: Result<Vec<u32>, _> = text.split('.').map(str::parse).collect();
         match path {
             Ok(path) if path.len() % 2 == 1 => Ok(Place(path)),
-            _ => Err(serde::de::Error::custom(
-                "a place is an odd count of numbers, as in 2.0.1",
-            )),
+            _ => Err(serde::de::Error::custom("a place is an odd count of numbers, as in 2.0.1")),
         }
     }
 }
@@ -140,10 +139,7 @@ impl Body {
     pub fn parsed(raw: Box<RawValue>, value: Value) -> Body {
         let parsed = OnceLock::new();
         let _ = parsed.set(Arc::new(value));
-        Body {
-            raw: raw.into(),
-            parsed,
-        }
+        Body { raw: raw.into(), parsed }
     }
 
     /// From a value that had no JSON text of its own (a form, a test).
@@ -158,8 +154,7 @@ impl Body {
 
     /// The value. Text too deep for the parser (it cannot come in by the door) reads as null.
     pub fn value(&self) -> &Arc<Value> {
-        self.parsed
-            .get_or_init(|| Arc::new(serde_json::from_str(self.raw.get()).unwrap_or(Value::Null)))
+        self.parsed.get_or_init(|| Arc::new(parse_json(self.raw.get().as_bytes()).unwrap_or(Value::Null)))
     }
 }
 
@@ -178,10 +173,7 @@ impl Serialize for Body {
 impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Body, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(Body {
-            raw: raw.into(),
-            parsed: OnceLock::new(),
-        })
+        Ok(Body { raw: raw.into(), parsed: OnceLock::new() })
     }
 }
 
@@ -239,7 +231,7 @@ pub struct Response {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub headers: Map<String, Value>,
     /// Null is an empty body.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "exact::value")]
     pub body: Value,
 }
 
@@ -253,13 +245,14 @@ pub enum Event {
     Called {
         place: Place,
         attempt: u32,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "exact::some")]
         input: Option<Arc<Value>>,
         key: Uuid,
     },
     /// A step ended well.
     Succeeded {
         place: Place,
+        #[serde(deserialize_with = "exact::one")]
         output: Arc<Value>,
     },
     /// An attempt failed; with `retry_at` (ms since 1970) it is tried again then, without it the step has failed.
@@ -287,6 +280,7 @@ pub enum Event {
     /// A `set` step gave variables values.
     Assigned {
         place: Place,
+        #[serde(deserialize_with = "exact::map")]
         vars: Map<String, Value>,
     },
     /// A `response` step answered.
@@ -295,7 +289,9 @@ pub enum Event {
         response: Arc<Response>,
     },
     /// The process came back with this run open and at work; `crashed` unless it had been stopped in order.
-    Recovered { crashed: bool },
+    Recovered {
+        crashed: bool,
+    },
     /// The run waits for a person.
     Held {
         place: Option<Place>,
@@ -427,12 +423,7 @@ impl Record {
             at: Timestamp,
             events: &'e [Event],
         }
-        serde_json::to_vec(&Borrowed {
-            v: RECORD_VERSION,
-            at,
-            events,
-        })
-        .expect("events are plain JSON data")
+        serde_json::to_vec(&Borrowed { v: RECORD_VERSION, at, events }).expect("events are plain JSON data")
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {
@@ -447,6 +438,37 @@ impl Record {
                 Ok(version) if version.v > RECORD_VERSION => Err(Unreadable::Newer(version.v)),
                 _ => Err(Unreadable::Damaged(error)),
             },
+        }
+    }
+}
+
+/// Reads values with every number as it was written, exponents included.
+mod exact {
+    use std::sync::Arc;
+
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde_json::value::RawValue;
+    use serde_json::{Map, Value};
+
+    use crate::mapping::parse_json;
+
+    pub fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        parse_json(raw.get().as_bytes()).map_err(D::Error::custom)
+    }
+
+    pub fn one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Value>, D::Error> {
+        value(deserializer).map(Arc::new)
+    }
+
+    pub fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Value>>, D::Error> {
+        one(deserializer).map(Some)
+    }
+
+    pub fn map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+        match value(deserializer)? {
+            Value::Object(map) => Ok(map),
+            _ => Err(D::Error::custom("variables are an object")),
         }
     }
 }

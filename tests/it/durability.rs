@@ -30,14 +30,7 @@ fn append(run: RunId, seq: u32, record: String) -> Append {
         origin: None,
         reason: None,
     };
-    Append {
-        run,
-        seq,
-        record: record.into_bytes(),
-        summary: Some(summary),
-        claim: None,
-        definition: None,
-    }
+    Append { run, seq, record: record.into_bytes(), summary: Some(summary), claim: None, definition: None }
 }
 
 fn child_args(name: &str) -> [&str; 5] {
@@ -50,19 +43,12 @@ fn child_that_appends_one_after_the_other() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let folder = Path::new(&folder);
     let mut acks = std::fs::File::create(folder.join("acks")).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let journal = Journal::open(&folder.join("data")).unwrap();
         for number in 0..APPENDS {
             let run = RunId(Uuid::now_v7());
-            journal
-                .append(append(run, 0, format!("<record {number}>")))
-                .await
-                .unwrap();
+            journal.append(append(run, 0, format!("<record {number}>"))).await.unwrap();
             acks.write_all(format!("<ack {number}>").as_bytes()).unwrap();
         }
         journal.close().await;
@@ -73,11 +59,7 @@ fn child_that_appends_one_after_the_other() {
 #[ignore = "started by another test as its child process"]
 fn child_that_appends_from_many_tasks() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let journal = Journal::open(Path::new(&folder)).unwrap();
         let tasks = (0..32).map(|_| {
@@ -109,15 +91,7 @@ fn no_append_is_acknowledged_before_its_bytes_are_synced() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("strace");
     let status = Command::new("strace")
-        .args([
-            "-f",
-            "-y",
-            "-s",
-            "1000000",
-            "-e",
-            "trace=write,pwrite64,fsync,fdatasync",
-            "-o",
-        ])
+        .args(["-f", "-y", "-s", "1000000", "-e", "trace=write,pwrite64,fsync,fdatasync", "-o"])
         .arg(&log)
         .arg(std::env::current_exe().unwrap())
         .args(child_args(SEQUENTIAL))
@@ -134,11 +108,7 @@ fn no_append_is_acknowledged_before_its_bytes_are_synced() {
 
     // Then every acknowledgement came after a sync that came after its bytes.
     assert_eq!(watch.acked, APPENDS);
-    assert!(
-        watch.synced >= APPENDS,
-        "{} syncs for {APPENDS} acknowledgements",
-        watch.synced
-    );
+    assert!(watch.synced >= APPENDS, "{} syncs for {APPENDS} acknowledgements", watch.synced);
 }
 
 /// Follows a strace log: which records are written, which are synced, and that no other is acknowledged.
@@ -181,10 +151,7 @@ impl Watch {
         } else {
             if event.starts_with("write(") && event.contains("/acks>") {
                 for number in numbers(event, "<ack ") {
-                    assert!(
-                        self.durable.contains(&number),
-                        "append {number} was acknowledged before it was synced"
-                    );
+                    assert!(self.durable.contains(&number), "append {number} was acknowledged before it was synced");
                     self.acked += 1;
                 }
             }
@@ -226,11 +193,7 @@ async fn what_was_acknowledged_before_a_kill_is_there_after_it() {
             .unwrap();
         let after = 1 + (Uuid::now_v7().as_u128() % 1_500) as usize;
         let fresh = kill_after(child, after);
-        assert!(
-            fresh.len() >= after,
-            "round {round}: the child ended by itself after {} acks",
-            fresh.len()
-        );
+        assert!(fresh.len() >= after, "round {round}: the child ended by itself after {} acks", fresh.len());
         acked.extend(fresh);
 
         // Then all that it acknowledged, in this round and before, is there.

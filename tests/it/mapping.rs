@@ -62,7 +62,10 @@ fn templates_render_as_the_table_says() {
         ("{{trigger.body.big}}", "9007199254740993"),
         ("{{trigger.body.huge}}", "1e400"),
         ("{{trigger.body.fine}}", "0.1000000000000000055"),
-        ("n={{trigger.body.big}} {{trigger.body.huge}} {{trigger.body.thirty}}", r#""n=9007199254740993 1e400 123456789012345678901234567890""#),
+        (
+            "n={{trigger.body.big}} {{trigger.body.huge}} {{trigger.body.thirty}}",
+            r#""n=9007199254740993 1e400 123456789012345678901234567890""#,
+        ),
         ("{{default trigger.body.none 9007199254740993}}", "9007199254740993"),
         ("{{equals trigger.body.big 9007199254740992}}", "false"),
         ("{{equals vars.n 1}}", "true"),
@@ -102,9 +105,15 @@ fn templates_render_as_the_table_says() {
         ("{{#if trigger.body.empty}}a{{else if trigger.body.yes}}c{{else}}b{{/if}}", "\"c\""),
         ("{{#unless trigger.body.none}}a{{/unless}}", "\"a\""),
         ("{{#each trigger.body.items}}{{@index}}{{sku}}{{#unless @last}},{{/unless}}{{/each}}", "\"0A,1B\""),
-        ("{{#each trigger.body.items}}{{../trigger.body.Title}}{{trigger.body.Title}}{{@root.vars.n}}{{this.trigger}} {{/each}}", "\"111.0x 111.0 \""),
+        (
+            "{{#each trigger.body.items}}{{../trigger.body.Title}}{{trigger.body.Title}}{{@root.vars.n}}{{this.trigger}} {{/each}}",
+            "\"111.0x 111.0 \"",
+        ),
         ("{{#each trigger.body.items as |i n|}}{{n}}{{i.sku}}{{@first}} {{/each}}", "\"0Atrue 1Bfalse \""),
-        ("{{#each trigger.body.items}}{{#each this}}{{@key}}{{@../index}}={{this}};{{/each}}{{/each}}", "\"sku0=A;qty0=1;trigger0=x;sku1=B;qty1=2;\""),
+        (
+            "{{#each trigger.body.items}}{{#each this}}{{@key}}{{@../index}}={{this}};{{/each}}{{/each}}",
+            "\"sku0=A;qty0=1;trigger0=x;sku1=B;qty1=2;\"",
+        ),
         ("{{#each trigger.body.none}}a{{else}}none{{/each}}", "\"none\""),
         ("{{#with trigger.body.userDetails}}{{FirstName}} {{email}}{{/with}}", r#""Ann ann@example.org""#),
         ("{{#with trigger.body.none}}a{{else}}b{{/with}}", "\"b\""),
@@ -267,7 +276,9 @@ fn costly_jsonpath_is_refused_or_quick() {
     let functions = format!("$[?{}@.a{}]", "length(".repeat(200), ")".repeat(200));
     let filters = format!("$[?{}@.a{}]", "(".repeat(200), ")".repeat(200));
     let start = std::time::Instant::now();
-    for path in ["$..a..a", "$..a..a..a..a..a", "$..*..*", "$[?length(value(length(value(count(@.*", &functions, &filters] {
+    for path in
+        ["$..a..a", "$..a..a..a..a..a", "$..*..*", "$[?length(value(length(value(count(@.*", &functions, &filters]
+    {
         if let Ok(template) = Template::parse(&format!("{{{{jsonpath \"{path}\" vars}}}}")) {
             let _ = template.render(&scope);
         }

@@ -178,7 +178,9 @@ impl Reader<'_> {
 
     pub(super) fn limits(&mut self, at: &str, value: Option<&Value>, input: &Shape) -> Limits {
         let Some(value) = value else { return Limits::default() };
-        let Some(fields) = self.object(at, value, &["concurrent", "rate", "key"]) else { return Limits::default() };
+        let Some(fields) = self.object(at, value, &["concurrent", "rate", "key"]) else {
+            return Limits::default();
+        };
         let concurrent = fields.get("concurrent").and_then(|value| {
             let count = value.as_u64().filter(|count| (1..=10_000).contains(count));
             if count.is_none() {

@@ -91,8 +91,7 @@ const fn example(template: &'static str, scope: &'static str, result: &'static s
     Example { template, scope, result }
 }
 
-const FAMILIES: [&[Function]; 6] =
-    [logic::ROWS, text::ROWS, collection::ROWS, convert::ROWS, math::ROWS, time::ROWS];
+const FAMILIES: [&[Function]; 6] = [logic::ROWS, text::ROWS, collection::ROWS, convert::ROWS, math::ROWS, time::ROWS];
 
 /// Every function, family by family.
 pub fn all() -> impl Iterator<Item = &'static Function> {
@@ -131,7 +130,9 @@ impl Function {
     }
 
     pub(super) fn arity_text(&self) -> String {
-        let plural = |n: usize| if n == 1 { "1 argument".to_owned() } else { format!("{n} arguments") };
+        let plural = |n: usize| {
+            if n == 1 { "1 argument".to_owned() } else { format!("{n} arguments") }
+        };
         match self.arity() {
             (0, Some(0)) => "no arguments".to_owned(),
             (least, Some(most)) if least == most => plural(least),
@@ -189,7 +190,9 @@ impl<'e> Args<'e> {
 
     /// Argument `i`, of a type that its parameter accepts; null if it was left out.
     fn value(self, i: usize) -> Result<Cow<'e, Value>, Fault> {
-        let Some(expr) = self.call.args.get(i) else { return Ok(Cow::Owned(Value::Null)) };
+        let Some(expr) = self.call.args.get(i) else {
+            return Ok(Cow::Owned(Value::Null));
+        };
         let value = eval(expr, self.context)?;
         match self.call.function.param(i) {
             Some(param) if !type_of(&value).within(param.types) => Err(self.refused(i, param, &value)),
