@@ -9,4 +9,5 @@ mod outbound_calls;
 mod outbound_guard;
 mod outbound_oauth;
 mod outbound_sql;
+mod outbound_tls;
 mod remote;
