@@ -38,7 +38,7 @@ pub enum Auth {
     ApiKey { place: ApiKeyPlace, name: String, prefix: String, key: Secret },
     Basic { username: Text, password: Text },
     Bearer { token: Secret },
-    OAuth2ClientCredentials(ClientCredentials),
+    OAuth2ClientCredentials(Box<ClientCredentials>),
 }
 
 /// Where an API key goes.

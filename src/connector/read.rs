@@ -193,14 +193,15 @@ impl Reader<'_> {
         let hidden = self.flag(&format!("{at}/hidden"), fields.get("hidden"), false);
         let default = json!({"type": "object", "additionalProperties": false});
         let input_source = fields.get("input").unwrap_or(&default);
-        let input = self.schema(&format!("{at}/input"), input_source)?;
+        let input = self.schema(&format!("{at}/input"), input_source);
+        let input_shape = input.as_ref().map_or(Shape::any(), |input| input.shape().clone());
         let mut call = match (native, fields.get("request")) {
             (true, None) => None,
             (true, Some(_)) => {
                 self.wrong("E-CON-003", &format!("{at}/request"), "a native action has no `request`".into(), None);
                 None
             }
-            (false, Some(request)) => Some(self.request(&format!("{at}/request"), request, input.shape())?),
+            (false, Some(request)) => self.request(&format!("{at}/request"), request, &input_shape),
             (false, None) => {
                 self.missing(at, "request", "request: {post: /things, json: \"{{ input }}\"}");
                 return None;
@@ -215,7 +216,7 @@ impl Reader<'_> {
                 let hint = "say what it gives in `output_schema`".to_owned();
                 self.wrong("E-CON-003", &at, "a native action makes its output itself".into(), Some(hint));
             }
-            let (output, known) = self.output(&at, value, input.shape());
+            let (output, known) = self.output(&at, value, &input_shape);
             shape = known;
             if let Some(call) = &mut call {
                 call.output = output;
@@ -224,18 +225,20 @@ impl Reader<'_> {
         if let Some(value) = fields.get("output_schema") {
             shape = self.schema(&format!("{at}/output_schema"), value)?.shape().clone();
         }
-        let answer = fields.get("answer").map(|value| (value.as_str().unwrap_or_default().to_owned(), ()));
-        let limits = self.limits(&format!("{at}/limits"), fields.get("limits"), input.shape());
+        let limits = self.limits(&format!("{at}/limits"), fields.get("limits"), &input_shape);
         if let Some(call) = &mut call {
             call.limits = limits;
-            match answer.as_ref().map(|(text, ())| text.as_str()) {
+            match fields.get("answer").map(|value| value.as_str().unwrap_or_default()) {
                 None | Some("json") => {}
                 Some("text") => call.json_answer = false,
                 Some(_) => self.wrong("E-CON-004", &format!("{at}/answer"), "it is `json` or `text`".into(), None),
             }
         }
+        if !native && call.is_none() {
+            return None;
+        }
         let defaults = defaults(input_source);
-        Some(Action { name: name.into(), description, input, output: shape, on_doubt, hidden, defaults, call })
+        Some(Action { name: name.into(), description, input: input?, output: shape, on_doubt, hidden, defaults, call })
     }
 
     /// Explicit, or from `repeat`: what cannot be repeated without a second effect is held.
@@ -355,14 +358,15 @@ impl Reader<'_> {
                 };
                 let client_id = self.text_or_secret(at, fields, "client_id");
                 let client_secret = self.secret(at, fields, "client_secret");
-                Some(Auth::OAuth2ClientCredentials(super::ClientCredentials {
+                let grant = super::ClientCredentials {
                     token_url: token_url?,
                     client_id: client_id?,
                     client_secret: client_secret?,
                     scope,
                     audience,
                     basic,
-                }))
+                };
+                Some(Auth::OAuth2ClientCredentials(Box::new(grant)))
             }
             _ => Some(Auth::None),
         }

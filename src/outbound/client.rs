@@ -165,10 +165,12 @@ fn invalid(name: &str) -> Failure {
 fn failure(host: &str, error: &reqwest::Error) -> Failure {
     let mut tls = None;
     let mut blocked = None;
+    let mut broken_off = false;
     let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(cause) = next {
         blocked = blocked.or_else(|| cause.downcast_ref::<Blocked>().cloned());
         tls = tls.or_else(|| cause.downcast_ref::<rustls::Error>().map(ToString::to_string));
+        broken_off |= cause.is::<hyper::Error>();
         // What an I/O error wraps is not its source.
         let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         next = match inner {
@@ -198,7 +200,8 @@ fn failure(host: &str, error: &reqwest::Error) -> Failure {
     if error.is_timeout() {
         return Failure::new(Class::Unknown, "outbound.timeout", format!("{host} did not answer in time"));
     }
-    if error.is_decode() {
+    // The client calls every error of reading a decoded body so, also that of a connection that broke off.
+    if error.is_decode() && !broken_off {
         let what = format!("the answer of {host} cannot be decoded: {}", chain(error));
         return Failure::new(Class::Unknown, "outbound.bad_answer", what);
     }

@@ -2,7 +2,14 @@
 
 mod app;
 mod durability;
+mod dynamics365;
 mod http;
 mod mapping;
 mod mapping_check;
+mod outbound_calls;
+mod outbound_guard;
+mod outbound_oauth;
+mod outbound_sql;
+mod outbound_tls;
+mod remote;
 mod stories;
