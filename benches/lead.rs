@@ -332,7 +332,9 @@ fn append_only() -> mpsc::Sender<(Vec<u8>, oneshot::Sender<()>)> {
             let bytes: Vec<u8> = batch.iter().flat_map(|(record, _)| record.iter().copied()).collect();
             file.write_all(&bytes).expect("written");
             file.sync_data().expect("synced");
-            batch.into_iter().for_each(|(_, done)| drop(done.send(())));
+            for (_, done) in batch {
+                let _ = done.send(());
+            }
         }
     });
     send
