@@ -1,6 +1,8 @@
 //! `dynamics365.create_record` against the stand-in of Dataverse: a real OData server behind the checks that Dataverse
 //! makes, and a real OAuth 2 server (tests/standins).
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
