@@ -27,7 +27,7 @@ use crate::journal::Journal;
 use crate::outbound::Outbound;
 use crate::run::{Digest, Response, RunId, Status};
 
-pub use keys::{InstanceKey, write_private};
+pub use keys::InstanceKey;
 
 /// What became of a request that was let in.
 #[derive(Debug)]

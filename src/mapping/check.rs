@@ -55,15 +55,8 @@ struct Checker<'n> {
 /// What a walk into a shape found.
 enum Walked {
     Found(Shape),
-    /// Key number, and what is wrong with it.
-    Never {
-        what: String,
-        hint: Option<String>,
-    },
-    Doubtful {
-        what: String,
-        hint: Option<String>,
-    },
+    Never { what: String, hint: Option<String> },
+    Doubtful { what: String, hint: Option<String> },
 }
 
 impl Checker<'_> {
@@ -153,7 +146,8 @@ impl Checker<'_> {
     fn equals(&mut self, call: &Call, a: &Shape, b: &Shape) {
         let flag = Types::BOOLEAN.or(Types::NUMBER);
         let types_meet = a.types.meets(b.types) || (a.types.meets(flag) && b.types.meets(flag));
-        let texts = |shape: &Shape| shape.values.iter().all(Value::is_string) && !shape.values.is_empty();
+        let code = |value: &Value| value.is_string() || value.is_null();
+        let texts = |shape: &Shape| shape.values.iter().all(code) && !shape.values.is_empty();
         let values_meet = !texts(a) || !texts(b) || a.values.iter().any(|value| b.values.contains(value));
         if types_meet && values_meet {
             return;

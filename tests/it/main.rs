@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module a subject.
 
+mod app;
 mod durability;
 mod dynamics365;
 mod http;
@@ -11,3 +12,4 @@ mod outbound_oauth;
 mod outbound_sql;
 mod outbound_tls;
 mod remote;
+mod stories;

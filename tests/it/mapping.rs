@@ -14,8 +14,11 @@ fn scope() -> JsonScope {
         "items": [{"sku": "A", "qty": 1, "trigger": "x"}, {"sku": "B", "qty": 2}],
         "evil": "{{secrets.x}} {{> p}} \\{{", "obj": {"k": [1, null]}
     }"##;
-    let body = parse_json(body.as_bytes()).unwrap();
-    JsonScope::new(json!({"trigger": {"body": body}, "vars": {"n": 1.0, "list": ["x", "y"]}, "steps": {}}))
+    let body = parse_json(body.as_bytes()).expect("it is JSON");
+    let mut scope = json!({"trigger": {}, "vars": {"n": 1.0, "list": ["x", "y"]}, "steps": {}});
+    // Moved in: `json!` would copy it through serde, which respells exponents.
+    scope["trigger"]["body"] = body;
+    JsonScope::new(scope)
 }
 
 /// The value as JSON text; `-` where it is left out; `!code` for an error.
@@ -223,7 +226,7 @@ fn a_mapping_renders_leaf_by_leaf_and_leaves_out_what_is_optional() {
 fn a_mapping_reports_every_wrong_leaf_at_once() {
     let errors = Mapping::parse(&json!({"a": "{{", "b": [1, {"c": "x {{toUper y}}"}], "{{k}}": 1})).unwrap_err();
     let seen: Vec<_> = errors.iter().map(|(at, error)| (at.as_str(), error.code, error.offset)).collect();
-    assert_eq!(seen, [("/a", "E-MAP-001", 0), ("/b/1/c", "E-MAP-004", 4), ("", "E-MAP-010", 0)]);
+    assert_eq!(seen, [("/a", "E-MAP-001", 2), ("/b/1/c", "E-MAP-004", 4), ("", "E-MAP-010", 0)]);
     assert_eq!(errors[1].1.hint.as_deref(), Some("did you mean `toUpper`?"));
 }
 
@@ -257,6 +260,37 @@ fn templates_nested_2000_deep_are_load_errors() {
     assert!(Template::parse(&"a".repeat(1 << 20)).unwrap().is_literal());
 }
 
+/// The parser's time grows with the square of such a text; the limits keep it far below a second in a release build.
+#[test]
+fn templates_at_their_limits_load_in_time() {
+    let start = std::time::Instant::now();
+    for unit in ["{{a}}", "{{#if a}}x{{/if}}", "{{!c}}", "{{a}}\n{{#if a}}\n{{/if}}\n"] {
+        let count = 999 / unit.matches("{{").count();
+        let text = format!("{}{}", "é".repeat((64_000 - count * unit.len()) / 2), unit.repeat(count));
+        assert!(Template::parse(&text).is_ok());
+        assert_eq!(Template::parse(&unit.repeat(1001)).unwrap_err().code, "E-MAP-002");
+    }
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+}
+
+/// What is still parsed in place must fit a stack far smaller than any thread of the engine has.
+#[test]
+fn nesting_that_is_parsed_in_place_needs_little_stack() {
+    let deep =
+        |n: usize, open: &str, middle: &str, close: &str| format!("{}{middle}{}", open.repeat(n), close.repeat(n));
+    let texts = [
+        deep(60, "{{#if true}}", "x", "{{/if}}"),
+        deep(30, "{{#each a}}", "x", "{{/each}}"),
+        format!("{{{{{}}}}}", deep(60, "(not ", "true", ")")),
+        format!("{{{{{}}}}}", deep(30, "(concat 1 ", "true", ")")),
+        format!("{{{{string {}}}}}", deep(60, "[", "1", "]")),
+        format!("{{{{string {}}}}}", deep(60, "{\"a\":", "1", "}")),
+    ];
+    let work = move || texts.iter().filter_map(|text| Template::parse(text).ok()).all(|t| t.render(&scope()).is_ok());
+    let thread = std::thread::Builder::new().stack_size(512 * 1024).spawn(work).unwrap();
+    assert!(thread.join().unwrap());
+}
+
 #[test]
 fn work_and_size_are_bounded() {
     let many: Vec<u32> = (0..2000).collect();
@@ -266,7 +300,10 @@ fn work_and_size_are_bounded() {
     assert_eq!(code("{{#each vars.many}}{{vars.long}}{{/each}}"), "mapping.too_large");
     assert_eq!(code(&format!("{{{{concat {}}}}}", "vars.long ".repeat(9))), "mapping.too_large");
     assert_eq!(code(r#"{{replace vars.long "x" "yyyyyyyyyyyyyyyyyyyy"}}"#), "mapping.too_large");
-    assert_eq!(code(r#"{{jsonpath "$..[*,*,*]..[*,*,*][*,*,*,*]" vars}}"#), "mapping.too_large");
+    assert_eq!(
+        code(r#"{{jsonpath "$..[*,*,*,*,*,*]..[*,*,*,*,*,*][*,*,*,*,*,*,*,*,*,*,*,*,*,*,*,*,*,*,*,*]" vars}}"#),
+        "mapping.too_large"
+    );
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn the_checker_speaks_of_what_it_knows_and_is_silent_about_the_rest() {
         ),
         (
             "{{#each closed.Items}}{{sku}}{{prise}}{{closed}}{{/each}}",
-            "E-MAP-011 32 `prise`: the value has no `prise` (it has qty, sku); E-MAP-011 41 `closed`: the value has no `closed` (it has qty, sku)",
+            "E-MAP-011 31 `prise`: the value has no `prise` (it has qty, sku); E-MAP-011 40 `closed`: the value has no `closed` (it has qty, sku)",
         ),
         (
             "{{#each closed.Items}}{{item}}{{/each}}",

@@ -177,7 +177,7 @@ pub(super) const ROWS: &[Function] = &[
 fn required(args: Args<'_>) -> Outcome<'_> {
     let value = args.value(0)?;
     if value.is_null() {
-        let source = args.call.args.first().map(super::Expr::describe).unwrap_or_default();
+        let source = args.call.args.first().map(crate::mapping::expr::Expr::describe).unwrap_or_default();
         return Err(Fault::new("mapping.required", format!("{source} is required, but missing or null")));
     }
     Ok(value)
