@@ -59,7 +59,8 @@ impl Data {
                 let mut bytes = [0u8; 32];
                 getrandom::fill(&mut bytes).map_err(|error| format!("no randomness for a new token: {error}"))?;
                 let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                private::write(&path, token.as_bytes()).map_err(|error| format!("{shown} could not be written: {error}"))?;
+                private::write(&path, token.as_bytes())
+                    .map_err(|error| format!("{shown} could not be written: {error}"))?;
                 Ok(SecretString::from(token))
             }
             Err(error) => Err(format!("{shown} could not be read: {error}")),

@@ -116,7 +116,9 @@ impl Engine {
         for _ in 0..250 {
             // The order is a record; a cancelled run has an end, whatever was written in between.
             let taken = match command {
-                Command::Cancel => self.read(run).map_err(Denied::Unavailable)?.is_none_or(|(r, _)| r.finished.is_some()),
+                Command::Cancel => {
+                    self.read(run).map_err(Denied::Unavailable)?.is_none_or(|(r, _)| r.finished.is_some())
+                }
                 Command::Resume | Command::Suspect => self.journal.records(run).map_err(unavailable)?.len() > before,
             };
             if taken {

@@ -43,7 +43,8 @@ impl InstanceKey {
                 let mut bytes = [0u8; 32];
                 getrandom::fill(&mut bytes).map_err(|error| format!("no randomness for a new key: {error}"))?;
                 let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                private::write(&path, text.as_bytes()).map_err(|error| format!("{shown} could not be written: {error}"))?;
+                private::write(&path, text.as_bytes())
+                    .map_err(|error| format!("{shown} could not be written: {error}"))?;
                 text
             }
             Err(error) => return Err(format!("{shown} could not be read: {error}")),
