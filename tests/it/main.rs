@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a subject.
 
 mod app;
+mod connector_docs;
 mod durability;
 mod dynamics365;
 mod http;
