@@ -233,9 +233,9 @@ pub(crate) enum Wait {
     Path(Selection),
 }
 
-/// Fills in what `given` leaves out.
+/// Fills in what `given` leaves out; null leaves out everything.
 pub(crate) fn with_defaults(given: &Value, defaults: &Map<String, Value>) -> Value {
-    let mut value = given.clone();
+    let mut value = if given.is_null() { Value::Object(Map::new()) } else { given.clone() };
     if let Value::Object(object) = &mut value {
         for (key, default) in defaults {
             if !object.contains_key(key) {

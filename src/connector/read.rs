@@ -1,6 +1,8 @@
 //! A connector's YAML becomes a checked [`Connector`]: unknown keys are errors, and all problems come at once.
 
+mod auth;
 mod parts;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::declared::{Auth, Call, Declared, Limits, Output, Secret, Text};
+use super::declared::{Call, Declared, Limits, Output};
 use super::select::Selection;
 use super::{Action, Connector, Kind, Need, OnDoubt, Problem};
 use crate::mapping::{Finding, Key, Mapping, Named, Names, ParseError, Template};
@@ -207,8 +209,7 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let method = call.as_ref().map_or("POST", |call| call.method);
-        let on_doubt = self.on_doubt(at, fields, method);
+        let on_doubt = self.on_doubt(at, fields);
         let mut shape = Shape::any();
         if let Some(value) = fields.get("output") {
             let at = format!("{at}/output");
@@ -241,12 +242,11 @@ impl Reader<'_> {
         Some(Action { name: name.into(), description, input: input?, output: shape, on_doubt, hidden, defaults, call })
     }
 
-    /// Explicit, or from `repeat`: what cannot be repeated without a second effect is held.
-    fn on_doubt(&mut self, at: &str, fields: &Map<String, Value>, method: &str) -> OnDoubt {
+    /// Explicit, or from `repeat`: what its author calls unsafe is held, all else is repeated.
+    fn on_doubt(&mut self, at: &str, fields: &Map<String, Value>) -> OnDoubt {
         let safe = match fields.get("repeat").map(Value::as_str) {
-            Some(Some("safe")) => true,
+            None | Some(Some("safe")) => true,
             Some(Some("unsafe")) => false,
-            None => matches!(method, "GET" | "PUT" | "DELETE"),
             Some(_) => {
                 self.wrong("E-CON-004", &format!("{at}/repeat"), "it is `safe` or `unsafe`".into(), None);
                 false
@@ -292,136 +292,6 @@ impl Reader<'_> {
             }
             other => (Output::Literal(other.clone()), Shape::any()),
         }
-    }
-
-    fn auth(&mut self, value: Option<&Value>) -> Option<Auth> {
-        let Some(value) = value else { return Some(Auth::None) };
-        let at = "/auth";
-        let types = ["none", "api_key", "basic", "bearer", "oauth2_client_credentials"];
-        let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
-        let keys: &[&str] = match kind {
-            "none" => &["type"],
-            "api_key" => &["type", "in", "name", "prefix", "key"],
-            "basic" => &["type", "username", "password"],
-            "bearer" => &["type", "token"],
-            "oauth2_client_credentials" => {
-                &["type", "token_url", "client_id", "client_secret", "scope", "audience", "send"]
-            }
-            other => {
-                let what = format!("`{other}` is not a type of `auth`");
-                self.wrong("E-CON-004", "/auth/type", what, Some(format!("it is one of {}", types.join(", "))));
-                return None;
-            }
-        };
-        let fields = self.object(at, value, keys)?;
-        match kind {
-            "api_key" => {
-                let place = match fields.get("in").map(|value| value.as_str().unwrap_or_default()) {
-                    None | Some("header") => super::ApiKeyPlace::Header,
-                    Some("query") => super::ApiKeyPlace::Query,
-                    Some(_) => {
-                        self.wrong("E-CON-004", "/auth/in", "it is `header` or `query`".into(), None);
-                        return None;
-                    }
-                };
-                let name = self.required_text(at, fields, "name")?;
-                let prefix = self.text("/auth/prefix", fields.get("prefix")).unwrap_or_default();
-                Some(Auth::ApiKey { place, name, prefix, key: self.secret(at, fields, "key")? })
-            }
-            "basic" => {
-                let username = self.text_or_secret(at, fields, "username");
-                let password = self.text_or_secret(at, fields, "password");
-                Some(Auth::Basic { username: username?, password: password? })
-            }
-            "bearer" => Some(Auth::Bearer { token: self.secret(at, fields, "token")? }),
-            "oauth2_client_credentials" => {
-                let none = Shape::any();
-                let token_url = match fields.get("token_url") {
-                    Some(value) => self.template("/auth/token_url", value, &none, false),
-                    None => {
-                        self.missing(at, "token_url", "token_url: https://login.example.com/token");
-                        None
-                    }
-                };
-                let optional = |reader: &mut Self, key: &str| {
-                    fields.get(key).and_then(|value| reader.template(&format!("/auth/{key}"), value, &none, false))
-                };
-                let scope = optional(self, "scope");
-                let audience = optional(self, "audience");
-                let basic = match fields.get("send").map(|value| value.as_str().unwrap_or_default()) {
-                    None | Some("body") => false,
-                    Some("basic") => true,
-                    Some(_) => {
-                        self.wrong("E-CON-004", "/auth/send", "it is `body` or `basic`".into(), None);
-                        false
-                    }
-                };
-                let client_id = self.text_or_secret(at, fields, "client_id");
-                let client_secret = self.secret(at, fields, "client_secret");
-                let grant = super::ClientCredentials {
-                    token_url: token_url?,
-                    client_id: client_id?,
-                    client_secret: client_secret?,
-                    scope,
-                    audience,
-                    basic,
-                };
-                Some(Auth::OAuth2ClientCredentials(Box::new(grant)))
-            }
-            _ => Some(Auth::None),
-        }
-    }
-
-    /// `{connection: NAME}`.
-    fn secret(&mut self, at: &str, fields: &Map<String, Value>, key: &str) -> Option<Secret> {
-        let at = format!("{at}/{key}");
-        match fields.get(key) {
-            Some(Value::Object(object)) if object.len() == 1 => {
-                if let Some(Value::String(name)) = object.get("connection") {
-                    self.snake(&at, name);
-                    self.secrets.insert(name.clone(), true);
-                    return Some(Secret(name.clone()));
-                }
-            }
-            None => {
-                self.missing(at.trim_end_matches(&format!("/{key}")), key, &format!("{key}: {{connection: {key}}}"));
-                return None;
-            }
-            Some(_) => {}
-        }
-        let hint = format!("write {{connection: {key}}}, where {key} names a credential of the connection");
-        self.wrong("E-CON-004", &at, "a secret never stands in a connector's file".into(), Some(hint));
-        None
-    }
-
-    fn text_or_secret(&mut self, at: &str, fields: &Map<String, Value>, key: &str) -> Option<Text> {
-        match fields.get(key) {
-            Some(value @ Value::String(_)) => {
-                self.template(&format!("{at}/{key}"), value, &Shape::any(), false).map(Text::Template)
-            }
-            _ => self.secret(at, fields, key).map(Text::Secret),
-        }
-    }
-
-    /// What `auth` names, and what `credentials` adds: `{NAME: {required: false}}`.
-    fn credentials(&mut self, value: Option<&Value>) -> BTreeMap<String, bool> {
-        let mut credentials = self.secrets.clone();
-        match value {
-            None => {}
-            Some(Value::Object(listed)) => {
-                for (name, value) in listed {
-                    let at = format!("/credentials/{name}");
-                    self.snake(&at, name);
-                    if let Some(fields) = self.object(&at, value, &["required", "description"]) {
-                        let required = self.flag(&format!("{at}/required"), fields.get("required"), true);
-                        self.text(&format!("{at}/description"), fields.get("description"));
-                        credentials.insert(name.clone(), required);
-                    }
-                }
-            }
-            Some(_) => self.wrong("E-CON-004", "/credentials", "it is an object of names".into(), None),
-        }
-        credentials
     }
 
     fn need(&mut self, value: Option<&Value>, settings: &Shape, credentials: &BTreeMap<String, bool>) -> Need {

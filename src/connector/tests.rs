@@ -71,7 +71,7 @@ fn the_shipped_connectors_have_no_problems() {
     assert_eq!(needs.collect::<Vec<_>>(), [Need::Required, Need::Optional, Need::Required, Need::Required]);
     let doubt = |name: &str| connectors.action(name).unwrap().1.on_doubt;
     assert_eq!(doubt("dynamics365.create_record"), OnDoubt::Repeat);
-    assert_eq!(doubt("slack.post_message"), OnDoubt::Hold);
+    assert_eq!(doubt("slack.post_message"), OnDoubt::Repeat);
     assert_eq!(doubt("http.request"), OnDoubt::Repeat);
 }
 
@@ -261,4 +261,32 @@ fn a_connection_is_told_what_it_has_wrong() {
     let mut good = crm();
     good.credentials.insert("client_secret".into(), SecretSource::Env("X".into()));
     assert_eq!(connectors.0["dynamics365"].faults(&good), []);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_a_value_is_the_request_stays_below_its_path(name in "\\PC{1,12}|[./%\\\\?#@:]{1,6}") {
+        if let Ok(request) = at_path(&name) {
+            let url = request.url;
+            proptest::prop_assert_eq!(url.origin().ascii_serialization(), "https://api.example.com");
+            let segments: Vec<&str> = url.path_segments().unwrap().collect();
+            proptest::prop_assert_eq!(segments.len(), 4, "{}", url);
+            proptest::prop_assert_eq!((segments[0], segments[1], segments[3]), ("v1", "things", "parts"));
+            let decoded = percent_encoding::percent_decode_str(segments[2]).decode_utf8().unwrap();
+            proptest::prop_assert_eq!(decoded, name);
+        }
+    }
+
+    #[test]
+    fn a_file_that_lost_a_piece_is_read_or_refused_but_never_a_panic(file in 0..SHIPPED.len(), from in 0..4000usize, length in 1..60usize) {
+        let text: Vec<char> = SHIPPED[file].1.chars().collect();
+        let from = from % text.len();
+        let until = (from + length).min(text.len());
+        let cut: String = text[..from].iter().chain(&text[until..]).collect();
+        if let Err(problems) = Connector::parse("cut.yaml", &cut) {
+            proptest::prop_assert!(!problems.is_empty());
+        }
+    }
 }

@@ -29,18 +29,20 @@ pub(super) struct Work {
     seq: u32,
     /// The status that lists show.
     shown: Status,
+    /// Applied and not yet appended.
+    events: Vec<Event>,
     /// Given back when the run ends or is put aside.
     _slot: OwnedSemaphorePermit,
 }
 
 impl Work {
     pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: OwnedSemaphorePermit) -> Work {
-        Work { run, live, seq: 1, shown, _slot: slot }
+        Work { run, live, seq: 1, shown, events: Vec::new(), _slot: slot }
     }
 
-    pub fn at(mut self, seq: u32) -> Work {
-        self.seq = seq;
-        self
+    /// A run as the journal has it: its next record goes to `seq`, and begins with `events`.
+    pub fn taken_up(self, seq: u32, events: Vec<Event>) -> Work {
+        Work { seq, events, ..self }
     }
 }
 
@@ -111,7 +113,7 @@ impl Engine {
         let id = work.run.id;
         let mut flying: JoinSet<(Place, Result<Value, Failure>)> = JoinSet::new();
         let mut in_flight: HashSet<Place> = HashSet::new();
-        let mut events: Vec<Event> = Vec::new();
+        let mut events = std::mem::take(&mut work.events);
         loop {
             let now = super::now();
             let next = match decided.take() {

@@ -80,6 +80,9 @@ enum Command {
     Suspect,
 }
 
+/// Old definitions kept ready; beyond it they are read from the journal again.
+const PINNED: usize = 256;
+
 /// The engine of one process.
 pub struct Engine {
     journal: Journal,
@@ -181,7 +184,11 @@ impl Engine {
         let text = self.journal.definition(&digest.0).map_err(|error| error.to_string())?;
         let text = text.ok_or("the journal lacks the flow's version that the run began with")?;
         let live = Arc::new(Definition::open(&text)?);
-        lock(&self.pinned).insert(*digest, live.clone());
+        let mut pinned = lock(&self.pinned);
+        if pinned.len() >= PINNED {
+            pinned.clear();
+        }
+        pinned.insert(*digest, live.clone());
         Ok(live)
     }
 }

@@ -108,6 +108,11 @@ impl Engine {
         let now = super::now();
         let live = match self.definition(&run.started.definition, &run.started.flow) {
             Ok(live) => live,
+            Err(_) if command == Some(Command::Cancel) => {
+                let end = Event::Finished { status: Status::Cancelled, failure: None };
+                self.append_one(&mut run, seq, now, end, Status::Cancelled).await;
+                return;
+            }
             Err(why) => {
                 let message = format!("the version of the flow that this run began with cannot be read: {why}");
                 tracing::error!(run = %id, flow = %run.started.flow, message, "run is held");
@@ -124,30 +129,30 @@ impl Engine {
                 return;
             }
         };
-        let mut seq = seq;
+        let mut events = Vec::new();
         if is_calling(&run.root) {
-            let crashed = self.crashed.load(Ordering::Acquire);
-            if !self.append_one(&mut run, seq, now, Event::Recovered { crashed }, Status::Running).await {
+            let recovered = Event::Recovered { crashed: self.crashed.load(Ordering::Acquire) };
+            if let Err(illegal) = run.apply(now, &recovered) {
+                tracing::error!(%illegal, "an open run cannot be taken up; it is left as it is");
                 return;
             }
-            seq += 1;
+            events.push(recovered);
         }
-        let work = Work::new(run, live, Status::Running, slot).at(seq);
+        let work = Work::new(run, live, Status::Running, slot).taken_up(seq, events);
         self.clone().set_to_work(work, None, command);
     }
 
-    async fn append_one(&self, run: &mut Run, seq: u32, now: Timestamp, event: Event, status: Status) -> bool {
+    /// Appends to a run that cannot be driven.
+    async fn append_one(&self, run: &mut Run, seq: u32, now: Timestamp, event: Event, status: Status) {
         if run.apply(now, &event).is_err() {
-            return false;
+            return;
         }
         let summary = Some(run.summary(status));
         let record = Record::encode(now, &[event]);
         let append = Append { run: run.id, seq, record, summary, claim: None, definition: None };
-        let appended = self.journal.append(append).await;
-        if let Err(error) = &appended {
+        if let Err(error) = self.journal.append(append).await {
             tracing::error!(run = %run.id, %error, "the journal cannot be written");
         }
-        appended.is_ok()
     }
 
     /// When a run can go on.

@@ -112,8 +112,12 @@ impl App {
         self.child.take().expect("it runs").wait().unwrap()
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     pub fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
@@ -160,6 +164,13 @@ impl App {
         let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
         let body = body.map(Value::to_string).unwrap_or_default();
         http(self.admin, method, &format!("/api/v1{path}"), &headers, body.as_bytes()).unwrap()
+    }
+
+    /// One number of `/metrics`.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = http(self.admin, "GET", "/metrics", &[], b"").unwrap().text;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        line.unwrap_or_else(|| panic!("no {name} in {text}"))
     }
 
     /// The run as the API tells it.
@@ -267,7 +278,6 @@ pub fn http(
 /// One request that a [`Remote`] saw.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    pub method: String,
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: String,
@@ -343,7 +353,7 @@ fn converse(stream: TcpStream, seen: &Mutex<Vec<Seen>>, script: &Mutex<VecDeque<
             return None;
         }
         let mut parts = line.split_whitespace().map(str::to_owned);
-        let (method, path) = (parts.next()?, parts.next()?);
+        let path = parts.nth(1)?;
         let mut headers = Vec::new();
         loop {
             let mut line = String::new();
@@ -356,7 +366,7 @@ fn converse(stream: TcpStream, seen: &Mutex<Vec<Seen>>, script: &Mutex<VecDeque<
         reader.read_exact(&mut body).ok()?;
         let body = String::from_utf8_lossy(&body).into_owned();
         let reply = script.lock().unwrap().pop_front().unwrap_or_else(|| Reply::from(200));
-        seen.lock().unwrap().push(Seen { method, path, headers, body, at: Instant::now() });
+        seen.lock().unwrap().push(Seen { path, headers, body, at: Instant::now() });
         std::thread::sleep(reply.after);
         let mut head = format!("HTTP/1.1 {} Scripted\r\ncontent-type: application/json\r\n", reply.status);
         for (name, value) in &reply.headers {

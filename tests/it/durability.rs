@@ -12,6 +12,8 @@ use millstream::journal::{Append, Journal};
 use millstream::run::{RunId, Status, Summary};
 use uuid::Uuid;
 
+use crate::app::{App, eventually};
+
 /// Names the data folder to a child; without it the children below do nothing.
 const FOLDER: &str = "MILLSTREAM_TEST_FOLDER";
 const SEQUENTIAL: &str = "durability::child_that_appends_one_after_the_other";
@@ -233,4 +235,41 @@ fn kill_after(mut child: Child, count: usize) -> Vec<(RunId, u32)> {
 fn ack(line: &str) -> Option<(RunId, u32)> {
     let (run, seq) = line.trim().strip_prefix("ack ")?.split_once(' ')?;
     Some((run.parse().ok()?, seq.parse().ok()?))
+}
+
+#[test]
+fn no_202_leaves_the_server_before_a_sync() {
+    let app = App::with(&[("flows/note.yaml", "trigger: {type: request}\nsteps:\n  - id: note\n    set: {a: 1}\n")]);
+    let path = app.hook("note");
+    let log = app.path("strace");
+    let calls = "trace=fdatasync,write,writev,sendto,sendmsg";
+    let mut strace = Command::new("strace")
+        .args(["-f", "-qq", "-s", "40", "-e", calls, "-o"])
+        .arg(&log)
+        .args(["-p", &app.pid().to_string()])
+        .spawn()
+        .expect("strace must be installed: this test counts syncs with it");
+    let seen = || std::fs::read_to_string(&log).unwrap_or_default();
+    // Until strace is attached, answers leave unseen.
+    eventually(|| app.post_to(&path, "{}").status == 202 && seen().contains("202 Accepted"));
+
+    for _ in 0..20 {
+        assert_eq!(app.post_to(&path, "{}").status, 202);
+    }
+    eventually(|| seen().matches("202 Accepted").count() > 20);
+    assert!(Command::new("kill").args(["-INT", &strace.id().to_string()]).status().unwrap().success());
+    strace.wait().unwrap();
+
+    let (mut syncs, mut answers) = (0, 0);
+    for line in seen().lines() {
+        // A call that another thread interrupts is told in two lines; it is done with the second.
+        let done = line.contains("fdatasync") && line.trim_end().ends_with("= 0");
+        syncs += usize::from(done);
+        if line.contains("202 Accepted") {
+            answers += 1;
+            assert!(answers == 1 || syncs > 0, "an answer without a sync before it: {line}");
+            syncs = 0;
+        }
+    }
+    assert!(answers > 20);
 }

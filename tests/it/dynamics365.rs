@@ -1,6 +1,8 @@
 //! `dynamics365.create_record` against the stand-in of Dataverse: a real OData server behind the checks that Dataverse
 //! makes, and a real OAuth 2 server (tests/standins).
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -12,6 +14,7 @@ use millstream::outbound::{Call, Outbound};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::app::{App, repository};
 use crate::remote::{connection, http, outbound, verdict};
 
 /// A child process that said its port, ended by its own id when the test ends.
@@ -217,4 +220,52 @@ async fn the_connection_can_be_tried_out() {
     let tenant = tenant();
     let shown = tenant.outbound.test(&tenant.connectors.0["dynamics365"], &tenant.connection).await;
     assert_eq!(shown.unwrap(), json!("00000000-0000-0000-0000-00000000000a"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_makes_a_record_of_a_lead_and_a_resubmitted_run_makes_no_second_one() {
+    let tenant = tenant();
+    let dynamics = format!("http://127.0.0.1:{}", tenant.dataverse.port);
+    let flow = repository("examples/dynamics365/flows/marketplace_lead.yaml");
+    let schema = repository("examples/dynamics365/lead.schema.json");
+    let token_url = tenant.connection.token_url.clone().unwrap();
+    // What the README asks for: an address, ids and a secret; and here, where the token server is.
+    let connections = repository("examples/dynamics365/connections.yaml")
+        .replace("https://contoso.crm.dynamics.com", &dynamics)
+        .replace("client_id: 00000000-0000-0000-0000-000000000000", "client_id: client-7")
+        .replace("{ secret: CRM_SECRET }", "{ file: secret }")
+        + &format!("  token_url: {token_url}\n");
+    let body = json!({
+        "LeadSource": "AzureMarketplace",
+        "ActionCode": "INS",
+        "OfferTitle": "Contoso Test Drive",
+        "UserDetails": {"FirstName": "Ann", "LastName": "O'Brien", "Email": "ann@example.com", "Company": "O'Brien & Sons"},
+    });
+    let created = tokio::task::spawn_blocking(move || {
+        let app = App::with(&[
+            ("flows/marketplace_lead.yaml", flow.as_str()),
+            ("lead.schema.json", schema.as_str()),
+            ("connections.yaml", connections.as_str()),
+            ("secret", "canary-secret\n"),
+        ]);
+        let answer = app.post("marketplace_lead", &body);
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let run = app.ended(&answer.run());
+        assert_eq!(run["status"], "succeeded", "{run}");
+        let again = app.api("POST", &format!("/runs/{}/resubmit", answer.run()), Some(&json!({}))).json();
+        let again = app.ended(again["run_id"].as_str().unwrap());
+        assert_eq!(again["status"], "succeeded", "{again}");
+        let told = format!("{run}{again}{}", app.log());
+        assert!(!told.contains("canary"), "a secret was told");
+        run
+    })
+    .await
+    .unwrap();
+    let leads = tenant.standin("leads").await;
+    let lead = &leads.as_array().unwrap()[0];
+    assert_eq!(leads.as_array().unwrap().len(), 1, "{leads}");
+    assert_eq!(lead["companyname"], "O'Brien & Sons");
+    assert_eq!(lead["subject"], "Contoso Test Drive");
+    assert!(created.to_string().contains(lead["leadid"].as_str().unwrap()), "{created}");
+    assert_eq!(tenant.standin("seen").await, json!({"201": 1, "412": 1}));
 }

@@ -2,6 +2,7 @@
 
 mod app;
 mod cli;
+mod connector_docs;
 mod durability;
 mod dynamics365;
 mod http;

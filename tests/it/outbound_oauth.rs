@@ -1,5 +1,7 @@
 //! Tokens: fetched once for many, renewed once when they are refused, and a failure shared by all who waited.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

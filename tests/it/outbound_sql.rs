@@ -1,5 +1,7 @@
 //! `sql.insert` and `sql.query` on real SQLite files.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! TLS of outbound calls: a certificate that does not hold ends the call, and nothing falls back.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

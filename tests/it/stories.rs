@@ -292,6 +292,19 @@ fn a_run_keeps_the_flow_it_began_with() {
 }
 
 #[test]
+fn a_run_of_one_step_costs_two_writes() {
+    let remote = Remote::start();
+    let app = App::with(&[("flows/notify.yaml", &forward(&remote, ""))]);
+    for _ in 0..5 {
+        app.ended(&app.post("notify", &json!({})).run());
+    }
+    // The last one is readable a moment before it is durable and counted.
+    eventually(|| app.metric("millstream_journal_appends_total ") >= 10);
+    assert_eq!(app.metric("millstream_journal_appends_total "), 10);
+    assert!(remote.seen().iter().all(|seen| seen.path == "/leads"));
+}
+
+#[test]
 fn the_api_needs_its_token() {
     let app = App::with(&[]);
     for headers in [&[][..], &[("authorization", "Bearer wrong")][..]] {
