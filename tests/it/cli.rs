@@ -17,7 +17,7 @@ steps:
 ";
 
 fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
+    std::str::from_utf8(bytes).expect("the command line writes UTF-8")
 }
 
 /// Fails as a command should: code 1, nothing that looks like an answer on stdout, these words on stderr.
