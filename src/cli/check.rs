@@ -23,7 +23,7 @@ impl Args {
         let config = Config::load(&dir)?;
         let catalog = Catalog::load(&dir, None, &config);
         let snapshot = catalog.current();
-        let sound = snapshot.is_sound() && !(self.strict && !snapshot.problems.is_empty());
+        let sound = snapshot.is_sound() && (!self.strict || snapshot.problems.is_empty());
         if place.json {
             let mut flows: Vec<&String> = snapshot.flows.keys().collect();
             flows.sort();
