@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module a subject.
 
+mod check;
 mod durability;
 mod http;
 mod mapping;
