@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::declared::{Auth, Call, Declared, Limits, Output, Secret, Text};
 use super::select::Selection;
-use super::{Action, Connector, Kind, Need, OnDoubt, Problem};
+use super::{Action, Connector, Kind, Need, OnDoubt, Problem, UNKNOWN_KEY};
 use crate::mapping::{Finding, Key, Mapping, Named, Names, ParseError, Template};
 use crate::schema::{Schema, Shape, Types};
 

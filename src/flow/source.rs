@@ -199,6 +199,9 @@ impl Source {
                 let what = "a second document begins here; a file holds one".to_owned();
                 return self.at_line(problem::NOT_YAML, next + 1, 1, 3, what, hint);
             }
+            _ if line > self.lines.len() => {
+                ("the file ends before a `[`, a `{` or a quote is closed", Some("close it, or remove what opened it"))
+            }
             what if shown.contains('\t') => (what, Some("YAML indents with spaces; this line has a tab")),
             what if shown.trim_start().starts_with('@') => {
                 (what, Some("a key that starts with `@` needs quotes: \"@odata.type\":"))

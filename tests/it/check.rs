@@ -134,6 +134,13 @@ fn problems_between_files_are_found_and_the_good_files_stay_live() {
 }
 
 #[test]
+fn a_credential_that_stands_in_the_file_is_not_shown() {
+    let (project, _) = load_project("broken_connections");
+    assert!(project.problems.iter().any(|problem| problem.shown.contains("client_secret: ••••")));
+    assert!(!format!("{:?}", project.problems).contains("s3cret"));
+}
+
+#[test]
 fn a_flow_whose_schema_file_appears_later_becomes_live() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let write = |name: &str, text: &str| {

@@ -2,6 +2,7 @@
 
 mod check;
 mod durability;
+mod house;
 mod http;
 mod mapping;
 mod mapping_check;

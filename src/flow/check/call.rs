@@ -79,7 +79,7 @@ impl Checker<'_> {
             }
             Some(name) => match connections.get(name) {
                 None => {
-                    let what = format!("connections.yaml has no `{name}`");
+                    let what = format!("connections.yaml has no usable connection `{name}`");
                     let hint = suggest(name, connections.keys().map(String::as_str));
                     self.say(problem::UNKNOWN_CONNECTION, &pointer, At::Value, what, hint);
                 }
