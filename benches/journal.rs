@@ -18,15 +18,9 @@ const RECORD_BYTES: usize = 1_000;
 
 fn main() {
     let wave = std::env::args().any(|argument| argument == "wave");
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime starts");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(async {
-        println!(
-            "{:<28} {:>10} {:>12} {:>12}",
-            "case", "appends/s", "user us/app", "sys us/app"
-        );
+        println!("{:<28} {:>10} {:>12} {:>12}", "case", "appends/s", "user us/app", "sys us/app");
         if wave {
             retention().await;
             return;
@@ -53,11 +47,7 @@ fn report(name: &str, appends: usize, started: Instant, before: (f64, f64)) {
     let rate = appends as f64 / started.elapsed().as_secs_f64();
     let (user, system) = cpu_us();
     let per = |now: f64, then: f64| (now - then) / appends as f64;
-    println!(
-        "{name:<28} {rate:>10.0} {:>12.1} {:>12.1}",
-        per(user, before.0),
-        per(system, before.1)
-    );
+    println!("{name:<28} {rate:>10.0} {:>12.1} {:>12.1}", per(user, before.0), per(system, before.1));
 }
 
 /// Runs of two appends; returns the runs.
@@ -99,11 +89,7 @@ fn step(run: RunId, seq: u32, status: Status, record: &[u8], claim: bool) -> App
         run,
         seq,
         record: record.to_vec(),
-        claim: claim.then(|| Claim {
-            flow: flow.clone(),
-            key,
-            until_ms,
-        }),
+        claim: claim.then(|| Claim { flow: flow.clone(), key, until_ms }),
         definition: None,
         summary: Some(Summary {
             run_id: run,
@@ -132,12 +118,7 @@ async fn retention() {
             let old: Vec<RunId> = kept.drain(..200).collect();
             journal.remove(old).await.expect("the journal takes it");
         }
-        report(
-            &format!("wave {wave}, {} MB on disk", size(dir.path()) / 1_000_000),
-            appends,
-            started,
-            before,
-        );
+        report(&format!("wave {wave}, {} MB on disk", size(dir.path()) / 1_000_000), appends, started, before);
     }
     journal.close().await;
 }
@@ -159,11 +140,6 @@ fn cpu_us() -> (f64, f64) {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name may hold spaces; what follows its bracket does not.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let field = |at: usize| {
-        fields
-            .get(at)
-            .and_then(|field| field.parse::<f64>().ok())
-            .unwrap_or(0.0)
-    };
+    let field = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     (field(11) * 10_000.0, field(12) * 10_000.0)
 }

@@ -31,8 +31,10 @@ fn render(scope: &JsonScope, template: impl Fn(&str) -> String) -> f64 {
 
 /// A lead whose items fill it up to `size` bytes.
 fn lead(size: usize) -> Value {
-    let details: serde_json::Map<_, _> = FIELDS.iter().map(|f| ((*f).to_owned(), format!("MSFT_TEST_{f}").into())).collect();
-    let item = json!({"sku": "0123456789", "qty": 3, "price": 12.5, "text": "forty characters of text, more or less.."});
+    let details: serde_json::Map<_, _> =
+        FIELDS.iter().map(|f| ((*f).to_owned(), format!("MSFT_TEST_{f}").into())).collect();
+    let item =
+        json!({"sku": "0123456789", "qty": 3, "price": 12.5, "text": "forty characters of text, more or less.."});
     let count = size.saturating_sub(320) / item.to_string().len();
     json!({"items": vec![item; count], "LeadSource": "AzureMarketplace", "ActionCode": "INS", "OfferTitle": "Offer",
         "Description": "x".repeat(100), "UserDetails": details})

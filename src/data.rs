@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::write_private;
+use crate::private;
 
 /// Where things lie in a data folder.
 #[derive(Debug, Clone)]
@@ -59,7 +59,8 @@ impl Data {
                 let mut bytes = [0u8; 32];
                 getrandom::fill(&mut bytes).map_err(|error| format!("no randomness for a new token: {error}"))?;
                 let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                write_private(&path, &token).map_err(|error| format!("{shown} could not be written: {error}"))?;
+                private::write(&path, token.as_bytes())
+                    .map_err(|error| format!("{shown} could not be written: {error}"))?;
                 Ok(SecretString::from(token))
             }
             Err(error) => Err(format!("{shown} could not be read: {error}")),
@@ -69,7 +70,7 @@ impl Data {
     /// Tells the command line where the server is.
     pub fn announce(&self, whereabouts: &Whereabouts) -> io::Result<()> {
         let text = serde_json::to_string(whereabouts).map_err(io::Error::other)?;
-        write_private(&self.0.join("server.json"), &text)
+        private::write(&self.0.join("server.json"), text.as_bytes())
     }
 
     /// Takes that back.

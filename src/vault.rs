@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -16,6 +16,8 @@ use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+
+use crate::private;
 
 /// What is wrong with the vault.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,7 @@ pub enum Error {
 pub struct Vault {
     path: PathBuf,
     cipher: XChaCha20Poly1305,
-    secrets: RwLock<BTreeMap<String, Sealed>>,
+    secrets: RwLock<Read>,
     /// One writer at a time.
     writing: Mutex<()>,
 }
@@ -49,6 +51,20 @@ impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Vault({})", self.path.display())
     }
+}
+
+/// The file as last read: another process may have written it since.
+#[derive(Default)]
+struct Read {
+    secrets: BTreeMap<String, Sealed>,
+    stamp: Option<Stamp>,
+}
+
+/// Inode and time of change, ns: every write is a new file.
+type Stamp = (u64, i64, i64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().map(|file| (file.ino(), file.ctime(), file.ctime_nsec()))
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -63,45 +79,64 @@ struct File {
     secrets: BTreeMap<String, Sealed>,
 }
 
+impl Read {
+    fn file(path: &Path) -> Result<Read, Error> {
+        // Before the content, so that a write in between is seen as a change the next time.
+        let stamp = stamp(path);
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Read::default()),
+            Err(source) => return Err(Error::Read { path: path.to_owned(), source }),
+        };
+        let file: File =
+            serde_json::from_slice(&bytes).map_err(|source| Error::Parse { path: path.to_owned(), source })?;
+        if file.v != 1 {
+            return Err(Error::Newer { path: path.to_owned(), version: file.v });
+        }
+        Ok(Read { secrets: file.secrets, stamp })
+    }
+}
+
 impl Vault {
     /// Opens `data_dir/vault.json`; a missing file is an empty vault. Values are decrypted when they are asked for.
     pub fn open(data_dir: &Path, instance_key: &[u8]) -> Result<Vault, Error> {
         let path = data_dir.join("vault.json");
-        let secrets = match fs::read(&path) {
-            Ok(bytes) => {
-                let file: File = serde_json::from_slice(&bytes)
-                    .map_err(|source| Error::Parse { path: path.clone(), source })?;
-                if file.v != 1 {
-                    return Err(Error::Newer { path, version: file.v });
-                }
-                file.secrets
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(source) => return Err(Error::Read { path, source }),
-        };
+        let read = Read::file(&path)?;
         let mut mac = Hmac::<Sha256>::new_from_slice(instance_key).expect("HMAC takes a key of any length");
         mac.update(b"millstream vault v1");
         let key: [u8; 32] = mac.finalize().into_bytes().into();
         let cipher = XChaCha20Poly1305::new(&Key::from(key));
-        Ok(Vault { path, cipher, secrets: RwLock::new(secrets), writing: Mutex::new(()) })
+        Ok(Vault { path, cipher, secrets: RwLock::new(read), writing: Mutex::new(()) })
     }
 
     /// All names, sorted.
     pub fn names(&self) -> Vec<String> {
-        self.secrets.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.secrets.read().unwrap_or_else(PoisonError::into_inner).secrets.keys().cloned().collect()
     }
 
     /// The value; `None` if there is no such secret.
     pub fn get(&self, name: &str) -> Result<Option<SecretString>, Error> {
-        let sealed = self.secrets.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        self.refresh()?;
+        let sealed = self.secrets.read().unwrap_or_else(PoisonError::into_inner).secrets.get(name).cloned();
         let Some(sealed) = sealed else { return Ok(None) };
         let damaged = || Error::Damaged { name: name.to_owned() };
-        let nonce: [u8; 24] = STANDARD.decode(&sealed.nonce).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
+        let nonce: [u8; 24] =
+            STANDARD.decode(&sealed.nonce).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
         let sealed = STANDARD.decode(&sealed.sealed).map_err(|_| damaged())?;
         // The name is authenticated too: a value cannot be moved under another name.
         let payload = Payload { msg: &sealed, aad: name.as_bytes() };
         let value = self.cipher.decrypt(&XNonce::from(nonce), payload).map_err(|_| damaged())?;
         String::from_utf8(value).map(|text| Some(text.into())).map_err(|_| damaged())
+    }
+
+    /// Reads the file again if another process has written it: a secret set beside a running server counts at once.
+    fn refresh(&self) -> Result<(), Error> {
+        let known = self.secrets.read().unwrap_or_else(PoisonError::into_inner).stamp;
+        if known != stamp(&self.path) {
+            let read = Read::file(&self.path)?;
+            *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = read;
+        }
+        Ok(())
     }
 
     /// Adds or replaces. Durable when it returns `Ok`.
@@ -126,38 +161,15 @@ impl Vault {
     /// Writes the changed file first, then changes what is read.
     fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Sealed>) -> T) -> Result<T, Error> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.refresh()?;
+        let mut secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner).secrets.clone();
         let result = change(&mut secrets);
         let file = File { v: 1, secrets };
         let bytes = serde_json::to_vec_pretty(&file).expect("names and base64 are plain JSON");
-        replace(&self.path, &bytes).map_err(|source| Error::Write { path: self.path.clone(), source })?;
-        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = file.secrets;
+        private::write(&self.path, &bytes).map_err(|source| Error::Write { path: self.path.clone(), source })?;
+        let read = Read { secrets: file.secrets, stamp: stamp(&self.path) };
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = read;
         Ok(result)
-    }
-}
-
-/// The old file or the new one, never half of either; readable by its owner alone.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let new = path.with_extension("json.new");
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    // A left-over of a crash may have other rights.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = options.open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    match path.parent() {
-        Some(dir) => fs::File::open(dir)?.sync_all(),
-        None => Ok(()),
     }
 }
 

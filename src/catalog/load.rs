@@ -69,9 +69,11 @@ impl Loader {
         folders.extend(others.filter_map(|(path, _)| path.parent().map(Path::to_owned)));
         // A link's own folder does not change when what it leads to is swapped elsewhere.
         let real: Vec<PathBuf> = folders.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
-        folders.extend(real.iter().filter_map(|folder| folder.parent().map(Path::to_owned)).filter(|parent| {
-            parent.starts_with(fs::canonicalize(&self.dir).unwrap_or_default())
-        }));
+        folders.extend(
+            real.iter()
+                .filter_map(|folder| folder.parent().map(Path::to_owned))
+                .filter(|parent| parent.starts_with(fs::canonicalize(&self.dir).unwrap_or_default())),
+        );
         folders.sort();
         folders.dedup();
         folders
@@ -125,7 +127,8 @@ impl Loader {
                 let owner = owner.or_else(|| aliases.get(alias).cloned());
                 match owner.filter(|owner| *owner != live.flow.id) {
                     Some(owner) => {
-                        let what = format!("the alias `{alias}` is already a name of flow `{owner}`, which its URL leads to");
+                        let what =
+                            format!("the alias `{alias}` is already a name of flow `{owner}`, which its URL leads to");
                         problems.push(taken(live, &format!("/aliases/{index}"), what, "remove it here or there"));
                     }
                     None => {
@@ -205,9 +208,9 @@ impl Loader {
     fn read_flow(&mut self, path: &Path, stamp: Stamp) {
         let file = self.relative(path);
         let before = self.files.remove(path);
-        let text = fs::read(path).map_err(|error| error.to_string()).and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 ({error})"))
-        });
+        let text = fs::read(path)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 ({error})")));
         let text = match text {
             Ok(text) => text,
             Err(why) => {
@@ -221,12 +224,8 @@ impl Loader {
         let read = |name: &str| fs::read_to_string(folder.join(name)).map_err(|error| error.to_string());
         let of: BTreeMap<String, String> =
             self.connections.iter().map(|(name, connection)| (name.clone(), connection.connector.clone())).collect();
-        let known = Known {
-            connectors: &self.connectors,
-            connections: Some(&of),
-            env: Some(&self.env_names),
-            read: &read,
-        };
+        let known =
+            Known { connectors: &self.connectors, connections: Some(&of), env: Some(&self.env_names), read: &read };
         let Loaded { flow, files, problems, .. } = Flow::load(&file, &text, &known);
         let live = match flow {
             Some(flow) => {

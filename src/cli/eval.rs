@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::{Place, print_json};
+use super::{Place, print_json, read_json};
 use crate::mapping::{JsonScope, Template};
 
 /// Evaluates a template on data: `millstream eval '{{toUpper trigger.body.name}}' --with scope.json`.
@@ -23,14 +23,7 @@ impl Args {
     pub fn run(self, place: &Place) -> anyhow::Result<ExitCode> {
         let scope = match &self.with {
             None => json!({}),
-            Some(path) => {
-                let text = if path.as_os_str() == "-" {
-                    std::io::read_to_string(std::io::stdin()).context("stdin could not be read")?
-                } else {
-                    std::fs::read_to_string(path).with_context(|| format!("{} could not be read", path.display()))?
-                };
-                serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?
-            }
+            Some(path) => read_json(path)?,
         };
         let template = Template::parse(&self.template).map_err(|error| {
             let hint = error.hint.map(|hint| format!("\n  {hint}")).unwrap_or_default();

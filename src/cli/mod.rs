@@ -1,13 +1,27 @@
 //! The command line: one file a command. Answers go to stdout, messages to stderr; exit code 0 only if all is well.
 
+mod assemble;
 mod check;
+mod demo;
+mod door;
 mod eval;
 mod functions;
+mod run;
+mod runs;
+mod samples;
+mod secret;
+mod send;
+mod serve;
+mod show;
+mod url;
 
-use std::path::PathBuf;
+use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
+use serde_json::Value;
 
 /// A YAML file becomes a durable endpoint that carries each request through connectors.
 #[derive(Debug, Parser)]
@@ -34,18 +48,36 @@ struct Place {
 }
 
 impl Place {
-    fn data(&self) -> PathBuf {
-        self.data.clone().unwrap_or_else(|| self.dir.join(".millstream"))
+    /// The project folder, absolute.
+    fn dir(&self) -> anyhow::Result<PathBuf> {
+        let shown = self.dir.display();
+        std::fs::canonicalize(&self.dir).with_context(|| format!("the project folder {shown} cannot be opened"))
+    }
+
+    fn data(&self) -> anyhow::Result<PathBuf> {
+        match &self.data {
+            Some(data) => Ok(data.clone()),
+            None => Ok(self.dir()?.join(".millstream")),
+        }
     }
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
+    Demo(demo::Args),
     Check(check::Args),
+    Url(url::Args),
+    Send(send::Args),
+    Run(run::Args),
+    Runs(runs::Args),
+    Secret(secret::Args),
     Eval(eval::Args),
     Functions(functions::Args),
     /// Prints the completions of a shell: `millstream completions bash`.
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        shell: clap_complete::Shell,
+    },
 }
 
 impl Cli {
@@ -53,7 +85,14 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let place = &self.place;
         let done = match self.command {
+            Command::Serve(args) => args.run(place),
+            Command::Demo(args) => args.run(place),
             Command::Check(args) => args.run(place),
+            Command::Url(args) => args.run(place),
+            Command::Send(args) => args.run(place),
+            Command::Run(args) => args.run(place),
+            Command::Runs(args) => args.run(place),
+            Command::Secret(args) => args.run(place),
             Command::Eval(args) => args.run(place),
             Command::Functions(args) => args.run(place),
             Command::Completions { shell } => {
@@ -72,7 +111,36 @@ impl Cli {
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     use std::io::{IsTerminal, Write};
     let mut out = std::io::stdout().lock();
-    if out.is_terminal() { serde_json::to_writer_pretty(&mut out, value)? } else { serde_json::to_writer(&mut out, value)? }
+    if out.is_terminal() {
+        serde_json::to_writer_pretty(&mut out, value)?
+    } else {
+        serde_json::to_writer(&mut out, value)?
+    }
     writeln!(out)?;
     Ok(())
+}
+
+/// Runs a command's asynchronous part.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// A text member of a JSON document; empty if it is not there.
+fn text(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// One segment of a URL's path.
+fn segment(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// Reads a JSON file; `-` is stdin.
+fn read_json(path: &Path) -> anyhow::Result<Value> {
+    let text = if path.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin()).context("stdin could not be read")?
+    } else {
+        std::fs::read_to_string(path).with_context(|| format!("{} could not be read", path.display()))?
+    };
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
 }

@@ -38,7 +38,7 @@ pub enum Auth {
     ApiKey { place: ApiKeyPlace, name: String, prefix: String, key: Secret },
     Basic { username: Text, password: Text },
     Bearer { token: Secret },
-    OAuth2ClientCredentials(ClientCredentials),
+    OAuth2ClientCredentials(Box<ClientCredentials>),
 }
 
 /// Where an API key goes.
@@ -176,8 +176,12 @@ impl Test {
         if !self.status.is_empty() && !self.status.iter().any(|statuses| statuses.holds(status)) {
             return false;
         }
-        let Some((path, expected)) = &self.body else { return true };
-        let Some(found) = body.and_then(|body| path.find(body)).filter(|found| !found.is_null()) else { return false };
+        let Some((path, expected)) = &self.body else {
+            return true;
+        };
+        let Some(found) = body.and_then(|body| path.find(body)).filter(|found| !found.is_null()) else {
+            return false;
+        };
         match expected {
             Expected::Is(values) => values.contains(&found),
             Expected::Matches(pattern) => pattern.violations(&found).is_empty(),
@@ -229,9 +233,9 @@ pub(crate) enum Wait {
     Path(Selection),
 }
 
-/// Fills in what `given` leaves out.
+/// Fills in what `given` leaves out; null leaves out everything.
 pub(crate) fn with_defaults(given: &Value, defaults: &Map<String, Value>) -> Value {
-    let mut value = given.clone();
+    let mut value = if given.is_null() { Value::Object(Map::new()) } else { given.clone() };
     if let Value::Object(object) = &mut value {
         for (key, default) in defaults {
             if !object.contains_key(key) {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::declared::{Call, Declared, Output, Then, Wait};
 use super::prepare::unrendered;
 use super::{Action, Class, Connector, Context, Failure, Kind};
+use crate::mapping::parse_json;
 
 /// An answer as it came, its body capped.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +27,7 @@ impl Answer {
     /// The body as JSON, every digit kept.
     pub fn json(&self) -> Option<Value> {
         let body = self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.body);
-        serde_json::from_slice(body).ok()
+        parse_json(body).ok()
     }
     /// A short piece of the body, for a message.
     pub fn snippet(&self) -> String {
@@ -89,14 +90,7 @@ pub(crate) fn judge_test(
     }
 }
 
-fn outcome(
-    name: &str,
-    declared: &Declared,
-    call: &Call,
-    context: Context,
-    answer: &Answer,
-    now: Timestamp,
-) -> Outcome {
+fn outcome(name: &str, declared: &Declared, call: &Call, context: Context, answer: &Answer, now: Timestamp) -> Outcome {
     let status = answer.status;
     let body = answer.json();
     let good = (200..300).contains(&status);
@@ -197,8 +191,12 @@ fn finished(
         }
         None => text(),
     };
-    let response = json!({"status": answer.status, "headers": answer.header_object(), "body": body});
-    let context = context.answered(response);
+    // Not by `json!`, which would copy the body through serde and respell its exponents.
+    let mut response = Map::new();
+    response.insert("status".into(), json!(answer.status));
+    response.insert("headers".into(), answer.header_object());
+    response.insert("body".into(), body.clone());
+    let context = context.answered(Value::Object(response));
     match output(&call.output, &body, &context) {
         Ok(value) => Outcome::Done(value.unwrap_or(Value::Null)),
         Err(failure) => Outcome::Failed(failure),

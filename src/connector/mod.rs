@@ -23,8 +23,8 @@ use crate::schema::{Schema, Shape};
 pub use declared::{ApiKeyPlace, Auth, ClientCredentials, Declared, Limits, Rate, Secret, Text};
 pub use judge::{Answer, Outcome, judge, retry_after};
 pub(crate) use judge::{judge_test, redirected, too_large};
-pub(crate) use prepare::{origin, prepare_test, test_context};
 pub use prepare::{Context, HttpRequest, body_text, plain_text, prepare, safe_header};
+pub(crate) use prepare::{origin, prepare_test, test_context};
 
 /// A described system.
 #[derive(Debug)]
@@ -172,9 +172,8 @@ impl Failure {
 pub const UNKNOWN_KEY: &str = "E-CON-002";
 
 /// Every code of a connector's file; each has a page in `docs/errors/`.
-pub const CODES: [&str; 8] = [
-    "E-CON-001", UNKNOWN_KEY, "E-CON-003", "E-CON-004", "E-CON-005", "E-CON-006", "E-CON-007", "E-CON-008",
-];
+pub const CODES: [&str; 8] =
+    ["E-CON-001", UNKNOWN_KEY, "E-CON-003", "E-CON-004", "E-CON-005", "E-CON-006", "E-CON-007", "E-CON-008"];
 
 /// What is wrong with a connector's file: where, what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,6 +210,29 @@ impl Connector {
     /// Reads one file; all problems at once. `file` is how problems name it.
     pub fn parse(file: &str, text: &str) -> Result<Connector, Vec<Problem>> {
         read::connector(file, text)
+    }
+
+    /// What a connection to this connector has wrong: JSON Pointers within its entry in connections.yaml, and texts.
+    pub fn faults(&self, connection: &Connection) -> Vec<(String, String)> {
+        let settings = declared::with_defaults(&connection.settings, &self.defaults);
+        let violations = self.settings.violations(&settings).into_iter();
+        let mut faults: Vec<(String, String)> =
+            violations.map(|one| (format!("/settings{}", one.pointer), one.message)).collect();
+        for name in connection.credentials.keys().filter(|name| !self.credentials.contains_key(*name)) {
+            let known: Vec<&str> = self.credentials.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            faults.push((
+                format!("/credentials/{name}"),
+                format!("`{}` knows no such credential (known: {known})", self.name),
+            ));
+        }
+        for (name, _) in
+            self.credentials.iter().filter(|(name, required)| **required && !connection.credentials.contains_key(*name))
+        {
+            let what = format!("the credential `{name}` is missing; add `{name}: {{secret: NAME}}`");
+            faults.push(("/credentials".to_owned(), what));
+        }
+        faults
     }
 }
 
@@ -262,3 +284,6 @@ impl Connectors {
         (Connectors(found), problems)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,16 +16,8 @@ use crate::mapping::{self, Key, Scope, Template};
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Headers that belong to the connection itself; a wrong one makes two requests of one.
-const OWN_HEADERS: [&str; 8] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
+const OWN_HEADERS: [&str; 8] =
+    ["connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"];
 
 /// A request as it will be sent, but for its credentials.
 #[derive(Debug, Clone, PartialEq)]
@@ -215,11 +207,7 @@ fn request(
 }
 
 /// Where the connector's calls go: the connection's override, else what the file declares.
-fn base_url(
-    declared: &Declared,
-    connection: Option<&Connection>,
-    context: &Context,
-) -> Result<Url, Failure> {
+fn base_url(declared: &Declared, connection: Option<&Connection>, context: &Context) -> Result<Url, Failure> {
     let text = match connection.and_then(|connection| connection.base_url.clone()) {
         Some(text) => text,
         None => context.text(&declared.base_url)?.unwrap_or_default(),

@@ -1,6 +1,8 @@
 //! A connector's YAML becomes a checked [`Connector`]: unknown keys are errors, and all problems come at once.
 
+mod auth;
 mod parts;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::declared::{Auth, Call, Declared, Limits, Output, Secret, Text};
+use super::declared::{Call, Declared, Limits, Output};
 use super::select::Selection;
 use super::{Action, Connector, Kind, Need, OnDoubt, Problem, UNKNOWN_KEY};
 use crate::mapping::{Finding, Key, Mapping, Named, Names, ParseError, Template};
@@ -54,8 +56,23 @@ struct Reader<'f> {
 impl Reader<'_> {
     fn connector(&mut self, value: &Value, text: &str) -> Option<Connector> {
         const KEYS: &[&str] = &[
-            "connector", "version", "description", "native", "connection", "settings", "credentials", "base_url",
-            "auth", "headers", "test", "limits", "timeout", "errors", "success", "error_text", "actions",
+            "connector",
+            "version",
+            "description",
+            "native",
+            "connection",
+            "settings",
+            "credentials",
+            "base_url",
+            "auth",
+            "headers",
+            "test",
+            "limits",
+            "timeout",
+            "errors",
+            "success",
+            "error_text",
+            "actions",
         ];
         let top = self.object("", value, KEYS)?;
         let name = self.name("/connector", top.get("connector"));
@@ -101,7 +118,8 @@ impl Reader<'_> {
         if native {
             let known = NATIVE.iter().find(|(known, _)| *known == name).map_or(&[] as &[&str], |(_, actions)| actions);
             for action in actions.keys().filter(|action| !known.contains(&action.as_str())) {
-                let hint = "native actions are written in Rust; declare a `request` and remove `native: true`".to_owned();
+                let hint =
+                    "native actions are written in Rust; declare a `request` and remove `native: true`".to_owned();
                 let what = format!("Millstream has no native action `{name}.{action}`");
                 self.wrong("E-CON-005", &format!("/actions/{action}"), what, Some(hint));
             }
@@ -136,7 +154,8 @@ impl Reader<'_> {
         let auth = self.auth(top.get("auth"));
         let headers = self.templates("/headers", top.get("headers"), &none);
         let errors = self.rules(top.get("errors"));
-        let success = top.get("success").and_then(|value| self.test("/success", value, &["status", "path", "is", "matches"]));
+        let success =
+            top.get("success").and_then(|value| self.test("/success", value, &["status", "path", "is", "matches"]));
         let error_text = top.get("error_text").and_then(|value| self.selection("/error_text", value));
         let limits = self.limits("/limits", top.get("limits"), &none);
         let test = top.get("test").and_then(|value| self.probe("/test", value));
@@ -160,7 +179,15 @@ impl Reader<'_> {
 
     fn action(&mut self, at: &str, name: &str, value: &Value, native: bool) -> Option<Action> {
         const KEYS: &[&str] = &[
-            "description", "input", "request", "repeat", "on_doubt", "output", "output_schema", "answer", "hidden",
+            "description",
+            "input",
+            "request",
+            "repeat",
+            "on_doubt",
+            "output",
+            "output_schema",
+            "answer",
+            "hidden",
             "limits",
         ];
         let fields = self.object(at, value, KEYS)?;
@@ -168,14 +195,15 @@ impl Reader<'_> {
         let hidden = self.flag(&format!("{at}/hidden"), fields.get("hidden"), false);
         let default = json!({"type": "object", "additionalProperties": false});
         let input_source = fields.get("input").unwrap_or(&default);
-        let input = self.schema(&format!("{at}/input"), input_source)?;
+        let input = self.schema(&format!("{at}/input"), input_source);
+        let input_shape = input.as_ref().map_or(Shape::any(), |input| input.shape().clone());
         let mut call = match (native, fields.get("request")) {
             (true, None) => None,
             (true, Some(_)) => {
                 self.wrong("E-CON-003", &format!("{at}/request"), "a native action has no `request`".into(), None);
                 None
             }
-            (false, Some(request)) => Some(self.request(&format!("{at}/request"), request, input.shape())?),
+            (false, Some(request)) => self.request(&format!("{at}/request"), request, &input_shape),
             (false, None) => {
                 self.missing(at, "request", "request: {post: /things, json: \"{{ input }}\"}");
                 return None;
@@ -190,7 +218,7 @@ impl Reader<'_> {
                 let hint = "say what it gives in `output_schema`".to_owned();
                 self.wrong("E-CON-003", &at, "a native action makes its output itself".into(), Some(hint));
             }
-            let (output, known) = self.output(&at, value, input.shape());
+            let (output, known) = self.output(&at, value, &input_shape);
             shape = known;
             if let Some(call) = &mut call {
                 call.output = output;
@@ -199,18 +227,20 @@ impl Reader<'_> {
         if let Some(value) = fields.get("output_schema") {
             shape = self.schema(&format!("{at}/output_schema"), value)?.shape().clone();
         }
-        let answer = fields.get("answer").map(|value| (value.as_str().unwrap_or_default().to_owned(), ()));
-        let limits = self.limits(&format!("{at}/limits"), fields.get("limits"), input.shape());
+        let limits = self.limits(&format!("{at}/limits"), fields.get("limits"), &input_shape);
         if let Some(call) = &mut call {
             call.limits = limits;
-            match answer.as_ref().map(|(text, ())| text.as_str()) {
+            match fields.get("answer").map(|value| value.as_str().unwrap_or_default()) {
                 None | Some("json") => {}
                 Some("text") => call.json_answer = false,
                 Some(_) => self.wrong("E-CON-004", &format!("{at}/answer"), "it is `json` or `text`".into(), None),
             }
         }
+        if !native && call.is_none() {
+            return None;
+        }
         let defaults = defaults(input_source);
-        Some(Action { name: name.into(), description, input, output: shape, on_doubt, hidden, defaults, call })
+        Some(Action { name: name.into(), description, input: input?, output: shape, on_doubt, hidden, defaults, call })
     }
 
     /// Explicit, or from `repeat`: what cannot be repeated without a second effect is held.
@@ -264,135 +294,6 @@ impl Reader<'_> {
             }
             other => (Output::Literal(other.clone()), Shape::any()),
         }
-    }
-
-    fn auth(&mut self, value: Option<&Value>) -> Option<Auth> {
-        let Some(value) = value else { return Some(Auth::None) };
-        let at = "/auth";
-        let types = ["none", "api_key", "basic", "bearer", "oauth2_client_credentials"];
-        let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
-        let keys: &[&str] = match kind {
-            "none" => &["type"],
-            "api_key" => &["type", "in", "name", "prefix", "key"],
-            "basic" => &["type", "username", "password"],
-            "bearer" => &["type", "token"],
-            "oauth2_client_credentials" => {
-                &["type", "token_url", "client_id", "client_secret", "scope", "audience", "send"]
-            }
-            other => {
-                let what = format!("`{other}` is not a type of `auth`");
-                self.wrong("E-CON-004", "/auth/type", what, Some(format!("it is one of {}", types.join(", "))));
-                return None;
-            }
-        };
-        let fields = self.object(at, value, keys)?;
-        match kind {
-            "api_key" => {
-                let place = match fields.get("in").map(|value| value.as_str().unwrap_or_default()) {
-                    None | Some("header") => super::ApiKeyPlace::Header,
-                    Some("query") => super::ApiKeyPlace::Query,
-                    Some(_) => {
-                        self.wrong("E-CON-004", "/auth/in", "it is `header` or `query`".into(), None);
-                        return None;
-                    }
-                };
-                let name = self.required_text(at, fields, "name")?;
-                let prefix = self.text("/auth/prefix", fields.get("prefix")).unwrap_or_default();
-                Some(Auth::ApiKey { place, name, prefix, key: self.secret(at, fields, "key")? })
-            }
-            "basic" => {
-                let username = self.text_or_secret(at, fields, "username");
-                let password = self.text_or_secret(at, fields, "password");
-                Some(Auth::Basic { username: username?, password: password? })
-            }
-            "bearer" => Some(Auth::Bearer { token: self.secret(at, fields, "token")? }),
-            "oauth2_client_credentials" => {
-                let none = Shape::any();
-                let token_url = match fields.get("token_url") {
-                    Some(value) => self.template("/auth/token_url", value, &none, false),
-                    None => {
-                        self.missing(at, "token_url", "token_url: https://login.example.com/token");
-                        None
-                    }
-                };
-                let optional = |reader: &mut Self, key: &str| {
-                    fields.get(key).and_then(|value| reader.template(&format!("/auth/{key}"), value, &none, false))
-                };
-                let scope = optional(self, "scope");
-                let audience = optional(self, "audience");
-                let basic = match fields.get("send").map(|value| value.as_str().unwrap_or_default()) {
-                    None | Some("body") => false,
-                    Some("basic") => true,
-                    Some(_) => {
-                        self.wrong("E-CON-004", "/auth/send", "it is `body` or `basic`".into(), None);
-                        false
-                    }
-                };
-                let client_id = self.text_or_secret(at, fields, "client_id");
-                let client_secret = self.secret(at, fields, "client_secret");
-                Some(Auth::OAuth2ClientCredentials(super::ClientCredentials {
-                    token_url: token_url?,
-                    client_id: client_id?,
-                    client_secret: client_secret?,
-                    scope,
-                    audience,
-                    basic,
-                }))
-            }
-            _ => Some(Auth::None),
-        }
-    }
-
-    /// `{connection: NAME}`.
-    fn secret(&mut self, at: &str, fields: &Map<String, Value>, key: &str) -> Option<Secret> {
-        let at = format!("{at}/{key}");
-        match fields.get(key) {
-            Some(Value::Object(object)) if object.len() == 1 => {
-                if let Some(Value::String(name)) = object.get("connection") {
-                    self.snake(&at, name);
-                    self.secrets.insert(name.clone(), true);
-                    return Some(Secret(name.clone()));
-                }
-            }
-            None => {
-                self.missing(at.trim_end_matches(&format!("/{key}")), key, &format!("{key}: {{connection: {key}}}"));
-                return None;
-            }
-            Some(_) => {}
-        }
-        let hint = format!("write {{connection: {key}}}, where {key} names a credential of the connection");
-        self.wrong("E-CON-004", &at, "a secret never stands in a connector's file".into(), Some(hint));
-        None
-    }
-
-    fn text_or_secret(&mut self, at: &str, fields: &Map<String, Value>, key: &str) -> Option<Text> {
-        match fields.get(key) {
-            Some(value @ Value::String(_)) => {
-                self.template(&format!("{at}/{key}"), value, &Shape::any(), false).map(Text::Template)
-            }
-            _ => self.secret(at, fields, key).map(Text::Secret),
-        }
-    }
-
-    /// What `auth` names, and what `credentials` adds: `{NAME: {required: false}}`.
-    fn credentials(&mut self, value: Option<&Value>) -> BTreeMap<String, bool> {
-        let mut credentials = self.secrets.clone();
-        match value {
-            None => {}
-            Some(Value::Object(listed)) => {
-                for (name, value) in listed {
-                    let at = format!("/credentials/{name}");
-                    self.snake(&at, name);
-                    if let Some(fields) = self.object(&at, value, &["required", "description"]) {
-                        let required = self.flag(&format!("{at}/required"), fields.get("required"), true);
-                        self.text(&format!("{at}/description"), fields.get("description"));
-                        credentials.insert(name.clone(), required);
-                    }
-                }
-            }
-            Some(_) => self.wrong("E-CON-004", "/credentials", "it is an object of names".into(), None),
-        }
-        credentials
     }
 
     fn need(&mut self, value: Option<&Value>, settings: &Shape, credentials: &BTreeMap<String, bool>) -> Need {

@@ -39,12 +39,11 @@ impl Engine {
         if queued >= self.limits.queued_runs {
             return Err(self.refuse(Refusal::Busy { retry_after: SOON }));
         }
-        let now = Timestamp::now();
+        let now = super::now();
         let id = RunId(Uuid::now_v7());
         let repeats = origin.is_some();
         let keys = keys.unwrap_or(id.0);
-        let started =
-            Arc::new(Started { flow: live.flow.id.clone(), definition: live.digest, request, keys, origin });
+        let started = Arc::new(Started { flow: live.flow.id.clone(), definition: live.digest, request, keys, origin });
         let mut run = Run::new(id, now, started.clone());
         let mut events = vec![Event::Started(started)];
         let claim = match &live.flow.trigger.dedupe {
@@ -72,7 +71,7 @@ impl Engine {
             Ok(Appended::Duplicate(first)) => {
                 self.answers.forget(id);
                 Metrics::count(&self.metrics.repeats);
-                let answer = live.flow.answers.then(|| self.answer_of(first));
+                let answer = if live.flow.answers { Some(self.answer_of(first).await) } else { None };
                 return Ok(Accepted { run: first, repeat: true, answer });
             }
             Err(error) => {
@@ -100,7 +99,7 @@ impl Engine {
 
     /// Keeps a refused request as a *rejected* run, for people to see; `None` if it could not be kept.
     pub async fn reject(&self, rejected: Rejected) -> Option<RunId> {
-        let now = Timestamp::now();
+        let now = super::now();
         let id = RunId(Uuid::now_v7());
         let summary = crate::run::Summary {
             run_id: id,
@@ -166,7 +165,7 @@ impl Engine {
     }
 
     /// The answer of a run that an equal request started before.
-    fn answer_of(&self, run: RunId) -> tokio::sync::oneshot::Receiver<Answer> {
+    async fn answer_of(&self, run: RunId) -> tokio::sync::oneshot::Receiver<Answer> {
         let receive = self.answers.wait(run);
         // Looked up after getting in line, so that an answer given in between is not missed.
         let answer = match self.read(run) {
@@ -177,13 +176,18 @@ impl Engine {
             },
             Ok(None) | Err(_) => Some(Answer::None(Status::Failed)),
         };
-        if let Some(answer) = answer {
+        // The store shows records a moment before they are durable; an answer waits for that.
+        if let Some(answer) = answer
+            && self.journal.set(BARRIER, None).await.is_ok()
+        {
             self.answers.give(run, &answer);
         }
         receive
     }
 }
 
+/// A setting that never is: removing it costs one sync, and all that was written before is durable then.
+const BARRIER: &str = "barrier";
 /// When to come back after a 503.
 const SOON: Duration = Duration::from_secs(2);
 

@@ -55,7 +55,9 @@ impl Engine {
                 };
                 (rejected.flow.clone(), posted(body), None)
             }
-            Some(_) => return Err(Denied::Unavailable("the run's history does not begin with its start".into())),
+            Some(_) => {
+                return Err(Denied::Unavailable("the run's history does not begin with its start".into()));
+            }
         };
         let live = self.flow(&flow).ok_or_else(|| Denied::Conflict(format!("flow `{flow}` is not live any more")))?;
         self.check(&live, request.body.value())?;
@@ -72,7 +74,9 @@ impl Engine {
     }
 
     fn check(&self, live: &LiveFlow, body: &Value) -> Result<(), Denied> {
-        let Some(schema) = &live.flow.trigger.schema else { return Ok(()) };
+        let Some(schema) = &live.flow.trigger.schema else {
+            return Ok(());
+        };
         let violations = schema.violations(body);
         if violations.is_empty() {
             return Ok(());
@@ -104,20 +108,20 @@ impl Engine {
             }
             Some(_) => {}
         }
+        let before = self.journal.records(run).map_err(unavailable)?.len();
         let sent = lock(&self.working).get(&run).is_some_and(|task| task.send(command).is_ok());
         if !sent {
             self.queue.push(run, Some(command));
         }
         for _ in 0..250 {
-            let done = match self.read(run).map_err(Denied::Unavailable)? {
-                None => true,
-                Some((found, _)) => match command {
-                    Command::Cancel => found.finished.is_some(),
-                    Command::Resume => found.held.is_none() || found.finished.is_some(),
-                    Command::Suspect => true,
-                },
+            // The order is a record; a cancelled run has an end, whatever was written in between.
+            let taken = match command {
+                Command::Cancel => {
+                    self.read(run).map_err(Denied::Unavailable)?.is_none_or(|(r, _)| r.finished.is_some())
+                }
+                Command::Resume | Command::Suspect => self.journal.records(run).map_err(unavailable)?.len() > before,
             };
-            if done {
+            if taken {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -29,18 +29,20 @@ pub(super) struct Work {
     seq: u32,
     /// The status that lists show.
     shown: Status,
+    /// Applied and not yet appended.
+    events: Vec<Event>,
     /// Given back when the run ends or is put aside.
     _slot: OwnedSemaphorePermit,
 }
 
 impl Work {
     pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: OwnedSemaphorePermit) -> Work {
-        Work { run, live, seq: 1, shown, _slot: slot }
+        Work { run, live, seq: 1, shown, events: Vec::new(), _slot: slot }
     }
 
-    pub fn at(mut self, seq: u32) -> Work {
-        self.seq = seq;
-        self
+    /// A run as the journal has it: its next record goes to `seq`, and begins with `events`.
+    pub fn taken_up(self, seq: u32, events: Vec<Event>) -> Work {
+        Work { seq, events, ..self }
     }
 }
 
@@ -111,9 +113,9 @@ impl Engine {
         let id = work.run.id;
         let mut flying: JoinSet<(Place, Result<Value, Failure>)> = JoinSet::new();
         let mut in_flight: HashSet<Place> = HashSet::new();
-        let mut events: Vec<Event> = Vec::new();
+        let mut events = std::mem::take(&mut work.events);
         loop {
-            let now = Timestamp::now();
+            let now = super::now();
             let next = match decided.take() {
                 Some(next) => next,
                 None => self.decide(&mut work.run, &work.live, now, &mut events),
@@ -193,13 +195,7 @@ impl Engine {
         });
     }
 
-    async fn perform(
-        &self,
-        live: &LiveFlow,
-        place: &Place,
-        input: &Value,
-        key: uuid::Uuid,
-    ) -> Result<Value, Failure> {
+    async fn perform(&self, live: &LiveFlow, place: &Place, input: &Value, key: uuid::Uuid) -> Result<Value, Failure> {
         let Some(Kind::Action(call)) = live.flow.step(&place.0).map(|step| &step.kind) else {
             return Err(failure(Class::Permanent, "engine.fault", format!("there is no action at {place}")));
         };
@@ -207,7 +203,8 @@ impl Engine {
         let connection = match &call.connection {
             None => None,
             Some(name) => Some(catalog.connections.get(name).ok_or_else(|| {
-                let message = format!("connections.yaml has no working connection `{name}`; the run goes on once it has");
+                let message =
+                    format!("connections.yaml has no working connection `{name}`; the run goes on once it has");
                 failure(Class::Held, "connection.missing", message)
             })?),
         };
@@ -231,7 +228,7 @@ impl Engine {
             tracing::debug!(run = %work.run.id, %flow, %place, %code, message = %failure.message, "a call failed");
         }
         let random = getrandom::u64().unwrap_or(u64::MAX / 2);
-        let now = Timestamp::now();
+        let now = super::now();
         let event = work.run.settle(&work.live.flow, &place, result, now, random);
         self.take(work, now, event, events);
     }
@@ -246,7 +243,7 @@ impl Engine {
                 Event::Held { place: None, failure: failure(Class::Held, "engine.panic", message) }
             }
         };
-        self.take(work, Timestamp::now(), event, events);
+        self.take(work, super::now(), event, events);
     }
 
     fn take(&self, work: &mut Work, now: Timestamp, event: Event, events: &mut Vec<Event>) {

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::RwLock;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use subtle::ConstantTimeEq;
 
 use crate::flow::Flow;
 use crate::journal::{self, Journal};
+use crate::private;
 
 /// The secret that makes this instance's URLs its own. Whoever moves the file moves the URLs.
 pub struct InstanceKey(SecretBox<[u8; 32]>);
@@ -43,7 +43,8 @@ impl InstanceKey {
                 let mut bytes = [0u8; 32];
                 getrandom::fill(&mut bytes).map_err(|error| format!("no randomness for a new key: {error}"))?;
                 let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                write_private(&path, &text).map_err(|error| format!("{shown} could not be written: {error}"))?;
+                private::write(&path, text.as_bytes())
+                    .map_err(|error| format!("{shown} could not be written: {error}"))?;
                 text
             }
             Err(error) => return Err(format!("{shown} could not be read: {error}")),
@@ -82,16 +83,6 @@ impl InstanceKey {
         mac.update(&version.to_be_bytes());
         BASE64_URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..24])
     }
-}
-
-/// Writes a new file that only its owner can read, durable before it gets its name.
-pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let fresh = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Which key versions of a flow are good.

@@ -40,7 +40,12 @@ impl Engine {
         };
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         one("millstream_requests_accepted_total", "counter", "Requests made durable as runs.", get(&m.accepted));
-        one("millstream_requests_repeated_total", "counter", "Requests that an earlier run stands for.", get(&m.repeats));
+        one(
+            "millstream_requests_repeated_total",
+            "counter",
+            "Requests that an earlier run stands for.",
+            get(&m.repeats),
+        );
         one("millstream_requests_refused_total", "counter", "Requests answered 503.", get(&m.refused));
         one("millstream_requests_rejected_total", "counter", "Malformed requests kept.", get(&m.rejected));
         one("millstream_journal_appends_total", "counter", "Durable appends of runs.", get(&m.appends));

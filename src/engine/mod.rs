@@ -27,7 +27,7 @@ use crate::journal::Journal;
 use crate::outbound::Outbound;
 use crate::run::{Digest, Response, RunId, Status};
 
-pub use keys::{InstanceKey, write_private};
+pub use keys::InstanceKey;
 
 /// What became of a request that was let in.
 #[derive(Debug)]
@@ -79,6 +79,9 @@ enum Command {
     /// Its task ended in a panic: hold it.
     Suspect,
 }
+
+/// Old definitions kept ready; beyond it they are read from the journal again.
+const PINNED: usize = 256;
 
 /// The engine of one process.
 pub struct Engine {
@@ -181,7 +184,11 @@ impl Engine {
         let text = self.journal.definition(&digest.0).map_err(|error| error.to_string())?;
         let text = text.ok_or("the journal lacks the flow's version that the run began with")?;
         let live = Arc::new(Definition::open(&text)?);
-        lock(&self.pinned).insert(*digest, live.clone());
+        let mut pinned = lock(&self.pinned);
+        if pinned.len() >= PINNED {
+            pinned.clear();
+        }
+        pinned.insert(*digest, live.clone());
         Ok(live)
     }
 }
@@ -189,6 +196,12 @@ impl Engine {
 /// Locks; a panic elsewhere while holding the lock left plain data behind that is still good.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The present, in whole milliseconds as the journal keeps it: a replayed run must see the same times.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
 fn unavailable(error: impl std::fmt::Display) -> Denied {

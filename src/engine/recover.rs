@@ -71,7 +71,9 @@ impl Engine {
     async fn serve_queue(self: Arc<Self>) {
         loop {
             let (id, command) = self.queue.pop().await;
-            let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
+            let Ok(slot) = self.slots.clone().acquire_owned().await else {
+                return;
+            };
             if self.stopping.load(Ordering::Acquire) {
                 return;
             }
@@ -103,9 +105,14 @@ impl Engine {
         command: Option<Command>,
     ) {
         let id = run.id;
-        let now = Timestamp::now();
+        let now = super::now();
         let live = match self.definition(&run.started.definition, &run.started.flow) {
             Ok(live) => live,
+            Err(_) if command == Some(Command::Cancel) => {
+                let end = Event::Finished { status: Status::Cancelled, failure: None };
+                self.append_one(&mut run, seq, now, end, Status::Cancelled).await;
+                return;
+            }
             Err(why) => {
                 let message = format!("the version of the flow that this run began with cannot be read: {why}");
                 tracing::error!(run = %id, flow = %run.started.flow, message, "run is held");
@@ -122,41 +129,45 @@ impl Engine {
                 return;
             }
         };
-        let mut seq = seq;
+        let mut events = Vec::new();
         if is_calling(&run.root) {
-            let crashed = self.crashed.load(Ordering::Acquire);
-            if !self.append_one(&mut run, seq, now, Event::Recovered { crashed }, Status::Running).await {
+            let recovered = Event::Recovered { crashed: self.crashed.load(Ordering::Acquire) };
+            if let Err(illegal) = run.apply(now, &recovered) {
+                tracing::error!(%illegal, "an open run cannot be taken up; it is left as it is");
                 return;
             }
-            seq += 1;
+            events.push(recovered);
         }
-        let work = Work::new(run, live, Status::Running, slot).at(seq);
+        let work = Work::new(run, live, Status::Running, slot).taken_up(seq, events);
         self.clone().set_to_work(work, None, command);
     }
 
-    async fn append_one(&self, run: &mut Run, seq: u32, now: Timestamp, event: Event, status: Status) -> bool {
+    /// Appends to a run that cannot be driven.
+    async fn append_one(&self, run: &mut Run, seq: u32, now: Timestamp, event: Event, status: Status) {
         if run.apply(now, &event).is_err() {
-            return false;
+            return;
         }
         let summary = Some(run.summary(status));
         let record = Record::encode(now, &[event]);
         let append = Append { run: run.id, seq, record, summary, claim: None, definition: None };
-        let appended = self.journal.append(append).await;
-        if let Err(error) = &appended {
+        if let Err(error) = self.journal.append(append).await {
             tracing::error!(run = %run.id, %error, "the journal cannot be written");
         }
-        appended.is_ok()
     }
 
     /// When a run can go on.
     fn standing(&self, id: RunId) -> Result<Standing, String> {
-        let Some((run, _)) = self.read(id)? else { return Ok(Standing::Held) };
+        let Some((run, _)) = self.read(id)? else {
+            return Ok(Standing::Held);
+        };
         if run.held.is_some() {
             return Ok(Standing::Held);
         }
-        let Ok(live) = self.definition(&run.started.definition, &run.started.flow) else { return Ok(Standing::Now) };
+        let Ok(live) = self.definition(&run.started.definition, &run.started.flow) else {
+            return Ok(Standing::Now);
+        };
         let catalog = self.catalog.current();
-        let around = Around { now: Timestamp::now(), env: &catalog.env };
+        let around = Around { now: super::now(), env: &catalog.env };
         Ok(match run.next(&live.flow, &around) {
             Next::Wait { calls, wake: Some(at), .. } if calls.is_empty() => Standing::At(at),
             Next::Wait { .. } | Next::Record(_) | Next::Ended => Standing::Now,
@@ -188,7 +199,8 @@ enum Standing {
 
 /// True if a call was on its way when the last event was written.
 fn is_calling(frame: &crate::run::Frame) -> bool {
-    frame.nodes.iter().any(|node| {
-        (node.attempt > 0 && node.state == State::Running) || node.subs.values().any(is_calling)
-    })
+    frame
+        .nodes
+        .iter()
+        .any(|node| (node.attempt > 0 && node.state == State::Running) || node.subs.values().any(is_calling))
 }

@@ -28,7 +28,8 @@ pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
         None if value.get("id").is_some() => None,
         None if is_flow_id(&stem) => Some(stem),
         None => {
-            let what = format!("the file's name `{stem}` cannot be the flow's id: use small letters, digits, `_` and `-`");
+            let what =
+                format!("the file's name `{stem}` cannot be the flow's id: use small letters, digits, `_` and `-`");
             checker.say(problem::BAD_NAME, "", At::Value, what, Some("rename the file, or write `id:`".into()));
             None
         }
@@ -224,7 +225,8 @@ impl Checker<'_> {
                     let at = child(&here, key);
                     let (mapping, shape) = self.mapping(&value, &at, reach);
                     self.fits(&Shape::of(types), &shape, &at);
-                    if key == "status" && value.is_number() && !value.as_u64().is_some_and(|s| (200..600).contains(&s)) {
+                    if key == "status" && value.is_number() && !value.as_u64().is_some_and(|s| (200..600).contains(&s))
+                    {
                         let what = format!("{value} is not a status that can be answered: 200 to 599");
                         self.say(problem::BAD_VALUE, &at, At::Value, what, None);
                     }

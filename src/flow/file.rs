@@ -202,7 +202,13 @@ impl Reader<'_> {
         };
         if depth > MAX_DEPTH {
             let what = format!("steps are nested more than {MAX_DEPTH} deep");
-            self.say(problem::TOO_LARGE, at, At::Value, what, Some("move the inner steps to a flow of their own".into()));
+            self.say(
+                problem::TOO_LARGE,
+                at,
+                At::Value,
+                what,
+                Some("move the inner steps to a flow of their own".into()),
+            );
             return Vec::new();
         }
         let step = |(index, item): (usize, &Value)| self.step(item, format!("{at}/{index}"), depth);
@@ -283,7 +289,11 @@ impl Reader<'_> {
             "action" => KindFile::Action(CallFile {
                 action: self.text(map, at, "action")?,
                 connection: self.text(map, at, "connection"),
-                with: map.get("with").filter(|with| !with.is_null()).cloned().unwrap_or_else(|| Value::Object(Map::new())),
+                with: map
+                    .get("with")
+                    .filter(|with| !with.is_null())
+                    .cloned()
+                    .unwrap_or_else(|| Value::Object(Map::new())),
                 timeout: self.duration(map, at, "timeout"),
                 retry: map.get("retry").map_or_else(Retry::default, |value| self.retry(value, &child(at, "retry"))),
                 on_doubt: self.text(map, at, "on_doubt").and_then(|text| match text.as_str() {
@@ -369,7 +379,13 @@ impl Reader<'_> {
             Some("fixed") => retry.backoff = Backoff::Fixed,
             Some(other) => {
                 let hint = suggest(other, ["exponential", "fixed"]);
-                self.say(problem::BAD_VALUE, &child(at, "backoff"), At::Value, format!("`{other}` is no backoff"), hint);
+                self.say(
+                    problem::BAD_VALUE,
+                    &child(at, "backoff"),
+                    At::Value,
+                    format!("`{other}` is no backoff"),
+                    hint,
+                );
             }
         }
         retry.delay = self.duration(map, at, "delay").unwrap_or(retry.delay);

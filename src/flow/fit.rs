@@ -125,7 +125,8 @@ mod tests {
         let wrong = given(&[("emial", Types::STRING)], true);
         assert_eq!(found(&lead(), &wrong), ["/emial E-FLOW-003 there is no input `emial`"]);
         let wrong = given(&[("phone", Types::STRING)], true);
-        let expected = ["/phone E-FLOW-003 there is no input `phone`", " E-FLOW-015 the input `email` (text) is missing"];
+        let expected =
+            ["/phone E-FLOW-003 there is no input `phone`", " E-FLOW-015 the input `email` (text) is missing"];
         assert_eq!(found(&lead(), &wrong), expected);
     }
 }

@@ -176,10 +176,7 @@ impl Step {
             (Kind::If { then, .. }, THEN) => Some(then),
             (Kind::If { otherwise, .. }, ELSE) => Some(otherwise),
             (Kind::If { .. }, _) => None,
-            (
-                Kind::Action(_) | Kind::Response(_) | Kind::Set(_) | Kind::Delay(_) | Kind::Terminate { .. },
-                _,
-            ) => None,
+            (Kind::Action(_) | Kind::Response(_) | Kind::Set(_) | Kind::Delay(_) | Kind::Terminate { .. }, _) => None,
         }
     }
 

@@ -290,8 +290,7 @@ impl Source {
                 }
                 Event::SequenceStart(..) | Event::MappingStart(..) => {
                     let complex_key = open.last().is_some_and(Open::expects_key);
-                    let pointer =
-                        if complex_key { String::from("?") } else { self.place_value(&mut open, span, None) };
+                    let pointer = if complex_key { String::from("?") } else { self.place_value(&mut open, span, None) };
                     let map = matches!(event, Event::MappingStart(..));
                     open.push(Open { pointer, map, complex_key, key: None, next: 0, seen: HashMap::new() });
                 }

@@ -55,10 +55,7 @@ impl<'s> Draft<'s> {
 
     pub fn append(&mut self, append: &Append, summary: Option<&[u8]>, memory: &mut Memory) -> Result<Appended, String> {
         if let Some(claim) = &append.claim {
-            let now = append
-                .summary
-                .as_ref()
-                .map_or_else(Timestamp::now, |summary| summary.updated_at);
+            let now = append.summary.as_ref().map_or_else(Timestamp::now, |summary| summary.updated_at);
             if let Some(holder) = self.claim(append.run, claim, now.as_millisecond())? {
                 return Ok(Appended::Duplicate(holder));
             }
@@ -67,11 +64,13 @@ impl<'s> Draft<'s> {
         put_parts(&mut self.batch, &keys::record(append.run, append.seq), &append.record);
         if let (Some(fields), Some(bytes)) = (&append.summary, summary) {
             self.batch.insert(&keys::summary(append.run)[..], bytes);
-            // Entries that are there already cost a look in the store, but no write.
-            self.batch.insert(keys::history_of(&fields.flow, append.run), &[]);
+            if append.seq == 0 {
+                self.batch.insert(keys::history_of(&fields.flow, append.run), &[]);
+            }
             if fields.status.is_ended() {
                 self.batch.remove(&keys::open(append.run)[..]);
             } else {
+                // Where it is there already this costs a look in the store, but no write.
                 self.batch.insert(&keys::open(append.run)[..], &[]);
             }
             self.runs.push((append.run, fields.status));

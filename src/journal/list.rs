@@ -24,13 +24,7 @@ pub fn encode(summary: &Summary) -> Vec<u8> {
         Some(reason) => {
             let cut = reason.floor_char_boundary(REASON_BYTES);
             let reason = Some(format!("{}…", &reason[..cut]));
-            serde_json::to_writer(
-                &mut bytes,
-                &Summary {
-                    reason,
-                    ..summary.clone()
-                },
-            )
+            serde_json::to_writer(&mut bytes, &Summary { reason, ..summary.clone() })
         }
     };
     result.expect("a summary is plain JSON data, and a Vec takes it");
@@ -42,9 +36,7 @@ pub fn decode(bytes: &[u8]) -> Result<Summary, String> {
         Some((&SUMMARY_VERSION, json)) => {
             serde_json::from_slice(json).map_err(|error| format!("a run's summary is damaged: {error}"))
         }
-        Some((version, _)) => Err(format!(
-            "a run's summary was written by a newer version of Millstream ({version})"
-        )),
+        Some((version, _)) => Err(format!("a run's summary was written by a newer version of Millstream ({version})")),
         None => Err("a run's summary is empty".to_string()),
     }
 }
@@ -77,10 +69,7 @@ pub fn open_runs(store: &Store) -> Result<Vec<RunId>, String> {
 }
 
 pub fn summaries(store: &Store, filter: &Filter, cursor: Option<RunId>, limit: usize) -> Result<Vec<Summary>, String> {
-    let base = filter
-        .flow
-        .as_deref()
-        .map_or_else(|| vec![keys::SUMMARY], keys::history);
+    let base = filter.flow.as_deref().map_or_else(|| vec![keys::SUMMARY], keys::history);
     let since = filter.since_ms.map(|ms| first_at(ms.saturating_sub(SLACK_MS)));
     let until = filter.until_ms.map(|ms| first_at(ms.saturating_add(SLACK_MS)));
     let cursor = cursor.map(|run| *run.0.as_bytes());

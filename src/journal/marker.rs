@@ -107,27 +107,18 @@ fn lock(dir: &Path) -> Result<File, String> {
         Err(TryLockError::Error(error)) => return Err(unusable(&path, &error)),
     }
     // The number only serves the message above: on a full disk the lock holds without it.
-    let _ = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| write!(file, "{}", std::process::id()));
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
     Ok(file)
 }
 
 fn create(dir: &Path, path: &Path, file: &Path) -> Result<Store, String> {
-    let mut marker = Marker {
-        format: FORMAT,
-        id: Uuid::now_v7(),
-        state: State::Creating,
-    };
+    let mut marker = Marker { format: FORMAT, id: Uuid::now_v7(), state: State::Creating };
     write(dir, file, &marker).map_err(|error| unusable(file, &error))?;
     let store = Store::open(path).map_err(|error| unusable(path, &error))?;
     marker.state = State::Ready;
     let mut batch = Batch::default();
     batch.insert(keys::GENERATION, encode(&marker));
-    store
-        .commit(batch, &mut File::sync_all)
-        .map_err(|error| unusable(path, &error))?;
+    store.commit(batch, &mut File::sync_all).map_err(|error| unusable(path, &error))?;
     store::sync_all(path).map_err(|error| unusable(path, &error))?;
     // Its rename is synced with the folder, which also holds the store's name.
     write(dir, file, &marker).map_err(|error| unusable(file, &error))?;
@@ -178,9 +169,7 @@ fn read(file: &Path) -> Result<Option<Marker>, String> {
              this version reads {FORMAT}\n  start the newer version again",
             file.display()
         )),
-        Ok(_) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| unusable(file, &error)),
+        Ok(_) => serde_json::from_slice(&bytes).map(Some).map_err(|error| unusable(file, &error)),
         Err(error) => Err(unusable(file, &error)),
     }
 }

@@ -229,11 +229,7 @@ impl Journal {
     pub async fn close(&self) {
         self.inner.room.close();
         let (reply, closed) = oneshot::channel();
-        let task = Task {
-            job: Job::Close,
-            reply,
-            _room: None,
-        };
+        let task = Task { job: Job::Close, reply, _room: None };
         if self.inner.tasks.send(task).is_ok() {
             let _ = closed.await;
         }
@@ -246,11 +242,7 @@ impl Journal {
         let permits = u32::try_from(JOB_PERMITS + bytes / 1024).unwrap_or(ROOM).min(ROOM);
         let room = self.room(permits).await?;
         let (reply, answer) = oneshot::channel();
-        let task = Task {
-            job,
-            reply,
-            _room: Some(room),
-        };
+        let task = Task { job, reply, _room: Some(room) };
         if self.inner.tasks.send(task).is_err() {
             return Err(self.stopped());
         }

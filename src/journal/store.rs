@@ -56,11 +56,7 @@ impl Store {
         };
         let file = File::options().read(true).write(true).open(path.join("db"));
         let file = file.map_err(|error| error.to_string())?;
-        Ok(Store {
-            db,
-            file,
-            path: path.to_path_buf(),
-        })
+        Ok(Store { db, file, path: path.to_path_buf() })
     }
 
     pub fn path(&self) -> &Path {
@@ -85,26 +81,19 @@ impl Store {
 
     /// All entries whose keys start with `prefix`, in order.
     pub fn scan(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(IVec, IVec), String>> + use<> {
-        self.db
-            .scan_prefix(prefix)
-            .map(|entry| entry.map_err(|error| error.to_string()))
+        self.db.scan_prefix(prefix).map(|entry| entry.map_err(|error| error.to_string()))
     }
 
     /// Entries after `from`, in order.
     pub fn after(&self, from: &[u8]) -> impl Iterator<Item = Result<(IVec, IVec), String>> + use<> {
         let range = (Bound::Excluded(from), Bound::Unbounded);
-        self.db
-            .range::<&[u8], _>(range)
-            .map(|entry| entry.map_err(|error| error.to_string()))
+        self.db.range::<&[u8], _>(range).map(|entry| entry.map_err(|error| error.to_string()))
     }
 
     /// Entries from `low` to before `high`, last first.
     pub fn backwards(&self, low: &[u8], high: &[u8]) -> impl Iterator<Item = Result<(IVec, IVec), String>> + use<> {
         let range = (Bound::Included(low), Bound::Excluded(high));
-        self.db
-            .range::<&[u8], _>(range)
-            .rev()
-            .map(|entry| entry.map_err(|error| error.to_string()))
+        self.db.range::<&[u8], _>(range).rev().map(|entry| entry.map_err(|error| error.to_string()))
     }
 
     /// The value that [`put_parts`] wrote.

@@ -32,15 +32,7 @@ fn run_at(ms: i64) -> RunId {
 
 fn summary(run: RunId, flow: &str, status: Status, at_ms: i64) -> Summary {
     let at = Timestamp::from_millisecond(at_ms).expect("in range");
-    Summary {
-        run_id: run,
-        flow: flow.to_string(),
-        status,
-        started_at: at,
-        updated_at: at,
-        origin: None,
-        reason: None,
-    }
+    Summary { run_id: run, flow: flow.to_string(), status, started_at: at, updated_at: at, origin: None, reason: None }
 }
 
 /// The first record of a run, which leaves it with this status.
@@ -68,24 +60,10 @@ fn next(seq: u32, status: Status, before: &Append) -> Append {
 }
 
 fn claimed(append: Append, key: u8, until_ms: i64) -> Append {
-    let flow = append
-        .summary
-        .as_ref()
-        .map(|summary| summary.flow.clone())
-        .unwrap_or_default();
-    Append {
-        claim: Some(Claim {
-            flow,
-            key: [key; 32],
-            until_ms,
-        }),
-        ..append
-    }
+    let flow = append.summary.as_ref().map(|summary| summary.flow.clone()).unwrap_or_default();
+    Append { claim: Some(Claim { flow, key: [key; 32], until_ms }), ..append }
 }
 
 fn defined(append: Append, hash: [u8; 32], text: &str) -> Append {
-    Append {
-        definition: Some((hash, Arc::from(text))),
-        ..append
-    }
+    Append { definition: Some((hash, Arc::from(text))), ..append }
 }

@@ -23,11 +23,14 @@ const BATCH: usize = 1024;
 /// sled is known not to open again after a disk was full to the last byte: keep this much free.
 const RESERVE: u64 = 64 * 1024 * 1024;
 
+type Sync = Box<dyn FnMut(&File) -> io::Result<()> + Send>;
+type Free = Box<dyn FnMut(&Path) -> io::Result<u64> + Send>;
+
 /// What is asked of the disk itself. Tests put failures here.
 pub struct Disk {
-    pub sync: Box<dyn FnMut(&File) -> io::Result<()> + Send>,
+    pub sync: Sync,
     /// Bytes that may still be written where this path is.
-    pub free: Box<dyn FnMut(&Path) -> io::Result<u64> + Send>,
+    pub free: Free,
 }
 
 impl Default for Disk {
@@ -42,6 +45,7 @@ impl Default for Disk {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all jobs are appends")]
 pub enum Job {
     /// With the summary as it is stored.
     Append {
@@ -73,17 +77,8 @@ pub fn start(
     failed: watch::Sender<Option<String>>,
 ) -> io::Result<(UnboundedSender<Task>, JoinHandle<()>)> {
     let (sender, tasks) = unbounded_channel();
-    let writer = Writer {
-        store,
-        disk,
-        room,
-        failed,
-        memory: Memory::default(),
-        low: false,
-    };
-    let thread = std::thread::Builder::new()
-        .name("journal".to_string())
-        .spawn(move || writer.run(tasks))?;
+    let writer = Writer { store, disk, room, failed, memory: Memory::default(), low: false };
+    let thread = std::thread::Builder::new().name("journal".to_string()).spawn(move || writer.run(tasks))?;
     Ok((sender, thread))
 }
 
@@ -122,9 +117,7 @@ impl Writer {
                     let reason = format!("{}: {reason}", self.store.path().display());
                     tracing::error!(%reason, "the journal can no longer be written");
                     self.failed.send_replace(Some(reason.clone()));
-                    tasks
-                        .drain(..)
-                        .for_each(|task| task.answer(Err(Error::Failed(reason.clone()))));
+                    tasks.drain(..).for_each(|task| task.answer(Err(Error::Failed(reason.clone()))));
                     return self.turn_away(queue, &reason);
                 }
             }

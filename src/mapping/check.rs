@@ -57,10 +57,16 @@ struct Checker<'n> {
 /// What a walk into a shape found.
 enum Walked {
     Found(Shape),
-    /// Key number, and what is wrong with it.
-    Never { what: String, hint: Option<String> },
+    Never {
+        what: String,
+        hint: Option<String>,
+    },
     /// `near`: a described key is like it, so a slip is likely.
-    Doubtful { what: String, hint: Option<String>, near: bool },
+    Doubtful {
+        what: String,
+        hint: Option<String>,
+        near: bool,
+    },
 }
 
 impl Checker<'_> {
@@ -153,7 +159,8 @@ impl Checker<'_> {
     fn equals(&mut self, call: &Call, a: &Shape, b: &Shape) {
         let flag = Types::BOOLEAN.or(Types::NUMBER);
         let types_meet = a.types.meets(b.types) || (a.types.meets(flag) && b.types.meets(flag));
-        let texts = |shape: &Shape| shape.values.iter().all(Value::is_string) && !shape.values.is_empty();
+        let code = |value: &Value| value.is_string() || value.is_null();
+        let texts = |shape: &Shape| shape.values.iter().all(code) && !shape.values.is_empty();
         let values_meet = !texts(a) || !texts(b) || a.values.iter().any(|value| b.values.contains(value));
         if types_meet && values_meet {
             return;
@@ -177,9 +184,7 @@ impl Checker<'_> {
             Root::First(_) | Root::Last(_) => return Shape::of(Types::BOOLEAN),
             Root::This(up) => walk(frame(up).map_or_else(Shape::any, |(this, _)| this.clone()), &path.keys, &path.text),
             Root::Scope => match self.names.find(&path.keys) {
-                Named::Known(shape, known) => {
-                    walk(shape, path.keys.get(known..).unwrap_or_default(), &path.text)
-                }
+                Named::Known(shape, known) => walk(shape, path.keys.get(known..).unwrap_or_default(), &path.text),
                 Named::Wrong { what, hint } => Walked::Never { what, hint: hint.or_else(|| self.this_hint(path)) },
                 Named::Doubtful { what, hint } => Walked::Doubtful { what, hint, near: true },
             },
@@ -272,5 +277,6 @@ fn holder(keys: &[Key], i: usize) -> String {
 
 fn known(shape: &Shape) -> Option<String> {
     let names: Vec<&str> = shape.properties.keys().take(8).map(String::as_str).collect();
-    (!names.is_empty()).then(|| format!("it has {}{}", names.join(", "), if shape.properties.len() > 8 { ", …" } else { "" }))
+    (!names.is_empty())
+        .then(|| format!("it has {}{}", names.join(", "), if shape.properties.len() > 8 { ", …" } else { "" }))
 }

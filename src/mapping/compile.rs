@@ -1,15 +1,15 @@
 //! From the handlebars syntax tree to typed expressions: resolves names, functions and blocks, and refuses the rest.
 
 use handlebars::template::{BlockParam, HelperTemplate, Parameter, Template as Parsed, TemplateElement};
-use handlebars::{TemplateError, TemplateErrorReason};
 use serde_json::Value;
 
 use super::ParseError;
-use super::expr::{Block, Body, Call, Expr, Kind, Part, Path, Root};
+use super::expr::{Block, Body, Call, Expr, Kind, Part, Path};
 use super::functions::{self, Function};
 use super::guard::guarded;
-use super::path::{self, ROOTS};
 use super::query::Query;
+use super::resolve::{Frame, resolve};
+use super::syntax::{Places, explain};
 
 /// Deepest nesting of blocks and calls. What is compiled is evaluated by recursion, on any thread's stack.
 const MAX_DEPTH: usize = 32;
@@ -20,24 +20,18 @@ pub(super) fn compile(text: &str) -> Result<Body, ParseError> {
         return Ok(Body::Literal(text.to_owned()));
     }
     guarded(text, |text| {
-        let parsed = Parsed::compile(text).map_err(|error| syntax(text, &error))?;
-        Compiler { text, cursor: 0, frames: Vec::new(), depth: 0 }.body(parsed)
+        let parsed = Parsed::compile(text).map_err(|error| explain(text, &error))?;
+        Compiler { text, places: Places::new(text), cursor: 0, frames: Vec::new(), depth: 0 }.body(parsed)
     })
 }
 
 struct Compiler<'t> {
     text: &'t str,
+    places: Places<'t>,
     /// The tree has no positions below its elements; names are found again by searching onward from here.
     cursor: usize,
     frames: Vec<Frame>,
     depth: usize,
-}
-
-/// An open `each` or `with`, with the names that its `as |…|` gives.
-struct Frame {
-    kind: Kind,
-    value: Option<String>,
-    key: Option<String>,
 }
 
 impl Compiler<'_> {
@@ -59,7 +53,7 @@ impl Compiler<'_> {
         let mut parts = Vec::with_capacity(parsed.elements.len());
         for (i, element) in parsed.elements.into_iter().enumerate() {
             if let Some(place) = places.get(i) {
-                self.cursor = self.cursor.max(offset_of(self.text, place.0, place.1));
+                self.cursor = self.cursor.max(self.places.offset(place.0, place.1));
             }
             parts.extend(self.part(element)?);
         }
@@ -71,7 +65,7 @@ impl Compiler<'_> {
             TemplateElement::RawString(text) => Ok((!text.is_empty()).then_some(Part::Text(text))),
             TemplateElement::Comment(_) => Ok(None),
             TemplateElement::Expression(helper) | TemplateElement::HtmlExpression(helper) => {
-                self.expression(*helper).map(|expr| Some(Part::Expr(expr)))
+                self.expression(*helper, false).map(|expr| Some(Part::Expr(expr)))
             }
             TemplateElement::HelperBlock(helper) => self.block(*helper).map(Some),
             TemplateElement::PartialExpression(_) | TemplateElement::PartialBlock(_) => {
@@ -97,7 +91,11 @@ impl Compiler<'_> {
         self.no_hash(&name, &helper)?;
         let [_] = helper.params.as_slice() else {
             let what = format!("`#{name}` takes one value; here are {}", helper.params.len());
-            return Err(self.error("E-MAP-006", what, Some("put a call in brackets: `{{#if (equals a b)}}`".to_owned())));
+            return Err(self.error(
+                "E-MAP-006",
+                what,
+                Some("put a call in brackets: `{{#if (equals a b)}}`".to_owned()),
+            ));
         };
         self.deeper()?;
         let mut subject = Vec::new();
@@ -121,16 +119,19 @@ impl Compiler<'_> {
         Ok(Part::Block(Box::new(Block { kind, subject, body, otherwise, offset })))
     }
 
-    /// `{{x}}`, `{{f a b}}`, `(f a b)`.
-    fn expression(&mut self, helper: HelperTemplate) -> Result<Expr, ParseError> {
+    /// `{{x}}`, `{{f a b}}`, and in brackets `(f)`, `(f a b)`.
+    fn expression(&mut self, helper: HelperTemplate, brackets: bool) -> Result<Expr, ParseError> {
         let name = match helper.name {
             Parameter::Subexpression(inner) => return self.subexpression(*inner.element),
             Parameter::Literal(value) => return Ok(Expr::Literal(value)),
             Parameter::Name(ref name) => name.clone(),
-            Parameter::Path(ref path) => match self.bare(raw(path), helper.params.is_empty())? {
-                Bare::Done(expr) => return Ok(expr),
-                Bare::Function(name) => name,
-            },
+            Parameter::Path(ref path) => {
+                let call = !helper.params.is_empty() || (brackets && !raw(path).contains(['.', '/', '[', '@']));
+                match self.bare(raw(path), call)? {
+                    Bare::Done(expr) => return Ok(expr),
+                    Bare::Function(name) => name,
+                }
+            }
             ref other => return Err(self.refused(&format!("this is not known: {other:?}"), "write a path or a call")),
         };
         self.no_hash(&name, &helper)?;
@@ -144,19 +145,19 @@ impl Compiler<'_> {
     }
 
     /// A lone name: a literal, a function without arguments, or a path.
-    fn bare(&mut self, raw: &str, alone: bool) -> Result<Bare, ParseError> {
+    fn bare(&mut self, raw: &str, call: bool) -> Result<Bare, ParseError> {
         let literal = match raw {
             "true" => Some(Value::Bool(true)),
             "false" => Some(Value::Bool(false)),
             "null" => Some(Value::Null),
             digits => super::number::parse(digits).map(Value::Number),
         };
-        if let Some(value) = literal.filter(|_| alone) {
+        if let Some(value) = literal.filter(|_| !call) {
             return Ok(Bare::Done(Expr::Literal(value)));
         }
         let name = |text: &String| text == raw;
         let named = self.frames.iter().any(|f| f.value.as_ref().is_some_and(name) || f.key.as_ref().is_some_and(name));
-        if !alone || (!named && functions::find(raw).is_some()) {
+        if call || (!named && functions::find(raw).is_some()) {
             return Ok(Bare::Function(raw.to_owned()));
         }
         self.path(raw).map(|path| Bare::Done(Expr::Path(path)))
@@ -165,7 +166,7 @@ impl Compiler<'_> {
     fn subexpression(&mut self, element: TemplateElement) -> Result<Expr, ParseError> {
         self.deeper()?;
         let expr = match element {
-            TemplateElement::Expression(helper) => self.expression(*helper)?,
+            TemplateElement::Expression(helper) => self.expression(*helper, true)?,
             other => return Err(self.refused(&format!("this can't stand in brackets: {other:?}"), "write a call")),
         };
         self.depth -= 1;
@@ -182,12 +183,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn call(
-        &mut self,
-        function: &'static Function,
-        params: Vec<Parameter>,
-        offset: usize,
-    ) -> Result<Expr, ParseError> {
+    fn call(&mut self, function: &'static Function, params: Vec<Parameter>, offset: usize) -> Result<Expr, ParseError> {
         let (least, most) = function.arity();
         let given = params.len();
         if given < least || most.is_some_and(|most| given > most) {
@@ -201,7 +197,11 @@ impl Compiler<'_> {
         let mut args = Vec::with_capacity(given);
         for (i, param) in params.into_iter().enumerate() {
             let arg = self.argument(param)?;
-            args.push(if function.param(i).is_some_and(|p| p.query) { self.query(function, arg, offset)? } else { arg });
+            args.push(if function.param(i).is_some_and(|p| p.query) {
+                self.query(function, arg, offset)?
+            } else {
+                arg
+            });
         }
         Ok(Expr::Call(Box::new(Call { function, args, offset })))
     }
@@ -221,54 +221,13 @@ impl Compiler<'_> {
 
     fn path(&mut self, raw: &str) -> Result<Path, ParseError> {
         let offset = self.locate(raw);
-        let written = path::read(raw);
-        let wrong = |what: String, hint: &str| {
-            Err(ParseError { code: "E-MAP-007", offset, what, hint: Some(hint.to_owned()) })
-        };
-        let path = |root, keys| Ok(Path { root, keys, text: raw.to_owned(), offset });
-        if written.ups > self.frames.len() {
-            let what = format!("`{raw}` goes up {} times, but only {} blocks are open", written.ups, self.frames.len());
-            return wrong(what, "only #each and #with count as blocks here");
-        }
-        if written.local {
-            let innermost = self.frames.len() - written.ups;
-            if !self.frames[..innermost].last().is_some_and(|frame| frame.kind == Kind::Each) {
-                return wrong(format!("`{raw}` has a meaning only inside #each"), "put it there, or remove it");
-            }
-            let root = match written.keys.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-                ["key"] => Root::Key(written.ups),
-                ["index"] => Root::Index(written.ups),
-                ["first"] => Root::First(written.ups),
-                ["last"] => Root::Last(written.ups),
-                _ => return wrong(format!("there is no `{raw}`"), "inside #each there are @index, @key, @first, @last"),
-            };
-            return path(root, Vec::new());
-        }
-        let plain = !written.root && !written.this && written.ups == 0 && !written.bracketed;
-        if let (true, Some(first)) = (plain, written.keys.first()) {
-            for (up, frame) in self.frames.iter().rev().enumerate() {
-                if frame.value.as_ref() == Some(first) {
-                    return path(Root::This(up), written.keys[1..].to_vec());
-                }
-                if frame.key.as_ref() == Some(first) {
-                    return path(Root::Key(up), Vec::new());
-                }
-            }
-            if ROOTS.contains(&first.as_str()) {
-                return path(Root::Scope, written.keys);
-            }
-        }
-        if written.root || written.ups == self.frames.len() {
-            if written.keys.is_empty() {
-                return wrong(format!("`{raw}` has a meaning only inside #each and #with"), "name a value");
-            }
-            return path(Root::Scope, written.keys);
-        }
-        path(Root::This(written.ups), written.keys)
+        resolve(raw, offset, &self.frames)
     }
 
     fn no_hash(&self, name: &str, helper: &HelperTemplate) -> Result<(), ParseError> {
-        let Some(key) = helper.hash.keys().min() else { return Ok(()) };
+        let Some(key) = helper.hash.keys().min() else {
+            return Ok(());
+        };
         let what = format!("`{name}` takes no named arguments; here is `{key}=`");
         Err(self.error("E-MAP-003", what, Some("give the value alone, in its place".to_owned())))
     }
@@ -316,50 +275,5 @@ fn names(param: Option<BlockParam>) -> (Option<String>, Option<String>) {
         Some(BlockParam::Single(value)) => (name(value), None),
         Some(BlockParam::Pair((value, key))) => (name(value), name(key)),
         _ => (None, None),
-    }
-}
-
-/// Byte offset of the parser's 1-based line and column, which counts characters.
-fn offset_of(text: &str, line: usize, column: usize) -> usize {
-    let mut start = 0;
-    for _ in 1..line {
-        match text[start..].find('\n') {
-            Some(at) => start += at + 1,
-            None => return start,
-        }
-    }
-    let rest = &text[start..];
-    start + rest.char_indices().nth(column.saturating_sub(1)).map_or(rest.len(), |(at, _)| at)
-}
-
-fn syntax(text: &str, error: &TemplateError) -> ParseError {
-    let (line, column) = error.pos().unwrap_or((1, 1));
-    let offset = offset_of(text, line, column);
-    let (what, hint) = match error.reason() {
-        TemplateErrorReason::MismatchingClosedHelper(open, close)
-        | TemplateErrorReason::MismatchingClosedDecorator(open, close) => {
-            (format!("`{{{{#{open}}}}}` is closed by `{{{{/{close}}}}}`"), format!("close it with `{{{{/{open}}}}}`"))
-        }
-        TemplateErrorReason::InvalidParam(param) => {
-            (format!("`{param}` is not a value"), "numbers are written 1, 1.5 or 1E5; text in double quotes".to_owned())
-        }
-        _ => ("the template can't be read from here on".to_owned(), likely(text).to_owned()),
-    };
-    ParseError { code: "E-MAP-001", offset, what, hint: Some(hint) }
-}
-
-/// The most likely slip behind a text that does not parse.
-fn likely(text: &str) -> &'static str {
-    let count = |what: &str| text.matches(what).count();
-    if count("{{") > count("}}") {
-        "a `{{` is never closed by `}}`; text that needs two braces is written `\\{{`"
-    } else if count("{{#") != count("{{/") {
-        "each `{{#if}}`, `{{#each}}` … needs its `{{/if}}`, `{{/each}}` …"
-    } else if count("(") != count(")") {
-        "a bracket `(` is never closed by `)`"
-    } else if text.contains("{{}}") {
-        "`{{}}` holds nothing; write a path or a call inside"
-    } else {
-        "inside `{{ }}` stands a path (`trigger.body.items.0`, `[@odata.type]`) or a call (`concat a \"b\"`)"
     }
 }

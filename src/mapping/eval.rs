@@ -103,7 +103,8 @@ fn write_block(block: &Block, context: Context<'_>, out: &mut String) -> Result<
             }
             Value::Null | Value::Array(_) | Value::Object(_) => write(&block.otherwise, context, out),
             other => {
-                let what = format!("#each goes over a list or an object; {} is {}", block.subject.describe(), kind(other));
+                let what =
+                    format!("#each goes over a list or an object; {} is {}", block.subject.describe(), kind(other));
                 Err(Fault::new("mapping.type", what))
             }
         },
@@ -120,7 +121,8 @@ fn write_rounds<'v>(
     let count = rounds.len();
     context.rounds.set(context.rounds.get().saturating_add(count));
     if context.rounds.get() > MAX_ROUNDS {
-        let what = format!("#each over {} is more than the {MAX_ROUNDS} rounds of one template", block.subject.describe());
+        let what =
+            format!("#each over {} is more than the {MAX_ROUNDS} rounds of one template", block.subject.describe());
         return Err(Fault::new("mapping.too_large", what));
     }
     for (index, (key, this)) in rounds.enumerate() {

@@ -15,7 +15,9 @@ use serde_json::{Number, Value};
 /// ```
 pub fn parse_json(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let value: Value = serde_json::from_slice(bytes)?;
-    let Ok(text) = std::str::from_utf8(bytes) else { return Ok(value) };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return Ok(value);
+    };
     let exponents = exponents(text);
     if exponents.is_empty() {
         return Ok(value);

@@ -14,7 +14,9 @@ mod json;
 mod number;
 mod path;
 mod query;
+mod resolve;
 mod scope;
+mod syntax;
 mod text;
 mod tree;
 

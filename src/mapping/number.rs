@@ -54,7 +54,15 @@ impl Decimal {
 
 impl Ord for Decimal {
     fn cmp(&self, other: &Decimal) -> Ordering {
-        let sign = |d: &Decimal| if d.is_zero() { 0 } else if d.negative { -1 } else { 1 };
+        let sign = |d: &Decimal| {
+            if d.is_zero() {
+                0
+            } else if d.negative {
+                -1
+            } else {
+                1
+            }
+        };
         let magnitude = || self.exponent.cmp(&other.exponent).then_with(|| self.digits.cmp(&other.digits));
         sign(self).cmp(&sign(other)).then_with(|| match sign(self) {
             0 => Ordering::Equal,
@@ -114,7 +122,9 @@ fn divide(a: i128, b: i128) -> Option<Number> {
         let Some(ten) = rest.checked_mul(10) else { break };
         let digit = (ten / b).abs();
         let digit = if negative { -digit } else { digit };
-        let Some(next) = quotient.checked_mul(10).and_then(|q| q.checked_add(digit)) else { break };
+        let Some(next) = quotient.checked_mul(10).and_then(|q| q.checked_add(digit)) else {
+            break;
+        };
         (quotient, rest, places) = (next, ten % b, places + 1);
     }
     print(quotient, places)
@@ -140,4 +150,58 @@ pub(super) fn parse(text: &str) -> Option<Number> {
 
 fn length(text: &str) -> i64 {
     i64::try_from(text.len()).unwrap_or(i64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn n(text: &str) -> Number {
+        parse(text).expect("it is a number")
+    }
+
+    #[test]
+    fn numbers_are_ordered_by_value_to_the_last_digit() {
+        let rising = [
+            "-1e400",
+            "-2",
+            "-1.5",
+            "-1e-400",
+            "0",
+            "1e-400",
+            "0.09",
+            "0.1",
+            "1",
+            "9007199254740992",
+            "9007199254740993",
+            "1e17",
+            "1e400",
+            "1e99999999999999999999",
+        ];
+        for pair in rising.windows(2) {
+            assert_eq!(compare(&n(pair[0]), &n(pair[1])), Ordering::Less, "{pair:?}");
+        }
+        for (a, b) in
+            [("1.0", "1"), ("-0", "0"), ("0e5", "0.00"), ("10e399", "1e400"), ("0.001e3", "1"), ("100", "1e2")]
+        {
+            assert_eq!(compare(&n(a), &n(b)), Ordering::Equal, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_is_exact_or_refused() {
+        let of = |op, a: &str, b: &str| exact(op, &n(a), &n(b)).map(|number| number.to_string());
+        let is = |text: &str| Some(text.to_owned());
+        assert_eq!(of(Operation::Add, "0.1", "0.2"), is("0.3"));
+        assert_eq!(of(Operation::Sub, "1", "1.00"), is("0"));
+        assert_eq!(of(Operation::Mul, "-0.5", "0.04"), is("-0.02"));
+        assert_eq!(of(Operation::Div, "-7", "2"), is("-3"));
+        assert_eq!(of(Operation::Div, "1.5", "-0.5"), is("-3"));
+        assert_eq!(of(Operation::Div, "-0.5", "3"), is("-0.1666666666666666666666666666"));
+        assert_eq!(of(Operation::Mod, "-7", "2"), is("-1"));
+        assert_eq!(of(Operation::Div, "1", "0"), None);
+        assert_eq!(of(Operation::Add, "1e400", "1"), None);
+        assert_eq!(of(Operation::Mul, "1e30", "1e30"), None);
+        assert_eq!(of(Operation::Add, "1e-400", "1"), None);
+    }
 }

@@ -90,10 +90,7 @@ pub(super) fn index(key: &str) -> Option<usize> {
 }
 
 /// The only entry whose key equals `key` ignoring case; none if two do, for either would be a guess.
-pub(super) fn only_ignoring_case<'a, K: AsRef<str>, T>(
-    entries: impl Iterator<Item = (K, T)>,
-    key: &'a str,
-) -> Option<(K, T)> {
+pub(super) fn only_ignoring_case<K: AsRef<str>, T>(entries: impl Iterator<Item = (K, T)>, key: &str) -> Option<(K, T)> {
     let mut found = None;
     for entry in entries {
         if !same_ignoring_case(entry.0.as_ref(), key) {
@@ -112,4 +109,27 @@ fn same_ignoring_case(a: &str, b: &str) -> bool {
         return a.eq_ignore_ascii_case(b);
     }
     a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_taken_apart_as_written() {
+        let keys = |raw: &str| read(raw).keys.join("|");
+        assert_eq!(keys("trigger.body.[@odata.type].0"), "trigger|body|@odata.type|0");
+        assert_eq!(keys("a/[b.c/d]/e"), "a|b.c/d|e");
+        assert_eq!(keys("this.a"), "a");
+        assert_eq!(keys("[this].a"), "this|a");
+        assert_eq!((read("../../a").ups, read("@../index").ups, read("@root.a").root), (2, 1, true));
+        assert!(read("this").this && read("./a").this && !read("[this]").this);
+    }
+
+    #[test]
+    fn two_keys_that_differ_in_case_only_are_never_guessed_between() {
+        let value = serde_json::json!({"Email": 1, "EMAIL": 2, "ÄRA": 3});
+        let at = |key: &str| walk(&value, &[key.to_owned()]).and_then(Value::as_i64);
+        assert_eq!((at("Email"), at("EMAIL"), at("email"), at("ära")), (Some(1), Some(2), None, Some(3)));
+    }
 }

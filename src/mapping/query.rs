@@ -36,7 +36,8 @@ impl Query {
     pub fn compile(text: &str) -> Result<Query, String> {
         let mut scan = Scan::default();
         scan.run(text)?;
-        let compiled = parse_json_path(text).map_err(|_| format!("`{text}` is not a JSONPath as RFC 9535 defines it"))?;
+        let compiled =
+            parse_json_path(text).map_err(|_| format!("`{text}` is not a JSONPath as RFC 9535 defines it"))?;
         Ok(Query { text: text.to_owned(), compiled, descents: scan.descents, spread: scan.spread.max(1) })
     }
 

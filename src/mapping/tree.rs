@@ -77,7 +77,8 @@ fn parse(json: &Value, at: &mut Vec<String>, errors: &mut Vec<(String, ParseErro
             }
         },
         Value::Array(items) => {
-            let nodes = items.iter().enumerate().map(|(i, item)| below(at, i.to_string(), |at| parse(item, at, errors)));
+            let nodes =
+                items.iter().enumerate().map(|(i, item)| below(at, i.to_string(), |at| parse(item, at, errors)));
             let nodes: Vec<Node> = nodes.collect();
             if nodes.iter().all(Node::is_literal) { Node::Literal(json.clone()) } else { Node::List(nodes) }
         }

@@ -7,9 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::{Origin, Url};
 
 use super::{Exchange, Inner};
-use crate::connector::{
-    Answer, ApiKeyPlace, Auth, Class, Connection, Context, Failure, Secret, Text,
-};
+use crate::connector::{Answer, ApiKeyPlace, Auth, Class, Connection, Context, Failure, Secret, Text};
 
 /// Shorter secrets are not looked for in answers: they would be found by chance.
 const SHORTEST_REDACTED: usize = 8;

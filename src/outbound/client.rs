@@ -48,8 +48,7 @@ impl Client {
         let guard = Arc::new(Guard::new(&config.allow, proxy_host));
         let mut roots = Vec::new();
         if let Some(path) = &config.ca_file {
-            let pem =
-                std::fs::read(path).map_err(|source| Error::ReadRoots { path: path.clone(), source })?;
+            let pem = std::fs::read(path).map_err(|source| Error::ReadRoots { path: path.clone(), source })?;
             roots = Certificate::from_pem_bundle(&pem)
                 .map_err(|error| Error::Roots { path: path.clone(), why: error.to_string() })?;
             if roots.is_empty() {
@@ -142,9 +141,8 @@ fn install_provider() {
 async fn read(mut response: reqwest::Response, limit: usize) -> Result<Answer, reqwest::Error> {
     let status = response.status().as_u16();
     let headers = response.headers().iter();
-    let headers = headers.map(|(name, value)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-    });
+    let headers =
+        headers.map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     let mut answer = Answer { status, headers: headers.collect(), body: Vec::new(), cut: false };
     while let Some(chunk) = response.chunk().await? {
         let room = limit - answer.body.len();
@@ -167,10 +165,12 @@ fn invalid(name: &str) -> Failure {
 fn failure(host: &str, error: &reqwest::Error) -> Failure {
     let mut tls = None;
     let mut blocked = None;
+    let mut broken_off = false;
     let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(cause) = next {
         blocked = blocked.or_else(|| cause.downcast_ref::<Blocked>().cloned());
         tls = tls.or_else(|| cause.downcast_ref::<rustls::Error>().map(ToString::to_string));
+        broken_off |= cause.is::<hyper::Error>();
         // What an I/O error wraps is not its source.
         let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         next = match inner {
@@ -183,19 +183,25 @@ fn failure(host: &str, error: &reqwest::Error) -> Failure {
     }
     if error.is_connect() {
         if let Some(why) = tls {
-            let what = format!("the TLS connection to {host} failed: {why}; a private authority goes into `outbound.ca_file`");
+            let what =
+                format!("the TLS connection to {host} failed: {why}; a private authority goes into `outbound.ca_file`");
             return Failure::new(Class::Permanent, "outbound.tls", what);
         }
         let what = format!("no connection to {host}: {}", chain(error));
         return Failure::new(Class::Retry, "outbound.connect", what);
     }
     if error.is_builder() {
-        return Failure::new(Class::Permanent, "outbound.request", format!("the request cannot be made: {}", chain(error)));
+        return Failure::new(
+            Class::Permanent,
+            "outbound.request",
+            format!("the request cannot be made: {}", chain(error)),
+        );
     }
     if error.is_timeout() {
         return Failure::new(Class::Unknown, "outbound.timeout", format!("{host} did not answer in time"));
     }
-    if error.is_decode() {
+    // The client calls every error of reading a decoded body so, also that of a connection that broke off.
+    if error.is_decode() && !broken_off {
         let what = format!("the answer of {host} cannot be decoded: {}", chain(error));
         return Failure::new(Class::Unknown, "outbound.bad_answer", what);
     }

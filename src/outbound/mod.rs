@@ -20,9 +20,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config;
-use crate::connector::{
-    self, Action, Class, Connection, Connector, Context, Declared, Failure, Kind, Need, Outcome,
-};
+use crate::connector::{self, Action, Class, Connection, Connector, Context, Declared, Failure, Kind, Need, Outcome};
 
 pub use client::Error;
 pub use secrets::Secrets;
@@ -70,13 +68,15 @@ impl<'c> Call<'c> {
             && connection.connector != self.connector.name
         {
             let (is, wants) = (&connection.connector, &self.connector.name);
-            let what = format!("the connection `{}` is one of `{is}`, but `{name}` needs one of `{wants}`", connection.name);
+            let what =
+                format!("the connection `{}` is one of `{is}`, but `{name}` needs one of `{wants}`", connection.name);
             return Err(Failure::new(Class::Held, "connector.no_connection", what));
         }
         let violations = action.input.violations(self.input);
         if let Some(first) = violations.first() {
             let at = if first.pointer.is_empty() { "/" } else { &first.pointer };
-            let more = if violations.len() > 1 { format!(" (and {} more)", violations.len() - 1) } else { String::new() };
+            let more =
+                if violations.len() > 1 { format!(" (and {} more)", violations.len() - 1) } else { String::new() };
             let what = format!("the input of `{name}` is not what it takes: at {at}: {}{more}", first.message);
             return Err(Failure::new(Class::Permanent, "connector.input", what));
         }
@@ -166,7 +166,9 @@ impl Inner {
     }
 
     async fn test(&self, connector: &Arc<Connector>, connection: &Arc<Connection>) -> Result<Value, Failure> {
-        let Kind::Declared(declared) = &connector.kind else { return Ok(Value::Null) };
+        let Kind::Declared(declared) = &connector.kind else {
+            return Ok(Value::Null);
+        };
         let exchange = Exchange {
             declared,
             connector,
@@ -175,7 +177,9 @@ impl Inner {
             limit: 1024 * 1024,
         };
         let context = || connector::test_context(connector, connection, Timestamp::now());
-        let Some(request) = connector::prepare_test(declared, connection, &context()) else { return Ok(Value::Null) };
+        let Some(request) = connector::prepare_test(declared, connection, &context()) else {
+            return Ok(Value::Null);
+        };
         exchange
             .run(self, &context(), request?, |answer| {
                 connector::judge_test(connector, declared, context(), answer, Timestamp::now())

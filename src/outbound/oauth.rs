@@ -10,9 +10,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 
-use super::auth::{self, Attached};
 use super::Inner;
-use crate::connector::{ClientCredentials, Class, Connection, Context, Failure, HttpRequest, retry_after};
+use super::auth::{self, Attached};
+use crate::connector::{Class, ClientCredentials, Connection, Context, Failure, HttpRequest, retry_after};
 
 /// How long a token is used whose answer does not say.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
@@ -213,8 +213,12 @@ impl Request {
         };
         if status == 429 || status >= 500 || status == 408 {
             let wait = retry_after(&answer, Timestamp::now());
-            return Err(named(Class::Throttled, "outbound.token_unavailable", format!("the token server answered {status}"))
-                .with_wait(wait));
+            return Err(named(
+                Class::Throttled,
+                "outbound.token_unavailable",
+                format!("the token server answered {status}"),
+            )
+            .with_wait(wait));
         }
         let token = body.get("access_token").and_then(Value::as_str).filter(|token| !token.is_empty());
         let Some(token) = token.filter(|_| (200..300).contains(&status)) else {

@@ -64,6 +64,10 @@ impl Secrets {
 
     /// The same, but `None` where connections.yaml does not name the credential.
     pub async fn optional(&self, connection: &Connection, name: &str) -> Result<Option<SecretString>, Failure> {
-        if connection.credentials.contains_key(name) { self.resolve(connection, name).await.map(Some) } else { Ok(None) }
+        if connection.credentials.contains_key(name) {
+            self.resolve(connection, name).await.map(Some)
+        } else {
+            Ok(None)
+        }
     }
 }

@@ -168,7 +168,9 @@ impl Run {
     /// Ends a step. Progress was made, so the process's going down is not this run's doing.
     fn end(&mut self, place: &Place, state: State) {
         self.recoveries = 0;
-        let Some((frame, position)) = self.frame_mut(place) else { return };
+        let Some((frame, position)) = self.frame_mut(place) else {
+            return;
+        };
         let node = &mut frame.nodes[position];
         node.state = state;
         node.input = None;

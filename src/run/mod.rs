@@ -6,8 +6,12 @@
 mod apply;
 mod event;
 mod history;
+mod id;
 mod next;
+mod record;
+mod request;
 mod scope;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +25,13 @@ use uuid::Uuid;
 use crate::connector::Failure;
 
 pub use apply::Illegal;
-pub use event::*;
+pub use event::Event;
 pub use history::history;
+pub use id::{Digest, Place, RunId};
 pub use next::{Around, Next};
+pub use record::{RECORD_VERSION, Record, Unreadable};
+pub use request::{Body, Origin, Rejected, Request, Response, Started};
+pub use status::{Status, Summary};
 
 /// The whole state of one run. Plain data: folding the same events gives the same.
 #[derive(Debug, Clone)]

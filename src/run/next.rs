@@ -97,14 +97,18 @@ impl Run {
     ) -> Event {
         let place = place.clone();
         let failure = match result {
-            Ok(output) => return Event::Succeeded { place, output: Arc::new(output) },
+            Ok(output) => {
+                return Event::Succeeded { place, output: Arc::new(output) };
+            }
             Err(failure) => failure,
         };
         let call = flow.step(&place.0).and_then(|step| match &step.kind {
             Kind::Action(call) => Some(call),
             Kind::Response(_) | Kind::Set(_) | Kind::If { .. } | Kind::Delay(_) | Kind::Terminate { .. } => None,
         });
-        let Some(call) = call else { return Event::Failed { place, failure, retry_at: None } };
+        let Some(call) = call else {
+            return Event::Failed { place, failure, retry_at: None };
+        };
         let holds = failure.class == Class::Held || (failure.class == Class::Unknown && call.on_doubt == OnDoubt::Hold);
         if holds {
             return Event::Held { place: Some(place), failure };
@@ -215,9 +219,7 @@ impl Walk<'_> {
                 let (status, failing) = match status {
                     Termination::Succeeded => (Status::Succeeded, None),
                     Termination::Cancelled => (Status::Cancelled, None),
-                    Termination::Failed => {
-                        (Status::Failed, Some(failure(Class::Permanent, "run.terminated", message)))
-                    }
+                    Termination::Failed => (Status::Failed, Some(failure(Class::Permanent, "run.terminated", message))),
                 };
                 Event::Finished { status, failure: failing }
             }
@@ -259,7 +261,9 @@ impl Walk<'_> {
                         Progress::Record(event) => return Some(event),
                         Progress::Live => return None,
                         Progress::Ended(None) => {}
-                        Progress::Ended(Some(failure)) => return Some(Event::Failed { place, failure, retry_at: None }),
+                        Progress::Ended(Some(failure)) => {
+                            return Some(Event::Failed { place, failure, retry_at: None });
+                        }
                     }
                 }
                 Some(Event::Succeeded { place, output: Arc::new(Value::Null) })
@@ -296,7 +300,9 @@ fn end_of(state: State) -> Ends {
         State::Failed => Ends::FAILED,
         State::TimedOut => Ends::TIMED_OUT,
         State::Skipped => Ends::SKIPPED,
-        State::Unmet | State::Pending | State::Running | State::InDoubt | State::Waiting(_) | State::Held => Ends::UNMET,
+        State::Unmet | State::Pending | State::Running | State::InDoubt | State::Waiting(_) | State::Held => {
+            Ends::UNMET
+        }
     }
 }
 
@@ -317,23 +323,21 @@ fn failing(block: &Block, frame: &Frame, position: u32) -> Option<Failure> {
             Some(failure)
         }
         State::Skipped | State::Unmet => step.after.iter().find_map(|after| failing(block, frame, after.position)),
-        State::Succeeded
-        | State::Pending
-        | State::Running
-        | State::InDoubt
-        | State::Waiting(_)
-        | State::Held => None,
+        State::Succeeded | State::Pending | State::Running | State::InDoubt | State::Waiting(_) | State::Held => None,
     }
 }
 
 fn check_input(call: &Call, input: &Value) -> Result<(), Failure> {
-    let Some(action) = call.connector.actions.get(&call.action) else { return Ok(()) };
+    let Some(action) = call.connector.actions.get(&call.action) else {
+        return Ok(());
+    };
     let violations = action.input.violations(input);
     if violations.is_empty() {
         return Ok(());
     }
     let places: Vec<String> = violations.iter().map(|v| format!("`{}`: {}", v.pointer, v.message)).collect();
-    let message = format!("the rendered inputs do not fit {}.{}: {}", call.connector.name, call.action, places.join("; "));
+    let message =
+        format!("the rendered inputs do not fit {}.{}: {}", call.connector.name, call.action, places.join("; "));
     Err(failure(Class::Permanent, "run.bad_input", message))
 }
 

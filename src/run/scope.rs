@@ -30,7 +30,7 @@ impl Scope for InRun<'_> {
                 Some((Cow::Owned(flow), 1))
             }
             "run" => {
-                let run = json!({"id": self.run.id.to_string(), "started_at": self.run.started_at.to_string()});
+                let run = json!({"id": self.run.id.to_string(), "started_at": format!("{:.3}", self.run.started_at)});
                 Some((Cow::Owned(run), 1))
             }
             _ => None,

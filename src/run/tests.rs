@@ -163,9 +163,8 @@ fn a_permanent_failure_fails_the_run_and_skips_the_rest() {
 
 #[test]
 fn on_error_continue_passes_over_a_failure() {
-    let steps = format!(
-        "{CALL}    on_error: continue\n  - id: after\n    set: {{code: '{{{{steps.create.error.code}}}}'}}\n"
-    );
+    let steps =
+        format!("{CALL}    on_error: continue\n  - id: after\n    set: {{code: '{{{{steps.create.error.code}}}}'}}\n");
     let stage = stage(&steps, json!({}), [failed(Class::Permanent, "x.refused")]).play();
     assert_snapshot!(stage.told(), @r"
     create #1 failed x.refused
@@ -273,6 +272,21 @@ fn events_that_do_not_follow_are_refused() {
     assert!(stage.run.apply(stage.now, &nowhere).is_err());
     let far = Event::Skipped { place: Place::root(u32::MAX), unmet: false };
     assert!(stage.run.apply(stage.now, &far).is_err());
+}
+
+#[test]
+fn numbers_are_read_back_as_they_were_written() {
+    let at = Timestamp::UNIX_EPOCH;
+    let text = r#"{"a":1e400,"b":9007199254740993,"c":[0.1000000000000000055,-1E+5]}"#;
+    let value = Arc::new(crate::mapping::parse_json(text.as_bytes()).unwrap());
+    let place = Place::root(0);
+    let called = Event::Called { place: place.clone(), attempt: 1, input: Some(value.clone()), key: Uuid::nil() };
+    let bytes = Record::encode(at, &[called, Event::Succeeded { place, output: value.clone() }]);
+    let read = Record::decode(&bytes).unwrap();
+    let [Event::Called { input: Some(input), .. }, Event::Succeeded { output, .. }] = &read.events[..] else {
+        panic!()
+    };
+    assert_eq!((input.to_string(), output.to_string()), (text.to_owned(), text.to_owned()));
 }
 
 const EVERYTHING: &str = r#"

@@ -73,10 +73,7 @@ impl Schema {
                 what: "the schema could not be compiled: the validator gave up on it".to_owned(),
             })
         })?;
-        Ok(Schema {
-            validator: Arc::new(validator),
-            shape: Arc::new(Shape::of_schema(&prepared)),
-        })
+        Ok(Schema { validator: Arc::new(validator), shape: Arc::new(Shape::of_schema(&prepared)) })
     }
 
     /// Where `value` breaks the schema, 20 places at most, in order of pointer; empty if it does not.
@@ -114,10 +111,7 @@ fn violation(error: &ValidationError<'_>) -> Violation {
         ValidationErrorKind::PropertyNames { error } => format!("a property name is refused: {}", error.masked()),
         _ => error.masked().to_string(),
     };
-    Violation {
-        pointer: shorten(error.instance_path().as_str()),
-        message: shorten(&message),
-    }
+    Violation { pointer: shorten(error.instance_path().as_str()), message: shorten(&message) }
 }
 
 fn compile_error(error: &ValidationError<'_>) -> Error {
@@ -126,10 +120,7 @@ fn compile_error(error: &ValidationError<'_>) -> Error {
     if matches!(error.kind(), ValidationErrorKind::Format { format } if format == "regex") {
         what.push_str(" (patterns run in linear time, so look-around and back-references do not work)");
     }
-    Error {
-        pointer: error.instance_path().as_str().to_owned(),
-        what,
-    }
+    Error { pointer: error.instance_path().as_str().to_owned(), what }
 }
 
 /// Counts down `left` for each node of `value`; false once it would pass zero.

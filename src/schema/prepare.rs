@@ -17,14 +17,8 @@ const NEWEST: [&str; 4] = [
 ];
 
 /// Keywords whose value is a map of names to schemas, and those whose value is a schema or a list of schemas.
-pub(super) const MAPS: [&str; 6] = [
-    "properties",
-    "patternProperties",
-    "definitions",
-    "$defs",
-    "dependentSchemas",
-    "dependencies",
-];
+pub(super) const MAPS: [&str; 6] =
+    ["properties", "patternProperties", "definitions", "$defs", "dependentSchemas", "dependencies"];
 const SCHEMAS: [&str; 16] = [
     "additionalProperties",
     "additionalItems",
@@ -47,17 +41,11 @@ const SCHEMAS: [&str; 16] = [
 /// A copy that the validator can compile, or why there can be none.
 pub(super) fn prepare(source: &Value) -> Result<Value, Error> {
     if !matches!(source, Value::Object(_) | Value::Bool(_)) {
-        return Err(Error {
-            pointer: String::new(),
-            what: "a JSON Schema is an object, or true or false".to_owned(),
-        });
+        return Err(Error { pointer: String::new(), what: "a JSON Schema is an object, or true or false".to_owned() });
     }
     let mut pointer = String::new();
     if too_deep(source, 0, &mut pointer) {
-        return Err(Error {
-            pointer,
-            what: format!("the schema is nested deeper than {MAX_DEPTH} levels"),
-        });
+        return Err(Error { pointer, what: format!("the schema is nested deeper than {MAX_DEPTH} levels") });
     }
     let mut schema = source.clone();
     if let Value::Object(members) = &mut schema
@@ -86,10 +74,7 @@ fn too_deep(value: &Value, depth: usize, pointer: &mut String) -> bool {
         deep
     };
     match value {
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .any(|(index, item)| check(&index.to_string(), item)),
+        Value::Array(items) => items.iter().enumerate().any(|(index, item)| check(&index.to_string(), item)),
         Value::Object(members) => members.iter().any(|(key, member)| check(key, member)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
@@ -127,15 +112,11 @@ fn drop_relative_ids(schema: &mut Value, root: bool, named: &HashSet<&str>) {
     for (keyword, member) in members.iter_mut() {
         if MAPS.contains(&keyword.as_str()) {
             let Value::Object(schemas) = member else { continue };
-            schemas
-                .values_mut()
-                .for_each(|schema| drop_relative_ids(schema, false, named));
+            schemas.values_mut().for_each(|schema| drop_relative_ids(schema, false, named));
         } else if SCHEMAS.contains(&keyword.as_str()) {
             match member {
                 Value::Array(schemas) => {
-                    schemas
-                        .iter_mut()
-                        .for_each(|schema| drop_relative_ids(schema, false, named));
+                    schemas.iter_mut().for_each(|schema| drop_relative_ids(schema, false, named));
                 }
                 _ => drop_relative_ids(member, false, named),
             }

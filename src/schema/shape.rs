@@ -116,11 +116,7 @@ impl Shape {
 
     /// What `schema` says; [`Shape::any`] where it says nothing that is understood here.
     pub fn of_schema(schema: &Value) -> Shape {
-        let mut reader = Reader {
-            root: schema,
-            nodes: MAX_NODES,
-            following: Vec::new(),
-        };
+        let mut reader = Reader { root: schema, nodes: MAX_NODES, following: Vec::new() };
         reader.read(schema)
     }
 
@@ -138,9 +134,7 @@ impl Shape {
         match &self.items {
             Some(items) if item => Lookup::Known(items),
             None if item => Lookup::Open,
-            _ => Lookup::Absent {
-                nearest: self.nearest(key),
-            },
+            _ => Lookup::Absent { nearest: self.nearest(key) },
         }
     }
 
@@ -191,20 +185,9 @@ impl Shape {
         let values = match (self.values.is_empty(), other.values.is_empty()) {
             (_, true) => self.values,
             (true, false) => other.values,
-            (false, false) => self
-                .values
-                .into_iter()
-                .filter(|value| other.values.contains(value))
-                .collect(),
+            (false, false) => self.values.into_iter().filter(|value| other.values.contains(value)).collect(),
         };
-        Shape {
-            types: self.types.and(other.types),
-            properties,
-            closed,
-            items,
-            required,
-            values,
-        }
+        Shape { types: self.types.and(other.types), properties, closed, items, required, values }
     }
 
     /// What holds of a value that has one of the shapes, it is not known which.
@@ -230,23 +213,11 @@ impl Shape {
             (false, true) => (other.properties, other.closed, other.required),
             _ => {
                 let closed = self.closed && other.closed;
-                let required = self
-                    .required
-                    .iter()
-                    .filter(|key| other.required.contains(key))
-                    .cloned()
-                    .collect();
+                let required = self.required.iter().filter(|key| other.required.contains(key)).cloned().collect();
                 (properties_of_either(self, other), closed, required)
             }
         };
-        Shape {
-            types,
-            properties,
-            closed,
-            items,
-            required,
-            values,
-        }
+        Shape { types, properties, closed, items, required, values }
     }
 }
 
@@ -309,9 +280,9 @@ impl<'s> Reader<'s> {
     fn read_own(&mut self, members: &'s Map<String, Value>) -> Shape {
         let mut types = match members.get("type") {
             Some(Value::String(name)) => Types::named(name),
-            Some(Value::Array(names)) => names.iter().fold(Types::NONE, |types, name| {
-                types.or(name.as_str().map_or(Types::ANY, Types::named))
-            }),
+            Some(Value::Array(names)) => {
+                names.iter().fold(Types::NONE, |types, name| types.or(name.as_str().map_or(Types::ANY, Types::named)))
+            }
             _ => Types::ANY,
         };
         let mut shape = Shape::any();
@@ -321,11 +292,7 @@ impl<'s> Reader<'s> {
             _ => &[],
         };
         if !values.is_empty() {
-            types = types.and(
-                values
-                    .iter()
-                    .fold(Types::NONE, |types, value| types.or(Types::of(value))),
-            );
+            types = types.and(values.iter().fold(Types::NONE, |types, value| types.or(Types::of(value))));
             if values.len() <= MAX_VALUES {
                 shape.values = values.to_vec();
             }
@@ -345,10 +312,7 @@ impl<'s> Reader<'s> {
             shape.items = Some(Box::new(self.read(items)));
         }
         if let Some(Value::Array(required)) = members.get("required") {
-            shape.required = required
-                .iter()
-                .filter_map(|key| key.as_str().map(str::to_owned))
-                .collect();
+            shape.required = required.iter().filter_map(|key| key.as_str().map(str::to_owned)).collect();
         }
         shape
     }

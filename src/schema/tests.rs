@@ -70,11 +70,7 @@ fn a_property_named_id_keeps_its_schema_and_an_id_that_is_referred_to_stays() {
     });
     let schema = Schema::compile(&source).unwrap();
 
-    let pointers: Vec<String> = schema
-        .violations(&json!({"id": 1, "n": "x"}))
-        .into_iter()
-        .map(|v| v.pointer)
-        .collect();
+    let pointers: Vec<String> = schema.violations(&json!({"id": 1, "n": "x"})).into_iter().map(|v| v.pointer).collect();
     assert_eq!(pointers, ["/id", "/n"]);
 }
 
@@ -120,25 +116,9 @@ fn violations_are_few_sorted_and_short() {
 
 #[test]
 fn numbers_of_any_size_never_panic() {
-    let huge = [
-        "1e400",
-        "-1e400",
-        "1e-400",
-        "9007199254740993",
-        "1e999999999",
-        "123456789012345678901234567890",
-        "-0",
-        "1.0",
-    ];
-    for keyword in [
-        "minimum",
-        "maximum",
-        "multipleOf",
-        "exclusiveMinimum",
-        "const",
-        "maxLength",
-        "minItems",
-    ] {
+    let huge =
+        ["1e400", "-1e400", "1e-400", "9007199254740993", "1e999999999", "123456789012345678901234567890", "-0", "1.0"];
+    for keyword in ["minimum", "maximum", "multipleOf", "exclusiveMinimum", "const", "maxLength", "minItems"] {
         for limit in huge {
             let Ok(schema) = Schema::compile(&parse(&format!(r#"{{"{keyword}": {limit}}}"#))) else {
                 continue;
@@ -190,15 +170,11 @@ fn a_shape_knows_the_lead_in_any_casing() {
     let shape = schema.shape();
 
     assert_eq!(shape.types, Types::OBJECT);
-    let Lookup::Known(user) = shape.get("userDetails") else {
-        panic!("userDetails is described")
-    };
+    let Lookup::Known(user) = shape.get("userDetails") else { panic!("userDetails is described") };
     assert!(matches!(user.get("Email"), Lookup::Known(email) if email.types == Types::STRING));
     assert_eq!(shape.get("Description"), Lookup::Open);
     assert_eq!(user.nearest("Emial").as_deref(), Some("Email"));
-    let Lookup::Known(email) = user.get("email") else {
-        panic!("email is described")
-    };
+    let Lookup::Known(email) = user.get("email") else { panic!("email is described") };
     assert_eq!(email.get("x"), Lookup::Absent { nearest: None });
 }
 
@@ -207,12 +183,7 @@ fn a_closed_shape_knows_what_is_absent_and_keys_alike_but_for_case_are_not_guess
     let shape = Shape::of_schema(&json!({
         "type": "object", "additionalProperties": false, "properties": {"email": {}, "Name": true, "NAME": true}
     }));
-    assert_eq!(
-        shape.get("emial"),
-        Lookup::Absent {
-            nearest: Some("email".to_owned())
-        }
-    );
+    assert_eq!(shape.get("emial"), Lookup::Absent { nearest: Some("email".to_owned()) });
     assert!(matches!(shape.get("Name"), Lookup::Known(_)));
     assert!(matches!(shape.get("name"), Lookup::Absent { .. }));
 }
@@ -249,10 +220,7 @@ fn references_that_multiply_stay_small() {
     let mut definitions = serde_json::Map::new();
     for level in 0..40 {
         let next = format!("#/definitions/d{}", level + 1);
-        definitions.insert(
-            format!("d{level}"),
-            json!({"properties": {"l": {"$ref": next}, "r": {"$ref": next}}}),
-        );
+        definitions.insert(format!("d{level}"), json!({"properties": {"l": {"$ref": next}, "r": {"$ref": next}}}));
     }
     definitions.insert("d40".to_owned(), json!({"type": "string"}));
     let shape = Shape::of_schema(&json!({"definitions": definitions, "$ref": "#/definitions/d0"}));
@@ -263,10 +231,7 @@ fn references_that_multiply_stay_small() {
 fn long_chains_of_references_end() {
     let mut definitions = serde_json::Map::new();
     for level in 0..5_000 {
-        definitions.insert(
-            format!("d{level}"),
-            json!({"$ref": format!("#/definitions/d{}", level + 1)}),
-        );
+        definitions.insert(format!("d{level}"), json!({"$ref": format!("#/definitions/d{}", level + 1)}));
     }
     definitions.insert("d5000".to_owned(), json!({"type": "string"}));
     if let Ok(schema) = Schema::compile(&json!({"definitions": definitions, "$ref": "#/definitions/d0"})) {

@@ -57,13 +57,7 @@ impl Listener {
     pub async fn bind(at: &str, router: Router, bounds: Bounds, tls: Option<Arc<Tls>>) -> io::Result<Listener> {
         let tcp = TcpListener::bind(at).await?;
         let address = tcp.local_addr()?;
-        Ok(Listener {
-            tcp,
-            address,
-            router,
-            bounds,
-            tls,
-        })
+        Ok(Listener { tcp, address, router, bounds, tls })
     }
 
     /// Serves until `stop` is true, then lets requests in flight end for at most `grace`.
@@ -86,10 +80,7 @@ impl Listener {
         drop(self.tcp);
         let ended = timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
         if ended.is_err() {
-            tracing::warn!(
-                "{} connections were cut: their requests took longer than the grace",
-                connections.len()
-            );
+            tracing::warn!("{} connections were cut: their requests took longer than the grace", connections.len());
             connections.shutdown().await;
         }
     }
@@ -102,11 +93,7 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// The next connection, once there is a slot for it. Until then new ones wait in the kernel's queue.
 async fn accept(tcp: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    let slot = slots
-        .clone()
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed");
+    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match tcp.accept().await {
             Ok((stream, _)) => return (stream, slot),
@@ -161,13 +148,7 @@ where
         })
     };
     let builder = builder(bounds);
-    let mut connection = pin!(builder.serve_connection(
-        Watched {
-            io,
-            activity: activity.clone()
-        },
-        service
-    ));
+    let mut connection = pin!(builder.serve_connection(Watched { io, activity: activity.clone() }, service));
     let mut deadline = Deadline::new();
     let mut stopping = pin!(stopped(&mut stop));
     let mut told = false;
@@ -183,10 +164,7 @@ where
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(ended.map_err(|error| error.to_string()));
             }
-            if deadline
-                .poll(cx, cut_at.or_else(|| activity.deadline(bounds)))
-                .is_pending()
-            {
+            if deadline.poll(cx, cut_at.or_else(|| activity.deadline(bounds))).is_pending() {
                 return Poll::Pending;
             }
             if cut_at.is_some() || activity.is_heading() {
@@ -251,9 +229,7 @@ impl Activity {
 
     fn bytes_came(&self) {
         if self.in_flight.load(Ordering::Relaxed) == 0 && !self.http2.load(Ordering::Relaxed) {
-            let _ = self
-                .heading
-                .compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.heading.compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
@@ -339,10 +315,7 @@ struct Deadline {
 
 impl Deadline {
     fn new() -> Deadline {
-        Deadline {
-            sleep: Box::pin(sleep_until(Instant::now())),
-            at: None,
-        }
+        Deadline { sleep: Box::pin(sleep_until(Instant::now())), at: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {

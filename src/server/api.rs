@@ -96,10 +96,7 @@ async fn rotate(State(app): State<App>, Path(flow): Path<String>, headers: Heade
         Some(seconds) => {
             let seconds = seconds.as_u64().filter(|seconds| *seconds <= MAX_GRACE.as_secs());
             let seconds = seconds.ok_or_else(|| {
-                invalid(format!(
-                    "`grace_seconds` is a whole number from 0 to {}.",
-                    MAX_GRACE.as_secs()
-                ))
+                invalid(format!("`grace_seconds` is a whole number from 0 to {}.", MAX_GRACE.as_secs()))
             })?;
             Duration::from_secs(seconds)
         }
@@ -136,13 +133,8 @@ async fn start(State(app): State<App>, Path(flow): Path<String>, headers: Header
     if let Some(problem) = hooks::violation(&live, &body) {
         return Err(problem);
     }
-    let request = Request {
-        method: "POST".to_owned(),
-        path: String::new(),
-        headers: Map::new(),
-        query: Map::new(),
-        body,
-    };
+    let request =
+        Request { method: "POST".to_owned(), path: String::new(), headers: Map::new(), query: Map::new(), body };
     let accepted = hooks::start(&app, &live, request).await?;
     Ok(hooks::accepted_response(accepted.run))
 }
@@ -213,15 +205,7 @@ async fn resume(State(app): State<App>, Path(run): Path<String>) -> Answer {
 
 /// A run as lists show it: the journal's milliseconds become readable times.
 fn shown(summary: &Summary) -> Value {
-    let Summary {
-        run_id,
-        flow,
-        status,
-        started_at,
-        updated_at,
-        origin,
-        reason,
-    } = summary;
+    let Summary { run_id, flow, status, started_at, updated_at, origin, reason } = summary;
     json!({
         "run_id": run_id,
         "flow": flow,
@@ -248,21 +232,14 @@ async fn members(
     body: Incoming,
     known: &[&str],
 ) -> Result<Map<String, Value>, Problem> {
-    let taken = app
-        .reader
-        .read(headers, body)
-        .await
-        .map_err(|refused| refused.problem)?;
+    let taken = app.reader.read(headers, body).await.map_err(|refused| refused.problem)?;
     let members = match &**taken.body.value() {
         Value::Null => Map::new(),
         Value::Object(members) => members.clone(),
         _ => return Err(invalid(format!("The body is a JSON object with {}.", known.join(", ")))),
     };
     match members.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(key) => Err(invalid(format!(
-            "`{key}` means nothing here; known are {}.",
-            known.join(", ")
-        ))),
+        Some(key) => Err(invalid(format!("`{key}` means nothing here; known are {}.", known.join(", ")))),
         None => Ok(members),
     }
 }
@@ -270,9 +247,7 @@ async fn members(
 fn run_id(text: &str) -> Result<RunId, Problem> {
     RunId::from_str(text).map_err(|_| {
         let text: String = text.chars().take(60).collect();
-        invalid(format!(
-            "`{text}` is not a run id, which looks like 0198c2a4-5b1e-7c33-9d8f-3a5b7c9d1e2f."
-        ))
+        invalid(format!("`{text}` is not a run id, which looks like 0198c2a4-5b1e-7c33-9d8f-3a5b7c9d1e2f."))
     })
 }
 
@@ -284,10 +259,7 @@ fn time(name: &str, text: &str) -> Result<i64, Problem> {
 
 fn no_flow(flow: &str) -> Problem {
     let flow: String = flow.chars().take(100).collect();
-    Problem::new(
-        Code::FlowNotFound,
-        format!("No flow named `{flow}` is live. `millstream check` shows why."),
-    )
+    Problem::new(Code::FlowNotFound, format!("No flow named `{flow}` is live. `millstream check` shows why."))
 }
 
 fn invalid(what: String) -> Problem {
@@ -309,14 +281,9 @@ mod tests {
         };
         assert!(allowed(Some("Bearer secret"), "secret"));
         assert!(allowed(Some("bearer secret"), "secret"));
-        for wrong in [
-            None,
-            Some("secret"),
-            Some("Basic secret"),
-            Some("Bearer secre"),
-            Some("Bearer secrets"),
-            Some("Bearer"),
-        ] {
+        for wrong in
+            [None, Some("secret"), Some("Basic secret"), Some("Bearer secre"), Some("Bearer secrets"), Some("Bearer")]
+        {
             assert!(!allowed(wrong, "secret"), "{wrong:?}");
         }
         assert!(!allowed(Some("Bearer "), ""));

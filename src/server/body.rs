@@ -104,19 +104,13 @@ impl Reader {
             Kind::Form => match form::urlencoded(&bytes) {
                 Ok(value) => Body::of(value),
                 Err(problem) => {
-                    return Err(Refused {
-                        problem,
-                        kept: Some(bytes),
-                    });
+                    return Err(Refused { problem, kept: Some(bytes) });
                 }
             },
             Kind::Multipart(boundary) => match form::multipart(boundary, bytes.clone().into()).await {
                 Ok(value) => Body::of(value),
                 Err(problem) => {
-                    return Err(Refused {
-                        problem,
-                        kept: Some(bytes),
-                    });
+                    return Err(Refused { problem, kept: Some(bytes) });
                 }
             },
             Kind::Other(name) => {
@@ -124,10 +118,7 @@ impl Reader {
                     Code::UnsupportedMediaType,
                     format!("`{name}` is not read. Send JSON, a form or multipart/form-data."),
                 );
-                return Err(Refused {
-                    problem,
-                    kept: Some(bytes),
-                });
+                return Err(Refused { problem, kept: Some(bytes) });
             }
         };
         Ok(Taken { body, _share: share })
@@ -135,15 +126,11 @@ impl Reader {
 
     /// What can be said before the first byte of the body.
     fn judge_headers(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let length = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > self.max_bytes as u64) {
             return Err(self.too_large());
         }
-        let encoding = headers
-            .get(header::CONTENT_ENCODING)
-            .map(|value| value.as_bytes().to_ascii_lowercase());
+        let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
         match encoding.as_deref() {
             None | Some(b"" | b"identity") => Ok(()),
             Some(_) => Err(Problem::new(
@@ -163,16 +150,11 @@ impl Reader {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(None) => return Ok((bytes, share)),
                 Ok(Some(Err(_))) => {
-                    return Err(Problem::new(
-                        Code::IncompleteBody,
-                        "The body did not arrive whole. Send it again.",
-                    ));
+                    return Err(Problem::new(Code::IncompleteBody, "The body did not arrive whole. Send it again."));
                 }
                 Err(_) => {
-                    let detail = format!(
-                        "A body must arrive within {} seconds, without long pauses.",
-                        self.whole.as_secs()
-                    );
+                    let detail =
+                        format!("A body must arrive within {} seconds, without long pauses.", self.whole.as_secs());
                     return Err(Problem::new(Code::RequestTimeout, detail));
                 }
             };
@@ -197,10 +179,7 @@ impl Reader {
         }
         // Nobody waits for a share: two half-read bodies could wait for each other.
         let Ok(taken) = self.budget.clone().try_acquire_many_owned(more) else {
-            let problem = Problem::new(
-                Code::Busy,
-                "Too many large bodies are being read. Send it again in a moment.",
-            );
+            let problem = Problem::new(Code::Busy, "Too many large bodies are being read. Send it again in a moment.");
             return Err(problem.after(Duration::from_secs(1)));
         };
         match share {
@@ -211,10 +190,7 @@ impl Reader {
     }
 
     fn too_large(&self) -> Problem {
-        Problem::new(
-            Code::BodyTooLarge,
-            format!("A body may have {} bytes at most.", self.max_bytes),
-        )
+        Problem::new(Code::BodyTooLarge, format!("A body may have {} bytes at most.", self.max_bytes))
     }
 }
 
@@ -256,10 +232,7 @@ pub(super) fn json(mut bytes: Vec<u8>, max_depth: usize) -> Result<Body, Refused
             let valid = error.utf8_error().valid_up_to();
             let (line, column) = place(&error.as_bytes()[..valid]);
             let detail = format!("The body is not UTF-8 at line {line} column {column}.");
-            return Err(Refused {
-                problem: Problem::new(Code::NotJson, detail),
-                kept: Some(error.into_bytes()),
-            });
+            return Err(Refused { problem: Problem::new(Code::NotJson, detail), kept: Some(error.into_bytes()) });
         }
     };
     if text.trim_ascii().is_empty() {
@@ -273,18 +246,12 @@ pub(super) fn json(mut bytes: Vec<u8>, max_depth: usize) -> Result<Body, Refused
             } else {
                 Problem::new(Code::NotJson, format!("The body is not JSON: {error}."))
             };
-            return Err(Refused {
-                problem,
-                kept: Some(text.into_bytes()),
-            });
+            return Err(Refused { problem, kept: Some(text.into_bytes()) });
         }
     };
     // The parser counts to 127, but not through everything that it takes for a number or a raw value.
     if deeper_than(&value, max_depth) {
-        return Err(Refused {
-            problem: too_deep(max_depth),
-            kept: Some(text.into_bytes()),
-        });
+        return Err(Refused { problem: too_deep(max_depth), kept: Some(text.into_bytes()) });
     }
     match RawValue::from_string(text) {
         Ok(raw) => Ok(Body::parsed(raw, value)),
@@ -293,10 +260,7 @@ pub(super) fn json(mut bytes: Vec<u8>, max_depth: usize) -> Result<Body, Refused
 }
 
 fn too_deep(max_depth: usize) -> Problem {
-    Problem::new(
-        Code::TooDeep,
-        format!("A body may be nested {max_depth} levels deep at most."),
-    )
+    Problem::new(Code::TooDeep, format!("A body may be nested {max_depth} levels deep at most."))
 }
 
 /// True if objects and arrays are nested more than `levels` deep.
@@ -311,10 +275,7 @@ fn deeper_than(value: &Value, levels: usize) -> bool {
 /// Line and column, from 1, of what follows `before`.
 fn place(before: &[u8]) -> (usize, usize) {
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    let start = before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |newline| newline + 1);
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     (line, 1 + String::from_utf8_lossy(&before[start..]).chars().count())
 }
 

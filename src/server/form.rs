@@ -24,17 +24,9 @@ pub(super) fn urlencoded(bytes: &[u8]) -> Result<Value, Problem> {
 
 /// Text fields as text; files as `{filename, content_type, content}`, the content in base64.
 pub(super) async fn multipart(boundary: String, bytes: Bytes) -> Result<Value, Problem> {
-    let malformed = |_| {
-        Problem::new(
-            Code::BadForm,
-            "The body is not the multipart/form-data that its header says.",
-        )
-    };
+    let malformed = |_| Problem::new(Code::BadForm, "The body is not the multipart/form-data that its header says.");
     let mut request = Request::builder()
-        .header(
-            header::CONTENT_TYPE,
-            format!("multipart/form-data; boundary=\"{boundary}\""),
-        )
+        .header(header::CONTENT_TYPE, format!("multipart/form-data; boundary=\"{boundary}\""))
         .body(Body::from(bytes))
         .map_err(|_| Problem::new(Code::BadForm, "The boundary in Content-Type cannot be read."))?;
     // The body is whole and capped already.
@@ -64,13 +56,9 @@ pub(super) async fn multipart(boundary: String, bytes: Bytes) -> Result<Value, P
 /// The boundary that a multipart content type names.
 pub(super) fn boundary(content_type: &str) -> Option<String> {
     let parameters = content_type.split(';').skip(1);
-    let boundary = parameters
-        .filter_map(|parameter| parameter.split_once('='))
-        .find_map(|(name, value)| {
-            name.trim()
-                .eq_ignore_ascii_case("boundary")
-                .then(|| value.trim().trim_matches('"').to_owned())
-        })?;
+    let boundary = parameters.filter_map(|parameter| parameter.split_once('=')).find_map(|(name, value)| {
+        name.trim().eq_ignore_ascii_case("boundary").then(|| value.trim().trim_matches('"').to_owned())
+    })?;
     let plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\' || c == ' ';
     (!boundary.is_empty() && boundary.len() <= 70 && boundary.chars().all(plain)).then_some(boundary)
 }
@@ -87,10 +75,7 @@ impl Fields {
     pub fn add(&mut self, name: String, value: Value) -> Result<(), Problem> {
         self.count += 1;
         if self.count > MAX_FIELDS {
-            return Err(Problem::new(
-                Code::BadForm,
-                format!("A form may have {MAX_FIELDS} fields at most."),
-            ));
+            return Err(Problem::new(Code::BadForm, format!("A form may have {MAX_FIELDS} fields at most.")));
         }
         match self.members.get_mut(&name) {
             None => {

@@ -57,11 +57,8 @@ pub(super) async fn hook(State(app): State<App>, request: HttpRequest) -> Respon
 
 /// The answer while open runs are not known yet, or while the process stops.
 pub(super) fn starting() -> Problem {
-    Problem::new(
-        Code::Starting,
-        "Millstream is starting or stopping. Nothing was kept; send it again in a moment.",
-    )
-    .after(STARTING)
+    Problem::new(Code::Starting, "Millstream is starting or stopping. Nothing was kept; send it again in a moment.")
+        .after(STARTING)
 }
 
 /// The flow whose key this URL has, and what follows the key.
@@ -126,20 +123,11 @@ async fn admit(
 fn judge_sizes(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let length = uri.path_and_query().map_or(0, |all| all.as_str().len());
     if length > MAX_URI {
-        return Err(Problem::new(
-            Code::UriTooLong,
-            format!("A URL may have {MAX_URI} bytes at most."),
-        ));
+        return Err(Problem::new(Code::UriTooLong, format!("A URL may have {MAX_URI} bytes at most.")));
     }
-    let size: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
+    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if size > MAX_HEADERS {
-        return Err(Problem::new(
-            Code::HeadersTooLarge,
-            format!("Headers may have {MAX_HEADERS} bytes at most."),
-        ));
+        return Err(Problem::new(Code::HeadersTooLarge, format!("Headers may have {MAX_HEADERS} bytes at most.")));
     }
     Ok(())
 }
@@ -177,7 +165,7 @@ async fn keep(app: &App, live: &Arc<LiveFlow>, headers: &HeaderMap, refused: Ref
         content_type: content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
         body: cut(bytes),
         code: problem.code.name().to_owned(),
-        message: problem.detail.clone(),
+        message: problem.detail.to_string(),
     };
     let engine = app.engine.clone();
     let run = tokio::spawn(async move { engine.reject(rejected).await }).await;
@@ -247,27 +235,16 @@ fn visible_headers(headers: &HeaderMap) -> Map<String, Value> {
         if is_hidden(name.as_str()) {
             continue;
         }
-        let values: Vec<_> = headers
-            .get_all(name)
-            .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()))
-            .collect();
+        let values: Vec<_> =
+            headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         visible.insert(name.as_str().to_owned(), Value::String(values.join(", ")));
     }
     visible
 }
 
 fn is_hidden(name: &str) -> bool {
-    const CREDENTIALS: [&str; 8] = [
-        "authorization",
-        "cookie",
-        "signature",
-        "secret",
-        "token",
-        "password",
-        "api-key",
-        "apikey",
-    ];
+    const CREDENTIALS: [&str; 8] =
+        ["authorization", "cookie", "signature", "secret", "token", "password", "api-key", "apikey"];
     const OF_THE_CONNECTION: [&str; 8] = [
         "connection",
         "keep-alive",
@@ -329,10 +306,7 @@ mod tests {
         headers.append("X-Tag", "a".parse().unwrap());
         headers.append("x-tag", "b".parse().unwrap());
         headers.append("content-type", "text/plain".parse().unwrap());
-        assert_eq!(
-            Value::Object(visible_headers(&headers)),
-            json!({"x-tag": "a, b", "content-type": "text/plain"})
-        );
+        assert_eq!(Value::Object(visible_headers(&headers)), json!({"x-tag": "a, b", "content-type": "text/plain"}));
     }
 
     #[test]
@@ -345,10 +319,7 @@ mod tests {
     #[test]
     fn a_query_keeps_repeated_names_as_a_list() {
         let uri: Uri = "/hooks/a/b?x=1&y=a%20b&x=2".parse().unwrap();
-        assert_eq!(
-            Value::Object(query(&uri).unwrap()),
-            json!({"x": ["1", "2"], "y": "a b"})
-        );
+        assert_eq!(Value::Object(query(&uri).unwrap()), json!({"x": ["1", "2"], "y": "a b"}));
     }
 
     #[tokio::test(start_paused = true)]

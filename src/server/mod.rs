@@ -66,12 +66,7 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{what} cannot listen on {address}: {source}; {hint}")]
-    Bind {
-        what: &'static str,
-        address: String,
-        source: io::Error,
-        hint: &'static str,
-    },
+    Bind { what: &'static str, address: String, source: io::Error, hint: &'static str },
     #[error(transparent)]
     Tls(#[from] tls::Error),
 }
@@ -100,19 +95,13 @@ impl Server {
             token: Arc::new(admin_token),
         };
         public.router = public_router(app.clone());
-        let bounds = Bounds {
-            connections: ADMIN_CONNECTIONS,
-            ..bounds
-        };
+        let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
         let address = config.admin.as_deref().unwrap_or(ADMIN);
         let admin = Listener::bind(address, admin_router(app), bounds, None)
             .await
             .map_err(|source| bind_error("the admin listener", address, source))?;
         if !admin.address.ip().is_loopback() {
-            tracing::warn!(
-                "the admin listener on {} can be reached from other machines, without TLS",
-                admin.address
-            );
+            tracing::warn!("the admin listener on {} can be reached from other machines, without TLS", admin.address);
         }
         Ok(Server { public, admin })
     }
@@ -147,18 +136,24 @@ impl Server {
     }
 }
 
+/// The admin API without a listener: what the command line asks where no server runs.
+pub fn api(config: &Config, engine: Arc<Engine>, admin_token: SecretString) -> Router {
+    let public = config.listen.as_deref().unwrap_or(PUBLIC).parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    admin_router(App {
+        engine,
+        reader: Reader::new(&config.limits),
+        reach: Arc::new(reach(config, public)),
+        token: Arc::new(admin_token),
+    })
+}
+
 fn bind_error(what: &'static str, address: &str, source: io::Error) -> Error {
     let hint = match source.kind() {
         io::ErrorKind::AddrInUse => "something else listens there: stop it, or choose another port (port 0 picks one)",
         io::ErrorKind::PermissionDenied => "ports below 1024 need a permission: choose a higher one",
         _ => "give an address of this machine with a port, as in 127.0.0.1:8080",
     };
-    Error::Bind {
-        what,
-        address: address.to_owned(),
-        source,
-        hint,
-    }
+    Error::Bind { what, address: address.to_owned(), source, hint }
 }
 
 fn public_router(app: App) -> Router {
@@ -183,9 +178,7 @@ fn admin_router(app: App) -> Router {
 }
 
 fn health() -> Router<App> {
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(ready))
+    Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(ready))
 }
 
 async fn ready(State(app): State<App>) -> Response {
@@ -218,10 +211,7 @@ async fn access_log(request: Request, next: Next) -> Response {
         path => Some(path.chars().take(200).collect::<String>()),
     };
     let response = next.run(request).await;
-    let flow = response
-        .extensions()
-        .get::<hooks::Reached>()
-        .map_or("…", |reached| &reached.0.flow.id);
+    let flow = response.extensions().get::<hooks::Reached>().map_or("…", |reached| &reached.0.flow.id);
     let path = path.unwrap_or_else(|| format!("/hooks/{flow}/…"));
     let status = response.status().as_u16();
     tracing::debug!(%method, path, status, took_ms = start.elapsed().as_secs_f64() * 1_000.0, "answered");

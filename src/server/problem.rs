@@ -79,12 +79,7 @@ impl Code {
             Code::TooDeep => ("too_deep", S::BAD_REQUEST, "The body is nested too deep", false),
             Code::BadForm => ("bad_form", S::BAD_REQUEST, "The form cannot be read", false),
             Code::IncompleteBody => ("incomplete_body", S::BAD_REQUEST, "The body ended early", true),
-            Code::InvalidRequest => (
-                "invalid_request",
-                S::BAD_REQUEST,
-                "The request is not understood",
-                false,
-            ),
+            Code::InvalidRequest => ("invalid_request", S::BAD_REQUEST, "The request is not understood", false),
             Code::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "A valid token is needed", false),
             Code::NotFound => ("not_found", S::NOT_FOUND, "There is nothing here", false),
             Code::RunNotFound => ("run_not_found", S::NOT_FOUND, "There is no such run", false),
@@ -94,46 +89,24 @@ impl Code {
             Code::Conflict => ("conflict", S::CONFLICT, "The run is not in a state for this", false),
             Code::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large", false),
             Code::UriTooLong => ("uri_too_long", S::URI_TOO_LONG, "The URL is too long", false),
-            Code::UnsupportedMediaType => (
-                "unsupported_media_type",
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "This content type is not read",
-                false,
-            ),
-            Code::UnsupportedEncoding => (
-                "unsupported_encoding",
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "This content encoding is not read",
-                false,
-            ),
-            Code::SchemaViolation => (
-                "schema_violation",
-                S::UNPROCESSABLE_ENTITY,
-                "The body does not fit the flow's schema",
-                false,
-            ),
-            Code::HeadersTooLarge => (
-                "headers_too_large",
-                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "The headers are too large",
-                false,
-            ),
+            Code::UnsupportedMediaType => {
+                ("unsupported_media_type", S::UNSUPPORTED_MEDIA_TYPE, "This content type is not read", false)
+            }
+            Code::UnsupportedEncoding => {
+                ("unsupported_encoding", S::UNSUPPORTED_MEDIA_TYPE, "This content encoding is not read", false)
+            }
+            Code::SchemaViolation => {
+                ("schema_violation", S::UNPROCESSABLE_ENTITY, "The body does not fit the flow's schema", false)
+            }
+            Code::HeadersTooLarge => {
+                ("headers_too_large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large", false)
+            }
             Code::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Something broke here", false),
             Code::NoResponse => ("no_response", S::BAD_GATEWAY, "The run ended without a response", false),
             Code::Starting => ("starting", S::SERVICE_UNAVAILABLE, "Starting or stopping", true),
             Code::Busy => ("busy", S::SERVICE_UNAVAILABLE, "At capacity", true),
-            Code::Unavailable => (
-                "unavailable",
-                S::SERVICE_UNAVAILABLE,
-                "Not able to keep requests now",
-                true,
-            ),
-            Code::ResponseTimeout => (
-                "response_timeout",
-                S::GATEWAY_TIMEOUT,
-                "The response takes too long",
-                false,
-            ),
+            Code::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "Not able to keep requests now", true),
+            Code::ResponseTimeout => ("response_timeout", S::GATEWAY_TIMEOUT, "The response takes too long", false),
         }
     }
 
@@ -151,9 +124,10 @@ impl Code {
 #[derive(Debug)]
 pub struct Problem {
     pub code: Code,
-    pub detail: String,
-    errors: Vec<Violation>,
-    retry_after: Option<Duration>,
+    pub detail: Box<str>,
+    errors: Box<[Violation]>,
+    /// Seconds.
+    retry_after: Option<u32>,
     allow: Option<&'static str>,
     run: Option<RunId>,
     request_id: Uuid,
@@ -161,11 +135,11 @@ pub struct Problem {
 
 impl Problem {
     /// `detail` says what, why and what now; it must hold neither a key nor a value of the body.
-    pub fn new(code: Code, detail: impl Into<String>) -> Problem {
+    pub fn new(code: Code, detail: impl Into<Box<str>>) -> Problem {
         Problem {
             code,
             detail: detail.into(),
-            errors: Vec::new(),
+            errors: Box::default(),
             retry_after: None,
             allow: None,
             run: None,
@@ -175,10 +149,7 @@ impl Problem {
 
     /// The answer for every path that means nothing, and for every wrong key: they must look the same.
     pub fn not_found() -> Problem {
-        Problem::new(
-            Code::NotFound,
-            "No flow has this URL. Check it against `millstream url show FLOW`.",
-        )
+        Problem::new(Code::NotFound, "No flow has this URL. Check it against `millstream url show FLOW`.")
     }
 
     pub fn method_not_allowed(allow: &'static str) -> Problem {
@@ -196,7 +167,7 @@ impl Problem {
 
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<Violation>) -> Problem {
-        self.errors = errors;
+        self.errors = errors.into();
         self
     }
 
@@ -208,7 +179,8 @@ impl Problem {
 
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Problem {
-        self.retry_after = Some(wait);
+        // Whole seconds, at least one: zero would invite a storm.
+        self.retry_after = Some(wait.as_secs_f64().ceil().clamp(1.0, 86_400.0) as u32);
         self
     }
 
@@ -236,16 +208,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.code.status(), self.body().to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = self.retry_after {
-            // Whole seconds, at least one: zero would invite a storm.
-            headers.insert(
-                header::RETRY_AFTER,
-                HeaderValue::from(wait.as_secs_f64().ceil().max(1.0) as u64),
-            );
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
@@ -267,11 +232,10 @@ impl IntoResponse for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Problem {
         match refusal {
-            Refusal::Busy { retry_after } => Problem::new(
-                Code::Busy,
-                "More requests are queued than may be. Nothing was kept; send it again later.",
-            )
-            .after(retry_after),
+            Refusal::Busy { retry_after } => {
+                Problem::new(Code::Busy, "More requests are queued than may be. Nothing was kept; send it again later.")
+                    .after(retry_after)
+            }
             Refusal::Unavailable { retry_after, why } => {
                 let problem = Problem::new(
                     Code::Unavailable,
@@ -309,30 +273,21 @@ mod tests {
             let page = std::fs::read_to_string(folder.join(format!("{}.md", code.name())))
                 .unwrap_or_else(|_| panic!("docs/errors/{}.md is missing", code.name()));
             let status = code.status().as_u16().to_string();
-            assert!(
-                page.starts_with(&format!("# `{}` ({status})\n", code.name())),
-                "{}",
-                code.name()
-            );
+            assert!(page.starts_with(&format!("# `{}` ({status})\n", code.name())), "{}", code.name());
         }
         // Codes of files look like E-FLOW-007; those of HTTP answers are snake_case, and all of them are listed here.
         for entry in std::fs::read_dir(folder).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let stem = name.trim_end_matches(".md");
             if name.ends_with(".md") && stem.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
-                assert!(
-                    Code::ALL.iter().any(|code| code.name() == stem),
-                    "no code has the page {name}"
-                );
+                assert!(Code::ALL.iter().any(|code| code.name() == stem), "no code has the page {name}");
             }
         }
     }
 
     #[test]
     fn a_problem_says_its_code_and_when_to_try_again() {
-        let response = Problem::new(Code::Busy, "later")
-            .after(Duration::from_millis(1_200))
-            .into_response();
+        let response = Problem::new(Code::Busy, "later").after(Duration::from_millis(1_200)).into_response();
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "2");
         assert_eq!(response.headers()["content-type"], "application/problem+json");

@@ -39,10 +39,7 @@ fn of_address(bound: SocketAddr, tls: bool) -> Reach {
     } else if bound.ip().is_unspecified() {
         "no public_url is set, so this URL names this machine only".to_owned()
     } else if is_private(bound.ip()) {
-        format!(
-            "{} is a private address, which only its own network can reach",
-            bound.ip()
-        )
+        format!("{} is a private address, which only its own network can reach", bound.ip())
     } else {
         "no public_url is set; this URL has a bare address".to_owned()
     };
@@ -57,9 +54,7 @@ fn of_address(bound: SocketAddr, tls: bool) -> Reach {
 }
 
 fn of_public_url(text: &str, bound: SocketAddr, tls: bool) -> Reach {
-    let parsed = Url::parse(text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https"));
+    let parsed = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let Some(url) = parsed else {
         let mut reach = of_address(bound, tls);
         reach.warning = Some(format!(
@@ -89,19 +84,12 @@ fn of_public_url(text: &str, bound: SocketAddr, tls: bool) -> Reach {
     } else {
         None
     };
-    Reach {
-        base,
-        from_outside: !local,
-        warning,
-    }
+    Reach { base, from_outside: !local, warning }
 }
 
 fn is_local_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
-    !name.contains('.')
-        || [".localhost", ".local", ".internal", ".lan"]
-            .iter()
-            .any(|end| name.ends_with(end))
+    !name.contains('.') || [".localhost", ".local", ".internal", ".lan"].iter().any(|end| name.ends_with(end))
 }
 
 fn is_private(ip: IpAddr) -> bool {
@@ -123,10 +111,7 @@ mod tests {
     use super::*;
 
     fn judged(public_url: Option<&str>, bound: &str) -> (String, bool, bool) {
-        let config = Config {
-            public_url: public_url.map(str::to_owned),
-            ..Config::default()
-        };
+        let config = Config { public_url: public_url.map(str::to_owned), ..Config::default() };
         let reach = reach(&config, bound.parse().unwrap());
         (reach.base, reach.from_outside, reach.warning.is_some())
     }
@@ -135,31 +120,15 @@ mod tests {
     fn only_a_public_https_url_comes_without_a_warning() {
         let row = |base: &str, outside, warned| (base.to_owned(), outside, warned);
         let at = "127.0.0.1:8080";
-        assert_eq!(
-            judged(Some("https://flows.example.com/"), at),
-            row("https://flows.example.com", true, false)
-        );
-        assert_eq!(
-            judged(Some("http://flows.example.com"), at),
-            row("http://flows.example.com", true, true)
-        );
-        assert_eq!(
-            judged(Some("https://example.com/flows/"), at),
-            row("https://example.com/flows", true, false)
-        );
-        for local in [
-            "https://localhost",
-            "https://10.1.2.3",
-            "https://[::1]:9",
-            "https://box.local",
-            "https://100.64.0.1",
-        ] {
+        assert_eq!(judged(Some("https://flows.example.com/"), at), row("https://flows.example.com", true, false));
+        assert_eq!(judged(Some("http://flows.example.com"), at), row("http://flows.example.com", true, true));
+        assert_eq!(judged(Some("https://example.com/flows/"), at), row("https://example.com/flows", true, false));
+        for local in
+            ["https://localhost", "https://10.1.2.3", "https://[::1]:9", "https://box.local", "https://100.64.0.1"]
+        {
             assert_eq!(judged(Some(local), at), row(local, false, true));
         }
-        assert_eq!(
-            judged(Some("flows.example.com"), at),
-            row("http://127.0.0.1:8080", false, true)
-        );
+        assert_eq!(judged(Some("flows.example.com"), at), row("http://127.0.0.1:8080", false, true));
         assert_eq!(judged(None, at), row("http://127.0.0.1:8080", false, true));
         assert_eq!(judged(None, "0.0.0.0:80"), row("http://127.0.0.1:80", false, true));
         assert_eq!(judged(None, "[::]:80"), row("http://[::1]:80", false, true));

@@ -29,14 +29,9 @@ const CONTENT: [&str; 3] = ["content-disposition", "content-encoding", "content-
 
 /// The answer, without headers that are forbidden or cannot be sent; or why there can be none.
 pub(super) fn build(response: &run::Response) -> Result<Response<Body>, String> {
-    let status = StatusCode::from_u16(response.status)
-        .ok()
-        .filter(|status| (200..600).contains(&status.as_u16()));
+    let status = StatusCode::from_u16(response.status).ok().filter(|status| (200..600).contains(&status.as_u16()));
     let Some(status) = status else {
-        return Err(format!(
-            "The flow answered with status {}, which cannot be sent.",
-            response.status
-        ));
+        return Err(format!("The flow answered with status {}, which cannot be sent.", response.status));
     };
     let (content_type, body) = match &response.body {
         Value::Null => (None, String::new()),
@@ -44,17 +39,11 @@ pub(super) fn build(response: &run::Response) -> Result<Response<Body>, String> 
         other => (Some("application/json"), other.to_string()),
     };
     // These never have a body.
-    let body = if matches!(status.as_u16(), 204 | 205 | 304) {
-        String::new()
-    } else {
-        body
-    };
+    let body = if matches!(status.as_u16(), 204 | 205 | 304) { String::new() } else { body };
     let mut built = Response::new(Body::from(body));
     *built.status_mut() = status;
     if let Some(content_type) = content_type {
-        built
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        built.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
     for (name, value) in &response.headers {
         let text = match value {
@@ -97,14 +86,8 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_are_json_text_or_nothing() {
-        assert_eq!(
-            shown(200, json!({}), json!({"a": 1})).await,
-            r#"200 {"content-type": "application/json"} {"a":1}"#
-        );
-        assert_eq!(
-            shown(201, json!({}), json!("hi")).await,
-            r#"201 {"content-type": "text/plain; charset=utf-8"} hi"#
-        );
+        assert_eq!(shown(200, json!({}), json!({"a": 1})).await, r#"200 {"content-type": "application/json"} {"a":1}"#);
+        assert_eq!(shown(201, json!({}), json!("hi")).await, r#"201 {"content-type": "text/plain; charset=utf-8"} hi"#);
         assert_eq!(shown(202, json!({}), json!(null)).await, "202 {} ");
         assert_eq!(shown(204, json!({"content-type": null}), json!(null)).await, "204 {} ");
     }
@@ -115,10 +98,7 @@ mod tests {
             "Set-Cookie": "a=b", "Transfer-Encoding": "chunked", "Content-Length": "9", "X-Bad": "a\r\nb",
             "b ad": "x", "X-N": 5, "Content-Type": "text/html"
         });
-        assert_eq!(
-            shown(200, headers, json!("x")).await,
-            r#"200 {"content-type": "text/html", "x-n": "5"} x"#
-        );
+        assert_eq!(shown(200, headers, json!("x")).await, r#"200 {"content-type": "text/html", "x-n": "5"} x"#);
         assert!(shown(99, json!({}), json!(null)).await.contains("cannot be sent"));
         assert!(shown(101, json!({}), json!(null)).await.contains("cannot be sent"));
     }

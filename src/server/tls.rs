@@ -27,25 +27,14 @@ pub(super) struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{path}: {source}; it must be a PEM file with {wanted}")]
-    File {
-        path: PathBuf,
-        wanted: &'static str,
-        source: rustls::pki_types::pem::Error,
-    },
+    File { path: PathBuf, wanted: &'static str, source: rustls::pki_types::pem::Error },
     #[error("{cert} and {key} do not work together: {source}")]
-    Pair {
-        cert: PathBuf,
-        key: PathBuf,
-        source: rustls::Error,
-    },
+    Pair { cert: PathBuf, key: PathBuf, source: rustls::Error },
 }
 
 impl Tls {
     pub fn load(files: &config::Tls) -> Result<Tls, Error> {
-        Ok(Tls {
-            files: files.clone(),
-            present: ArcSwap::from_pointee(read(files)?),
-        })
+        Ok(Tls { files: files.clone(), present: ArcSwap::from_pointee(read(files)?) })
     }
 
     /// For the next handshake.
@@ -91,19 +80,11 @@ fn stamp(files: &config::Tls) -> Stamp {
 }
 
 fn read(files: &config::Tls) -> Result<ServerConfig, Error> {
-    let file = |path: &Path, wanted, source| Error::File {
-        path: path.to_owned(),
-        wanted,
-        source,
-    };
+    let file = |path: &Path, wanted, source| Error::File { path: path.to_owned(), wanted, source };
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.cert).and_then(Iterator::collect);
     let chain = chain.map_err(|source| file(&files.cert, "a certificate and its chain", source))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|source| file(&files.key, "a private key", source))?;
-    let pair = |source| Error::Pair {
-        cert: files.cert.clone(),
-        key: files.key.clone(),
-        source,
-    };
+    let pair = |source| Error::Pair { cert: files.cert.clone(), key: files.key.clone(), source };
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(pair)?

@@ -66,8 +66,7 @@ fn each_wrong_flow_file_gives_the_problems_that_it_names_and_no_others() {
     for path in cases {
         let expected = expected(&fs::read_to_string(&path).expect("the case can be read"), "");
         let problems = load(&path).problems;
-        let mut found: Vec<String> =
-            problems.iter().map(|p| format!("{}:{} {}", p.line, p.column, p.code)).collect();
+        let mut found: Vec<String> = problems.iter().map(|p| format!("{}:{} {}", p.line, p.column, p.code)).collect();
         found.sort();
         let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
         if found != expected || found.is_empty() {

@@ -12,6 +12,8 @@ use millstream::journal::{Append, Journal};
 use millstream::run::{RunId, Status, Summary};
 use uuid::Uuid;
 
+use crate::app::{App, eventually};
+
 /// Names the data folder to a child; without it the children below do nothing.
 const FOLDER: &str = "MILLSTREAM_TEST_FOLDER";
 const SEQUENTIAL: &str = "durability::child_that_appends_one_after_the_other";
@@ -30,14 +32,7 @@ fn append(run: RunId, seq: u32, record: String) -> Append {
         origin: None,
         reason: None,
     };
-    Append {
-        run,
-        seq,
-        record: record.into_bytes(),
-        summary: Some(summary),
-        claim: None,
-        definition: None,
-    }
+    Append { run, seq, record: record.into_bytes(), summary: Some(summary), claim: None, definition: None }
 }
 
 fn child_args(name: &str) -> [&str; 5] {
@@ -50,19 +45,12 @@ fn child_that_appends_one_after_the_other() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let folder = Path::new(&folder);
     let mut acks = std::fs::File::create(folder.join("acks")).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let journal = Journal::open(&folder.join("data")).unwrap();
         for number in 0..APPENDS {
             let run = RunId(Uuid::now_v7());
-            journal
-                .append(append(run, 0, format!("<record {number}>")))
-                .await
-                .unwrap();
+            journal.append(append(run, 0, format!("<record {number}>"))).await.unwrap();
             acks.write_all(format!("<ack {number}>").as_bytes()).unwrap();
         }
         journal.close().await;
@@ -73,17 +61,13 @@ fn child_that_appends_one_after_the_other() {
 #[ignore = "started by another test as its child process"]
 fn child_that_appends_from_many_tasks() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let journal = Journal::open(Path::new(&folder)).unwrap();
         let tasks = (0..32).map(|_| {
             let journal = journal.clone();
             tokio::spawn(async move {
-                loop {
+                for _ in 0_u64.. {
                     let run = RunId(Uuid::now_v7());
                     for seq in 0..3 {
                         let filler = "x".repeat(1 + (run.0.as_u128() % 9_000) as usize);
@@ -109,15 +93,7 @@ fn no_append_is_acknowledged_before_its_bytes_are_synced() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("strace");
     let status = Command::new("strace")
-        .args([
-            "-f",
-            "-y",
-            "-s",
-            "1000000",
-            "-e",
-            "trace=write,pwrite64,fsync,fdatasync",
-            "-o",
-        ])
+        .args(["-f", "-y", "-s", "1000000", "-e", "trace=write,pwrite64,fsync,fdatasync", "-o"])
         .arg(&log)
         .arg(std::env::current_exe().unwrap())
         .args(child_args(SEQUENTIAL))
@@ -134,11 +110,7 @@ fn no_append_is_acknowledged_before_its_bytes_are_synced() {
 
     // Then every acknowledgement came after a sync that came after its bytes.
     assert_eq!(watch.acked, APPENDS);
-    assert!(
-        watch.synced >= APPENDS,
-        "{} syncs for {APPENDS} acknowledgements",
-        watch.synced
-    );
+    assert!(watch.synced >= APPENDS, "{} syncs for {APPENDS} acknowledgements", watch.synced);
 }
 
 /// Follows a strace log: which records are written, which are synced, and that no other is acknowledged.
@@ -181,10 +153,7 @@ impl Watch {
         } else {
             if event.starts_with("write(") && event.contains("/acks>") {
                 for number in numbers(event, "<ack ") {
-                    assert!(
-                        self.durable.contains(&number),
-                        "append {number} was acknowledged before it was synced"
-                    );
+                    assert!(self.durable.contains(&number), "append {number} was acknowledged before it was synced");
                     self.acked += 1;
                 }
             }
@@ -226,11 +195,7 @@ async fn what_was_acknowledged_before_a_kill_is_there_after_it() {
             .unwrap();
         let after = 1 + (Uuid::now_v7().as_u128() % 1_500) as usize;
         let fresh = kill_after(child, after);
-        assert!(
-            fresh.len() >= after,
-            "round {round}: the child ended by itself after {} acks",
-            fresh.len()
-        );
+        assert!(fresh.len() >= after, "round {round}: the child ended by itself after {} acks", fresh.len());
         acked.extend(fresh);
 
         // Then all that it acknowledged, in this round and before, is there.
@@ -251,17 +216,17 @@ async fn what_was_acknowledged_before_a_kill_is_there_after_it() {
 
 /// What the child acknowledged: all lines up to its end, killed when `count` of them have come.
 fn kill_after(mut child: Child, count: usize) -> Vec<(RunId, u32)> {
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = BufReader::new(child.stdout.take().expect("its output is piped"));
     let mut acked = Vec::new();
     let mut line = String::new();
-    while acked.len() < count && lines.read_line(&mut line).unwrap() > 0 {
+    while acked.len() < count && lines.read_line(&mut line).expect("the pipe is readable") > 0 {
         acked.extend(ack(&line));
         line.clear();
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill().expect("it runs until it is killed");
+    child.wait().expect("it was started here");
     let mut rest = String::new();
-    lines.read_to_string(&mut rest).unwrap();
+    lines.read_to_string(&mut rest).expect("the pipe is readable");
     // The test harness writes lines of its own.
     acked.extend(rest.lines().filter_map(ack));
     acked
@@ -270,4 +235,41 @@ fn kill_after(mut child: Child, count: usize) -> Vec<(RunId, u32)> {
 fn ack(line: &str) -> Option<(RunId, u32)> {
     let (run, seq) = line.trim().strip_prefix("ack ")?.split_once(' ')?;
     Some((run.parse().ok()?, seq.parse().ok()?))
+}
+
+#[test]
+fn no_202_leaves_the_server_before_a_sync() {
+    let app = App::with(&[("flows/note.yaml", "trigger: {type: request}\nsteps:\n  - id: note\n    set: {a: 1}\n")]);
+    let path = app.hook("note");
+    let log = app.path("strace");
+    let calls = "trace=fdatasync,write,writev,sendto,sendmsg";
+    let mut strace = Command::new("strace")
+        .args(["-f", "-qq", "-s", "40", "-e", calls, "-o"])
+        .arg(&log)
+        .args(["-p", &app.pid().to_string()])
+        .spawn()
+        .expect("strace must be installed: this test counts syncs with it");
+    let seen = || std::fs::read_to_string(&log).unwrap_or_default();
+    // Until strace is attached, answers leave unseen.
+    eventually(|| app.post_to(&path, "{}").status == 202 && seen().contains("202 Accepted"));
+
+    for _ in 0..20 {
+        assert_eq!(app.post_to(&path, "{}").status, 202);
+    }
+    eventually(|| seen().matches("202 Accepted").count() > 20);
+    assert!(Command::new("kill").args(["-INT", &strace.id().to_string()]).status().unwrap().success());
+    strace.wait().unwrap();
+
+    let (mut syncs, mut answers) = (0, 0);
+    for line in seen().lines() {
+        // A call that another thread interrupts is told in two lines; it is done with the second.
+        let done = line.contains("fdatasync") && line.trim_end().ends_with("= 0");
+        syncs += usize::from(done);
+        if line.contains("202 Accepted") {
+            answers += 1;
+            assert!(answers == 1 || syncs > 0, "an answer without a sync before it: {line}");
+            syncs = 0;
+        }
+    }
+    assert!(answers > 20);
 }

@@ -9,15 +9,28 @@ use std::path::{Path, PathBuf};
 /// Longest source file, lines.
 const MAX_LINES: usize = 450;
 /// Files that are longer, with the reason.
-const LONG: &[(&str, &str)] = &[
-    ("src/run/event.rs", "one type: every fact of a run and how it is written"),
-];
+const LONG: &[(&str, &str)] = &[("src/run/event.rs", "one type: every fact of a run and how it is written")];
 
 /// Modules that decide and never act.
 const CORE: &[&str] = &["run", "flow", "connector", "mapping", "schema"];
 const OUTSIDE: &[&str] = &[
-    "tokio", "axum", "hyper", "sled", "sqlx", "reqwest", "std::fs", "std::net", "std::env", "SystemTime", "Instant",
-    "Timestamp::now", "Zoned::now", "rand::", "getrandom", "now_v7", "new_v4",
+    "tokio",
+    "axum",
+    "hyper",
+    "sled",
+    "sqlx",
+    "reqwest",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "SystemTime",
+    "Instant",
+    "Timestamp::now",
+    "Zoned::now",
+    "rand::",
+    "getrandom",
+    "now_v7",
+    "new_v4",
 ];
 
 fn root() -> &'static Path {
@@ -125,7 +138,10 @@ fn the_table_of_directions_has_no_way_back() {
             assert!(!table[to].contains(from), "`{from}` and `{to}` may name each other");
             let further = table[to].iter().filter(|further| !names.contains(*further));
             let further: Vec<_> = further.filter(|name| !["config", "vault", "data"].contains(*name)).collect();
-            assert!(further.is_empty() || *from == "data", "`{from}` names `{to}`, but not what that names: {further:?}");
+            assert!(
+                further.is_empty() || *from == "data",
+                "`{from}` names `{to}`, but not what that names: {further:?}"
+            );
         }
     }
     for siblings in ["journal", "outbound", "catalog"] {

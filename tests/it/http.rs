@@ -1,5 +1,6 @@
 //! The door, over real sockets: every row of the bad-input table in `docs/reference/http.md`, answers, the API, and
 //! connections that are slow, idle or there when the server stops.
+#![allow(clippy::unwrap_used, reason = "a test that panics in a helper still says where")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -26,7 +27,7 @@ struct Target {
     hook_path: String,
 }
 
-/// A server in this process, over a folder with three flows.
+/// A server in this process, over a folder with four flows.
 struct App {
     lead: Target,
     admin: SocketAddr,
@@ -38,10 +39,15 @@ struct App {
 
 impl App {
     fn start() -> App {
-        App::with("limits: {header_seconds: 1, idle_seconds: 1}\n")
+        App::with("limits: {header_seconds: 2, idle_seconds: 1}\n")
     }
 
     fn with(settings: &str) -> App {
+        App::launch(settings, true)
+    }
+
+    /// With `begin` false the engine never learns of its open runs, as in the first moments of a start.
+    fn launch(settings: &str, begin: bool) -> App {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -59,6 +65,8 @@ impl App {
             "trigger: {type: request}\nsteps:\n  - id: answer\n    response:\n      status: 201\n      \
              headers: {x-tag: \"{{trigger.query.tag}}\", Set-Cookie: no}\n      body: {you: \"{{trigger.path}}\"}\n",
         );
+        let slow = "steps:\n  - {id: pause, delay: 1s}\n  - {id: answer, response: {status: 200}}\n";
+        write("flows/slow.yaml", &format!("trigger: {{type: request}}\n{slow}"));
         let dir = folder.path().to_owned();
         let (tell, told) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -76,7 +84,9 @@ impl App {
                 let engine = Engine::new(journal, outbound, catalog, key, config.limits.clone()).unwrap();
                 let token = SecretString::from(TOKEN.to_owned());
                 let server = Server::bind(&config, engine.clone(), token).await.unwrap();
-                engine.begin().await.unwrap();
+                if begin {
+                    engine.begin().await.unwrap();
+                }
                 tell.send((server.public_addr(), server.admin_addr(), engine.clone())).unwrap();
                 server.run(async { stopped.await.unwrap_or_default() }, Duration::from_secs(5)).await;
                 engine.stop(Duration::from_secs(5)).await;
@@ -257,7 +267,9 @@ fn every_row_of_the_bad_input_table_is_answered_as_it_says() {
         let whole = status == "any" || found_status == status;
         if !whole || found_code != code || found_kept != kept {
             let head = answer.head.lines().next().unwrap_or_default();
-            wrong.push(format!("{name}: want {status} {code} {kept}, got {found_status} {found_code} {found_kept} ({head})"));
+            wrong.push(format!(
+                "{name}: want {status} {code} {kept}, got {found_status} {found_code} {found_kept} ({head})"
+            ));
         }
         rows += 1;
     }
@@ -279,7 +291,8 @@ fn a_wrong_key_and_an_unknown_flow_look_the_same() {
         let answer = send(app.lead.public, &row(name, &app.lead));
         let mut body = answer.json();
         body.as_object_mut().unwrap().shift_remove("request_id").expect("a problem has a request id");
-        let names: Vec<String> = answer.head.lines().skip(1).map(|line| line.split(':').next().unwrap().to_owned()).collect();
+        let names: Vec<String> =
+            answer.head.lines().skip(1).map(|line| line.split(':').next().unwrap().to_owned()).collect();
         (answer.status, names, body)
     };
     let wrong_key = shape("wrong_key");
@@ -344,7 +357,7 @@ fn the_api_lists_pages_mends_and_rotates() {
     assert_eq!(by_hand.json()["code"], "schema_violation");
     let by_hand = app.api("POST", "/flows/lead/runs", &format!(r#"{{"body":{LEAD}}}"#));
     assert_eq!(by_hand.status, Some(202));
-    assert_eq!(app.api("GET", "/flows", "").json()["flows"].as_array().unwrap().len(), 3);
+    assert_eq!(app.api("GET", "/flows", "").json()["flows"].as_array().unwrap().len(), 4);
     assert_eq!(app.api("GET", "/problems", "").json(), json!({"problems": []}));
     assert_eq!(app.api("DELETE", "/flows", "").json()["code"], "method_not_allowed");
     let metrics = send(app.admin, &request("GET", "/metrics", "", b""));
@@ -397,4 +410,123 @@ fn stopping_finishes_what_is_in_flight_and_refuses_what_is_new() {
     assert!(got.starts_with("HTTP/1.1 202"), "{got}");
     app.stop();
     assert!(TcpStream::connect(app.lead.public).is_err());
+}
+
+#[test]
+fn while_starting_nothing_is_taken_and_health_says_so() {
+    let app = App::launch("limits: {header_seconds: 1}\n", false);
+    for name in ["good", "wrong_key", "get"] {
+        let answer = send(app.lead.public, &row(name, &app.lead));
+        assert_eq!((answer.status, answer.header("retry-after")), (Some(503), Some("2")), "{name}");
+        assert_eq!(answer.json()["code"], "starting");
+    }
+    let get = |path: &str| send(app.lead.public, &request("GET", path, "", b"")).status;
+    assert_eq!((get("/healthz"), get("/readyz")), (Some(200), Some(503)));
+}
+
+#[test]
+fn a_caller_who_hangs_up_does_not_end_the_run() {
+    let app = App::start();
+    let path = app.engine.hook_path("slow").unwrap();
+    let count =
+        |filter: &str| app.api("GET", &format!("/runs?flow=slow{filter}"), "").json()["runs"].as_array().unwrap().len();
+    let mut stream = TcpStream::connect(app.lead.public).unwrap();
+    stream.write_all(&request("POST", &path, "", b"{}")).unwrap();
+    until("the run starts", || count("") == 1);
+    drop(stream);
+    until("the run ends", || count("&status=succeeded") == 1);
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < end, "this never came: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn no_key_and_no_token_is_ever_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_env_filter("debug,millstream=trace")
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).expect("no other test sets one");
+    let app = App::start();
+    for name in ["good", "get", "not_json", "wrong_type", "long_url", "other_flow", "encoded_slash", "slow_body"] {
+        send(app.lead.public, &row(name, &app.lead));
+    }
+    assert_eq!(app.api("POST", "/flows/lead/url/rotate", r#"{"grace_seconds":60}"#).status, Some(200));
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("/hooks/lead/…"), "requests are logged: {text}");
+    let key = app.lead.hook_path.rsplit('/').next().unwrap();
+    let new = app.engine.hook_path("lead").unwrap();
+    for secret in [key, new.rsplit('/').next().unwrap(), TOKEN] {
+        assert!(!text.contains(secret), "a secret is in the log");
+    }
+}
+
+#[test]
+fn more_connections_than_allowed_wait_for_their_turn() {
+    let app = App::with("limits: {connections: 1, header_seconds: 1, idle_seconds: 1}\n");
+    let silent = TcpStream::connect(app.lead.public).unwrap();
+    let start = Instant::now();
+    assert_eq!(send(app.lead.public, &row("good", &app.lead)).status, Some(202));
+    assert!(start.elapsed() >= Duration::from_millis(500), "it waited until the silent one was closed");
+    drop(silent);
+}
+
+#[test]
+fn a_changed_certificate_is_taken_up_and_a_broken_one_is_not() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let pem = |name: &str| std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)).unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let at = |name: &str| files.path().join(name);
+    let put = |certificate: &[u8], key: &[u8]| {
+        std::fs::write(at("key.pem"), key).unwrap();
+        std::fs::write(at("cert.pem"), certificate).unwrap();
+    };
+    put(&pem("one.cert.pem"), &pem("one.key.pem"));
+    let (cert, key) = (at("cert.pem").display().to_string(), at("key.pem").display().to_string());
+    let app = App::with(&format!("tls: {{cert: {cert}, key: {key}}}\n"));
+    let url = app.api("GET", "/flows/lead/url", "").json()["url"].as_str().unwrap().to_owned();
+    assert!(url.starts_with("https://127.0.0.1:"), "{url}");
+
+    // A client that trusts one certificate and nothing else.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let post = |certificate: &str| {
+        let root = reqwest::Certificate::from_pem(&pem(certificate)).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().unwrap();
+        runtime.block_on(async {
+            client.post(&url).body(LEAD).send().await.ok().map(|r| (r.status().as_u16(), r.version()))
+        })
+    };
+    assert_eq!(post("one.cert.pem"), Some((202, reqwest::Version::HTTP_2)));
+    assert_eq!(post("two.cert.pem"), None);
+
+    put(&pem("two.cert.pem"), &pem("two.key.pem"));
+    until("the new certificate is served", || post("two.cert.pem").is_some());
+    // A key that does not belong to the certificate: the one in use stays. The files are looked at every two seconds.
+    put(b"broken", &pem("one.key.pem"));
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        assert!(post("two.cert.pem").is_some());
+        std::thread::sleep(Duration::from_millis(250));
+    }
 }

@@ -1,8 +1,20 @@
 //! Integration tests: one binary, one module a subject.
 
+mod app;
 mod check;
+mod connector_docs;
 mod durability;
+mod dynamics365;
 mod house;
 mod http;
+mod kill;
 mod mapping;
 mod mapping_check;
+mod outbound_calls;
+mod outbound_guard;
+mod outbound_oauth;
+mod outbound_sql;
+mod outbound_tls;
+mod reload;
+mod remote;
+mod stories;

@@ -29,12 +29,15 @@ fn object(closed: bool, properties: &[(&str, Shape)]) -> Shape {
 fn lead(closed: bool) -> Shape {
     let code = Shape { values: vec![json!("INS"), json!("DNC")], ..Shape::of(Types::STRING) };
     let item = object(closed, &[("sku", Shape::of(Types::STRING)), ("qty", Shape::of(Types::NUMBER))]);
-    let mut shape = object(closed, &[
-        ("Email", Shape::of(Types::STRING)),
-        ("Company", Shape::of(Types::STRING)),
-        ("ActionCode", code),
-        ("Items", Shape { items: Some(Box::new(item)), ..Shape::of(Types::ARRAY) }),
-    ]);
+    let mut shape = object(
+        closed,
+        &[
+            ("Email", Shape::of(Types::STRING)),
+            ("Company", Shape::of(Types::STRING)),
+            ("ActionCode", code),
+            ("Items", Shape { items: Some(Box::new(item)), ..Shape::of(Types::ARRAY) }),
+        ],
+    );
     shape.required = vec!["Email".to_owned()];
     shape
 }
@@ -54,29 +57,65 @@ fn the_checker_speaks_of_what_it_knows_and_is_silent_about_the_rest() {
         ("{{trigger.body.email}}", ""),
         ("{{vars.any.thing.0}}", ""),
         ("{{toUpper vars.any}}", ""),
-        ("{{trigger.body.Emial}}", "W-MAP-011 2 `trigger.body.Emial`: the value has no `Emial` that is described; it may be null (did you mean `Email`?)"),
+        (
+            "{{trigger.body.Emial}}",
+            "W-MAP-011 2 `trigger.body.Emial`: the value has no `Emial` that is described; it may be null (did you mean `Email`?)",
+        ),
         ("a {{closed.Emial}}", "E-MAP-011 4 `closed.Emial`: the value has no `Emial` (did you mean `Email`?)"),
         ("{{closed.Email.x}}", "E-MAP-011 2 `closed.Email.x`: `Email` is text and has no `x`"),
-        ("{{closed.Items.sku}}", "E-MAP-011 2 `closed.Items.sku`: `Items` is a list and has no `sku` (one item is read by its number: `0.sku`)"),
+        (
+            "{{closed.Items.sku}}",
+            "E-MAP-011 2 `closed.Items.sku`: `Items` is a list and has no `sku` (one item is read by its number: `0.sku`)",
+        ),
         ("{{closed.Items.0.SKU}}", ""),
         ("{{closed.Items.0.price}}", "E-MAP-011 2 `closed.Items.0.price`: `0` has no `price` (it has qty, sku)"),
         ("{{nowhere.x}}", "E-MAP-011 2 there is no `nowhere`"),
         ("{{steps.x.output}}", "W-MAP-011 2 `steps.x` may be skipped"),
         ("{{toUpper trigger.body.Email}}", ""),
-        ("{{toUpper trigger.body.Company}}", "W-MAP-013 10 `trigger.body.Company` may be missing or null, and `toUpper` refuses null (give it another value there: `(default … \"\")`)"),
+        (
+            "{{toUpper trigger.body.Company}}",
+            "W-MAP-013 10 `trigger.body.Company` may be missing or null, and `toUpper` refuses null (give it another value there: `(default … \"\")`)",
+        ),
         ("{{toUpper (default trigger.body.Company \"\")}}", ""),
         ("{{toUpper (required trigger.body.Company)}}", ""),
-        ("{{toUpper trigger.body.Items}}", "E-MAP-012 10 `toUpper` needs text for `text`, but `trigger.body.Items` is list or null (it is written toUpper(text: text) → text)"),
-        ("{{toUpper null}}", "E-MAP-012 2 `toUpper` needs text for `text`, but the literal is null (it is written toUpper(text: text) → text)"),
-        ("{{add (concat 1 2) 3}}", "E-MAP-012 7 `add` needs number for `a`, but the result of `concat` is text (it is written add(a: number, b: number) → number)"),
-        ("{{equals trigger.body.ActionCode \"INX\"}}", "W-MAP-015 2 `trigger.body.ActionCode` never equals the literal (one side can be \"INS\", \"DNC\", null, the other \"INX\")"),
+        (
+            "{{toUpper trigger.body.Items}}",
+            "E-MAP-012 10 `toUpper` needs text for `text`, but `trigger.body.Items` is list or null (it is written toUpper(text: text) → text)",
+        ),
+        (
+            "{{toUpper null}}",
+            "E-MAP-012 2 `toUpper` needs text for `text`, but the literal is null (it is written toUpper(text: text) → text)",
+        ),
+        (
+            "{{add (concat 1 2) 3}}",
+            "E-MAP-012 7 `add` needs number for `a`, but the result of `concat` is text (it is written add(a: number, b: number) → number)",
+        ),
+        (
+            "{{equals trigger.body.ActionCode \"INX\"}}",
+            "W-MAP-015 2 `trigger.body.ActionCode` never equals the literal (one side can be \"INS\", \"DNC\", null, the other \"INX\")",
+        ),
         ("{{equals trigger.body.ActionCode \"INS\"}}", ""),
         ("{{equals trigger.body.ActionCode null}}", ""),
-        ("{{equals trigger.body.Email 1}}", "W-MAP-015 2 `trigger.body.Email` never equals the literal (one side is text, the other number)"),
-        ("{{#each closed.Items}}{{sku}}{{prise}}{{closed}}{{/each}}", "E-MAP-011 32 `prise`: the value has no `prise` (it has qty, sku); E-MAP-011 41 `closed`: the value has no `closed` (it has qty, sku)"),
-        ("{{#each closed.Items}}{{item}}{{/each}}", "E-MAP-011 24 there is no `item` (a key of the block's own value is written `this.item`)"),
-        ("{{#each closed.Email}}{{/each}}", "E-MAP-012 0 #each goes over a list or an object, but `closed.Email` is text"),
-        ("{{#with closed as |c|}}{{c.Nope}}{{/with}}", "E-MAP-011 25 `c.Nope`: the value has no `Nope` (it has ActionCode, Company, Email, Items)"),
+        (
+            "{{equals trigger.body.Email 1}}",
+            "W-MAP-015 2 `trigger.body.Email` never equals the literal (one side is text, the other number)",
+        ),
+        (
+            "{{#each closed.Items}}{{sku}}{{prise}}{{closed}}{{/each}}",
+            "E-MAP-011 31 `prise`: the value has no `prise` (it has qty, sku); E-MAP-011 40 `closed`: the value has no `closed` (it has qty, sku)",
+        ),
+        (
+            "{{#each closed.Items}}{{item}}{{/each}}",
+            "E-MAP-011 24 there is no `item` (a key of the block's own value is written `this.item`)",
+        ),
+        (
+            "{{#each closed.Email}}{{/each}}",
+            "E-MAP-012 0 #each goes over a list or an object, but `closed.Email` is text",
+        ),
+        (
+            "{{#with closed as |c|}}{{c.Nope}}{{/with}}",
+            "E-MAP-011 25 `c.Nope`: the value has no `Nope` (it has ActionCode, Company, Email, Items)",
+        ),
     ];
     let wrong: Vec<String> = cases
         .into_iter()

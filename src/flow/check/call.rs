@@ -67,7 +67,9 @@ impl Checker<'_> {
             None if connector.connection == Need::Required => {
                 let hint = match of_kind().next() {
                     Some(name) => format!("for example `connection: {name}`"),
-                    None => format!("describe one in connections.yaml: `my_name: {{connector: {}, …}}`", connector.name),
+                    None => {
+                        format!("describe one in connections.yaml: `my_name: {{connector: {}, …}}`", connector.name)
+                    }
                 };
                 let what = format!("`{}` needs a `connection`", connector.name);
                 self.say(problem::MISSING_KEY, &child(at, "action"), At::Value, what, Some(hint));

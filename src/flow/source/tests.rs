@@ -20,7 +20,8 @@ fn place(text: &str, pointer: &str, at: At) -> (usize, usize) {
 fn finds(text: &str, pointer: &str, needle: &str) -> bool {
     let (source, value, _) = Source::read(Path::new("flows/a.yaml"), text);
     let value = value.expect("it is YAML");
-    let offset = value.pointer(pointer).and_then(Value::as_str).and_then(|text| text.find(needle)).expect("it is there");
+    let offset =
+        value.pointer(pointer).and_then(Value::as_str).and_then(|text| text.find(needle)).expect("it is there");
     let problem = source.problem(problem::BAD_VALUE, pointer, At::Offset(offset), String::new(), None);
     let shown: String = problem.shown.chars().skip(problem.column - 1).collect();
     shown.starts_with(needle)
@@ -104,7 +105,18 @@ fn a_file_that_is_too_large_is_refused_before_it_is_read() {
 
 #[test]
 fn any_text_is_read_without_a_panic() {
-    let odd = ["a: [\n", "? {a: b}\n: c\n", "*x : 1\n", "&a *a", "- - - -\n", "a: |\n", "\u{feff}a: 1\n", "a: \"\\", "%YAML 9\n---\na", "!!binary x"];
+    let odd = [
+        "a: [\n",
+        "? {a: b}\n: c\n",
+        "*x : 1\n",
+        "&a *a",
+        "- - - -\n",
+        "a: |\n",
+        "\u{feff}a: 1\n",
+        "a: \"\\",
+        "%YAML 9\n---\na",
+        "!!binary x",
+    ];
     for text in odd {
         let (source, _, _) = Source::read(Path::new("a.yaml"), text);
         source.problem(problem::BAD_VALUE, "/a/b", At::Offset(7), String::new(), None);

@@ -79,10 +79,7 @@ async fn open_runs_are_those_that_have_not_ended_oldest_first(dir: &Path, open: 
         journal.append(end).await.unwrap();
     }
     // Ended with its first record: it is never open.
-    journal
-        .append(first(new_run(), "leads", Status::Succeeded, 1_000))
-        .await
-        .unwrap();
+    journal.append(first(new_run(), "leads", Status::Succeeded, 1_000)).await.unwrap();
     assert_eq!(journal.open_runs().unwrap(), open_ones);
     journal.close().await;
 
@@ -106,33 +103,18 @@ async fn runs_are_listed_newest_first_by_flow_status_and_time(dir: &Path, open: 
         runs.push(append.run);
         journal.append(append).await.unwrap();
     }
-    let [one, two, three, four] = runs[..] else {
-        unreachable!("four rows")
-    };
+    let [one, two, three, four] = runs[..] else { unreachable!("four rows") };
 
-    let flow = |name: &str| Filter {
-        flow: Some(name.into()),
-        ..Filter::default()
-    };
+    let flow = |name: &str| Filter { flow: Some(name.into()), ..Filter::default() };
     assert_eq!(names(&journal, &Filter::default()), [four, three, two, one]);
     assert_eq!(names(&journal, &flow("a")), [four, three, one]);
     assert_eq!(names(&journal, &flow("ab")), [two]);
     assert_eq!(names(&journal, &flow("b")), []);
-    let failed = Filter {
-        status: Some(Status::Failed),
-        ..Filter::default()
-    };
+    let failed = Filter { status: Some(Status::Failed), ..Filter::default() };
     assert_eq!(names(&journal, &failed), [four, two]);
-    let middle = Filter {
-        since_ms: Some(2 * hour),
-        until_ms: Some(4 * hour),
-        ..Filter::default()
-    };
+    let middle = Filter { since_ms: Some(2 * hour), until_ms: Some(4 * hour), ..Filter::default() };
     assert_eq!(names(&journal, &middle), [three, two]);
-    let of_flow = Filter {
-        flow: Some("a".into()),
-        ..middle
-    };
+    let of_flow = Filter { flow: Some("a".into()), ..middle };
     assert_eq!(names(&journal, &of_flow), [three]);
     journal.close().await;
 }
@@ -148,10 +130,7 @@ async fn pages_join_without_gap_or_repeat(dir: &Path, open: Open) {
     }
     runs.reverse();
     for flow in [None, Some("even"), Some("odd")] {
-        let filter = Filter {
-            flow: flow.map(str::to_string),
-            ..Filter::default()
-        };
+        let filter = Filter { flow: flow.map(str::to_string), ..Filter::default() };
         let mut paged = Vec::new();
         let mut cursor = None;
         loop {
@@ -226,23 +205,16 @@ async fn of_many_appends_with_one_claim_exactly_one_is_durable(dir: &Path, open:
     for _ in 0..64 {
         let journal = journal.clone();
         let append = claimed(first(new_run(), "leads", Status::Running, 1_000), 7, 5_000);
-        tasks.push(tokio::spawn(async move {
-            (append.run, journal.append(append).await.unwrap())
-        }));
+        tasks.push(tokio::spawn(async move { (append.run, journal.append(append).await.unwrap()) }));
     }
     let mut answers = Vec::new();
     for task in tasks {
         answers.push(task.await.unwrap());
     }
-    let durable: Vec<_> = answers
-        .iter()
-        .filter(|(_, answer)| *answer == Appended::Durable)
-        .collect();
+    let durable: Vec<_> = answers.iter().filter(|(_, answer)| *answer == Appended::Durable).collect();
     assert_eq!(durable.len(), 1);
     let winner = durable[0].0;
-    let told = answers
-        .iter()
-        .filter(|(_, answer)| *answer == Appended::Duplicate(winner));
+    let told = answers.iter().filter(|(_, answer)| *answer == Appended::Duplicate(winner));
     assert_eq!(told.count(), 63);
     journal.close().await;
     assert_eq!(open(dir).open_runs().unwrap(), [winner]);
@@ -259,10 +231,7 @@ async fn removed_runs_leave_nothing_but_their_claims(dir: &Path, open: Open) {
     journal.remove(vec![running_run, ended_run, new_run()]).await.unwrap();
 
     assert_eq!(names(&journal, &Filter::default()), [running_run]);
-    let of_flow = Filter {
-        flow: Some("leads".into()),
-        ..Filter::default()
-    };
+    let of_flow = Filter { flow: Some("leads".into()), ..Filter::default() };
     assert_eq!(names(&journal, &of_flow), [running_run]);
     assert!(journal.records(ended_run).unwrap().is_empty());
     assert_eq!(journal.records(running_run).unwrap().len(), 1);
@@ -291,10 +260,7 @@ async fn settings_are_set_replaced_listed_and_removed(dir: &Path, open: Open) {
     }
     journal.set("key/a", None).await.unwrap();
     // Within one batch, more or less.
-    let both = tokio::join!(
-        journal.set("key/c", Some(vec![1; 20_000])),
-        journal.set("key/c", Some(vec![2]))
-    );
+    let both = tokio::join!(journal.set("key/c", Some(vec![1; 20_000])), journal.set("key/c", Some(vec![2])));
     both.0.unwrap();
     both.1.unwrap();
     let both = tokio::join!(journal.set("key/d", Some(vec![1; 20_000])), journal.set("key/d", None));
@@ -307,10 +273,7 @@ async fn settings_are_set_replaced_listed_and_removed(dir: &Path, open: Open) {
     assert_eq!(journal.setting("key/a").unwrap(), None);
     assert_eq!(journal.setting("key/").unwrap(), None);
     let listed = journal.settings("key/").unwrap();
-    assert_eq!(
-        listed,
-        [("key/b".to_string(), b"key/b".to_vec()), ("key/c".to_string(), vec![2])]
-    );
+    assert_eq!(listed, [("key/b".to_string(), b"key/b".to_vec()), ("key/c".to_string(), vec![2])]);
     journal.close().await;
 }
 
@@ -373,14 +336,8 @@ async fn a_closed_journal_answers_with_errors(dir: &Path, open: Open) {
     let journal = open(dir);
     journal.close().await;
     journal.close().await;
-    let error = journal
-        .append(first(new_run(), "leads", Status::Running, 1_000))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the journal could not be written: the journal is closed"
-    );
+    let error = journal.append(first(new_run(), "leads", Status::Running, 1_000)).await.unwrap_err();
+    assert_eq!(error.to_string(), "the journal could not be written: the journal is closed");
     let error = journal.open_runs().unwrap_err();
     assert_eq!(error.to_string(), "the store could not be read: the journal is closed");
 }

@@ -25,14 +25,7 @@ async fn a_failed_sync_fails_all_who_wait_and_the_journal_for_good() {
         2 => Err(io::Error::from_raw_os_error(5)),
         _ => file.sync_data(),
     };
-    let journal = Journal::open_on(
-        dir.path(),
-        Disk {
-            sync: Box::new(sync),
-            ..Disk::default()
-        },
-    )
-    .unwrap();
+    let journal = Journal::open_on(dir.path(), Disk { sync: Box::new(sync), ..Disk::default() }).unwrap();
     let kept = [append(), append()];
     let kept_runs = [kept[0].run, kept[1].run];
     for append in kept {
@@ -50,10 +43,7 @@ async fn a_failed_sync_fails_all_who_wait_and_the_journal_for_good() {
     // Then all are told, the process is told, and no sync is tried again.
     for task in tasks {
         let error = task.await.unwrap().unwrap_err();
-        assert!(
-            matches!(&error, Error::Failed(reason) if reason.contains("Input/output error")),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Failed(reason) if reason.contains("Input/output error")), "{error}");
     }
     assert!(journal.failed().await.contains("Input/output error"));
     assert!(matches!(journal.append(append()).await, Err(Error::Failed(_))));
@@ -72,10 +62,7 @@ async fn a_failed_sync_fails_all_who_wait_and_the_journal_for_good() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_in_the_writer_is_a_failure_and_not_a_hang() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk {
-        sync: Box::new(|_| panic!("the store is upset")),
-        ..Disk::default()
-    };
+    let disk = Disk { sync: Box::new(|_| panic!("the store is upset")), ..Disk::default() };
     let journal = Journal::open_on(dir.path(), disk).unwrap();
     let answers = tokio::join!(journal.append(append()), journal.append(append()));
     for error in [answers.0.unwrap_err(), answers.1.unwrap_err()] {
@@ -94,14 +81,7 @@ async fn a_full_queue_is_busy_after_a_second_and_takes_more_once_it_has_room() {
         let _ = held.recv();
         file.sync_data()
     };
-    let journal = Journal::open_on(
-        dir.path(),
-        Disk {
-            sync: Box::new(sync),
-            ..Disk::default()
-        },
-    )
-    .unwrap();
+    let journal = Journal::open_on(dir.path(), Disk { sync: Box::new(sync), ..Disk::default() }).unwrap();
     let mut big = append();
     big.record = vec![0; 80 * 1024 * 1024];
     let first = tokio::spawn({
@@ -126,14 +106,7 @@ async fn a_disk_that_is_almost_full_takes_nothing_in_until_there_is_room() {
     let space = Arc::new(AtomicU64::new(40_000_000));
     let seen = space.clone();
     let free = move |_: &std::path::Path| Ok(seen.load(Ordering::SeqCst));
-    let journal = Journal::open_on(
-        dir.path(),
-        Disk {
-            free: Box::new(free),
-            ..Disk::default()
-        },
-    )
-    .unwrap();
+    let journal = Journal::open_on(dir.path(), Disk { free: Box::new(free), ..Disk::default() }).unwrap();
 
     let refused = append();
     let run = refused.run;
@@ -159,11 +132,7 @@ async fn nothing_is_written_to_files_that_the_sync_does_not_reach() {
         journal.append(append).await.unwrap();
     }
     // Pages that lose entries are merged, and grow by it.
-    let removed = ended
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| at % 3 != 0)
-        .map(|(_, run)| *run);
+    let removed = ended.iter().enumerate().filter(|(at, _)| at % 3 != 0).map(|(_, run)| *run);
     journal.remove(removed.collect()).await.unwrap();
     journal.close().await;
     let beside = std::fs::read_dir(dir.path().join("store/blobs")).unwrap();

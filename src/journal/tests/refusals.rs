@@ -10,10 +10,7 @@ use crate::run::Status;
 /// A folder with one run in it.
 async fn used(dir: &Path) {
     let journal = open(dir);
-    journal
-        .append(first(new_run(), "leads", Status::Running, 1_000))
-        .await
-        .unwrap();
+    journal.append(first(new_run(), "leads", Status::Running, 1_000)).await.unwrap();
     journal.close().await;
 }
 
@@ -118,10 +115,7 @@ async fn a_damaged_store_is_refused_with_its_path() {
     let conf = dir.path().join("store/conf");
     fs::write(&conf, "no configuration at all, and long enough to be read").unwrap();
     let text = refusal(dir.path());
-    assert!(
-        text.starts_with("DIR/store/db: E-STORE-006 the store cannot be opened\n"),
-        "{text}"
-    );
+    assert!(text.starts_with("DIR/store/db: E-STORE-006 the store cannot be opened\n"), "{text}");
 }
 
 #[test]

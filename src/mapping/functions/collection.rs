@@ -23,7 +23,11 @@ pub(super) const ROWS: &[Function] = &[
         params: &[PATH, one("value", ANY)],
         result: LIST,
         text: "Every part of the value that a JSONPath (RFC 9535) selects, as a list. The path is written out in quotes and compiled at load; it may hold two `..` at most.",
-        example: example(r#"{{jsonpath "$.items[?@.qty > 1].sku" trigger.body}}"#, r#"{"trigger":{"body":{"items":[{"sku":"A","qty":1},{"sku":"B","qty":2}]}}}"#, r#"["B"]"#),
+        example: example(
+            r#"{{jsonpath "$.items[?@.qty > 1].sku" trigger.body}}"#,
+            r#"{"trigger":{"body":{"items":[{"sku":"A","qty":1},{"sku":"B","qty":2}]}}}"#,
+            r#"["B"]"#,
+        ),
         infer: None,
         run: jsonpath,
     },

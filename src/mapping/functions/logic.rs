@@ -5,7 +5,9 @@ use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::{ANY, Args, BOOL, CONDITION, Fault, Function, NUMBER, TEXT, boolean, either, example, many, one, without_null};
+use super::{
+    ANY, Args, BOOL, CONDITION, Fault, Function, NUMBER, TEXT, boolean, either, example, many, one, without_null,
+};
 use crate::mapping::number::compare;
 use crate::schema::Types;
 
@@ -53,7 +55,8 @@ pub(super) const ROWS: &[Function] = &[
         text: "The first value that is neither missing nor null, or null; later ones are not evaluated.",
         example: example("{{coalesce vars.a vars.b 3}}", r#"{"vars":{"b":"second"}}"#, r#""second""#),
         infer: Some(|args| {
-            let mut shape = args.iter().map(without_null).reduce(|a, b| either(&a, &b)).unwrap_or_else(crate::schema::Shape::any);
+            let mut shape =
+                args.iter().map(without_null).reduce(|a, b| either(&a, &b)).unwrap_or_else(crate::schema::Shape::any);
             if args.iter().all(|arg| arg.types.meets(Types::NULL)) {
                 shape.types = shape.types.or(Types::NULL);
             }
@@ -77,7 +80,11 @@ pub(super) const ROWS: &[Function] = &[
         params: &[one("a", ANY), one("b", ANY)],
         result: BOOL,
         text: "Whether two values are equal. Numbers are compared by value (1.0 equals 1, every digit counts), text with its case, objects in any order of keys. As in Microsoft's language true equals 1 and false equals 0.",
-        example: example(r#"{{equals trigger.body.ActionCode "INS"}}"#, r#"{"trigger":{"body":{"ActionCode":"INS"}}}"#, "true"),
+        example: example(
+            r#"{{equals trigger.body.ActionCode "INS"}}"#,
+            r#"{"trigger":{"body":{"ActionCode":"INS"}}}"#,
+            "true",
+        ),
         infer: None,
         run: equals,
     },
@@ -170,7 +177,7 @@ pub(super) const ROWS: &[Function] = &[
 fn required(args: Args<'_>) -> Outcome<'_> {
     let value = args.value(0)?;
     if value.is_null() {
-        let source = args.call.args.first().map(super::Expr::describe).unwrap_or_default();
+        let source = args.call.args.first().map(crate::mapping::expr::Expr::describe).unwrap_or_default();
         return Err(Fault::new("mapping.required", format!("{source} is required, but missing or null")));
     }
     Ok(value)

@@ -3,6 +3,7 @@
 //! A row says all that parser, checker, `millstream functions` and the reference page need to know. To add a function,
 //! add a row to its family's `ROWS` and the `fn` that it names; its example runs as a test.
 
+mod args;
 mod collection;
 mod convert;
 mod logic;
@@ -13,13 +14,13 @@ mod time;
 
 use std::borrow::Cow;
 
-use serde_json::{Number, Value};
+use serde_json::Value;
 
-use super::eval::{Context, Fault, MAX_BYTES, eval, kind};
-use super::expr::{Call, Expr};
-use super::query::Query;
+use super::eval::Fault;
 use crate::schema::{Shape, Types};
 
+pub(super) use args::Args;
+use args::{boolean, string};
 pub use reference::reference;
 
 /// One function.
@@ -91,8 +92,7 @@ const fn example(template: &'static str, scope: &'static str, result: &'static s
     Example { template, scope, result }
 }
 
-const FAMILIES: [&[Function]; 6] =
-    [logic::ROWS, text::ROWS, collection::ROWS, convert::ROWS, math::ROWS, time::ROWS];
+const FAMILIES: [&[Function]; 6] = [logic::ROWS, text::ROWS, collection::ROWS, convert::ROWS, math::ROWS, time::ROWS];
 
 /// Every function, family by family.
 pub fn all() -> impl Iterator<Item = &'static Function> {
@@ -131,7 +131,9 @@ impl Function {
     }
 
     pub(super) fn arity_text(&self) -> String {
-        let plural = |n: usize| if n == 1 { "1 argument".to_owned() } else { format!("{n} arguments") };
+        let plural = |n: usize| {
+            if n == 1 { "1 argument".to_owned() } else { format!("{n} arguments") }
+        };
         match self.arity() {
             (0, Some(0)) => "no arguments".to_owned(),
             (least, Some(most)) if least == most => plural(least),
@@ -150,6 +152,9 @@ impl Function {
 pub(super) fn words(types: Types) -> String {
     if Types::ANY.within(types) {
         return "any".to_owned();
+    }
+    if Types::ANY.without(Types::NULL).within(types) {
+        return "any but null".to_owned();
     }
     let named = [
         (Types::STRING, "text"),
@@ -173,89 +178,6 @@ pub(super) fn type_of(value: &Value) -> Types {
         Value::Array(_) => Types::ARRAY,
         Value::Object(_) => Types::OBJECT,
     }
-}
-
-/// The arguments of one call. None is evaluated before it is asked for, so a function is as lazy as it is written.
-#[derive(Clone, Copy)]
-pub(super) struct Args<'e> {
-    pub call: &'e Call,
-    pub context: Context<'e>,
-}
-
-impl<'e> Args<'e> {
-    fn len(self) -> usize {
-        self.call.args.len()
-    }
-
-    /// Argument `i`, of a type that its parameter accepts; null if it was left out.
-    fn value(self, i: usize) -> Result<Cow<'e, Value>, Fault> {
-        let Some(expr) = self.call.args.get(i) else { return Ok(Cow::Owned(Value::Null)) };
-        let value = eval(expr, self.context)?;
-        match self.call.function.param(i) {
-            Some(param) if !type_of(&value).within(param.types) => Err(self.refused(i, param, &value)),
-            _ => Ok(value),
-        }
-    }
-
-    fn refused(self, i: usize, param: &Param, value: &Value) -> Fault {
-        let source = self.call.args.get(i).map(Expr::describe).unwrap_or_default();
-        let (name, wanted) = (self.call.function.name, words(param.types));
-        let what = format!("`{name}` needs {wanted} for `{}`, but {source} is {}", param.name, kind(value));
-        if value.is_null() {
-            return Fault::new("mapping.null", what + "; `default` or `coalesce` can give another value");
-        }
-        Fault::new("mapping.type", what)
-    }
-
-    fn text(self, i: usize) -> Result<Cow<'e, str>, Fault> {
-        Ok(match self.value(i)? {
-            Cow::Borrowed(value) => super::text::text(value),
-            Cow::Owned(Value::String(text)) => Cow::Owned(text),
-            Cow::Owned(value) => Cow::Owned(super::text::text(&value).into_owned()),
-        })
-    }
-
-    /// A condition: null is false.
-    fn holds(self, i: usize) -> Result<bool, Fault> {
-        Ok(self.value(i)?.as_bool().unwrap_or(false))
-    }
-
-    fn number(self, i: usize) -> Result<Number, Fault> {
-        match self.value(i)?.into_owned() {
-            Value::Number(number) => Ok(number),
-            _ => Err(self.wrong(i, "is no number")),
-        }
-    }
-
-    /// A whole number that can count something.
-    fn count(self, i: usize) -> Result<i64, Fault> {
-        let whole = self.number(i)?.as_str().parse();
-        whole.map_err(|_| self.wrong(i, "is not a whole number of reasonable size"))
-    }
-
-    fn query(self, i: usize) -> Result<&'e Query, Fault> {
-        match self.call.args.get(i) {
-            Some(Expr::Query(query)) => Ok(query),
-            _ => Err(self.wrong(i, "is no compiled JSONPath")),
-        }
-    }
-
-    /// A fault of argument `i`: `` `split`: `trigger.body.x` is … ``.
-    fn wrong(self, i: usize, why: &str) -> Fault {
-        let source = self.call.args.get(i).map_or_else(|| "what was left out".to_owned(), Expr::describe);
-        Fault::new("mapping.value", format!("`{}`: {source} {why}", self.call.function.name))
-    }
-}
-
-fn boolean<'e>(value: bool) -> Result<Cow<'e, Value>, Fault> {
-    Ok(Cow::Owned(Value::Bool(value)))
-}
-
-fn string<'e>(text: String) -> Result<Cow<'e, Value>, Fault> {
-    if text.len() > MAX_BYTES {
-        return Err(Fault::too_large());
-    }
-    Ok(Cow::Owned(Value::String(text)))
 }
 
 /// The union of what two values can be.

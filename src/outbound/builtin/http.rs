@@ -69,9 +69,7 @@ fn request(call: &Call<'_>) -> Result<HttpRequest, Failure> {
     let (body, content_type) = match kind {
         None => (None, None),
         Some("json") => (Some(value.to_string().into_bytes()), Some("application/json".to_owned())),
-        Some("form") => {
-            (Some(body_text(value)?.into_bytes()), Some("application/x-www-form-urlencoded".to_owned()))
-        }
+        Some("form") => (Some(body_text(value)?.into_bytes()), Some("application/x-www-form-urlencoded".to_owned())),
         Some("multipart") => {
             let (body, content_type) = multipart::encode(value, call.key)?;
             (Some(body), Some(content_type))

@@ -80,7 +80,10 @@ mod tests {
         let (body, content_type) = encode(&fields, Uuid::nil()).unwrap();
         let text = String::from_utf8(body.clone()).unwrap();
         assert!(text.contains("name=\"a%22%0D%0AX: y\"\r\n\r\n1\r\n"), "{text}");
-        assert!(text.contains("filename=\"../x.txt\"\r\nContent-Type: application/octet-stream\r\n\r\nhi\r\n"), "{text}");
+        assert!(
+            text.contains("filename=\"../x.txt\"\r\nContent-Type: application/octet-stream\r\n\r\nhi\r\n"),
+            "{text}"
+        );
         assert_eq!(encode(&fields, Uuid::nil()).unwrap(), (body, content_type));
     }
 

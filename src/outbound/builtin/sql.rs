@@ -49,7 +49,8 @@ impl Pools {
 fn options(connection: &Connection) -> Result<(SqliteConnectOptions, String), Failure> {
     let url = connection.settings.get("url").and_then(Value::as_str).unwrap_or_default();
     let wrong = |why: &str| {
-        let what = format!("`url` of the connection `{}` {why}; write sqlite:PATH, as in sqlite:leads.db", connection.name);
+        let what =
+            format!("`url` of the connection `{}` {why}; write sqlite:PATH, as in sqlite:leads.db", connection.name);
         Failure::new(Class::Held, "sql.url", what)
     };
     let Some(path) = url.strip_prefix("sqlite:") else {
@@ -235,9 +236,11 @@ fn failure(call: &Call<'_>, error: &sqlx::Error) -> Failure {
                 // CANTOPEN, READONLY, PERM, NOTADB, CORRUPT: a person must mend the file.
                 14 | 8 | 3 | 26 | 11 => make(Class::Held, "sql.file", format!("{text}; mend the connection's file")),
                 19 => make(Class::Permanent, "sql.constraint", text.to_owned()),
-                _ if text.contains("ON CONFLICT clause does not match") => {
-                    make(Class::Permanent, "sql.key_column", "`key_column` must be PRIMARY KEY or UNIQUE in the table".into())
-                }
+                _ if text.contains("ON CONFLICT clause does not match") => make(
+                    Class::Permanent,
+                    "sql.key_column",
+                    "`key_column` must be PRIMARY KEY or UNIQUE in the table".into(),
+                ),
                 _ => make(Class::Permanent, "sql.statement", text.to_owned()),
             }
         }

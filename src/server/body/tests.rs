@@ -6,17 +6,11 @@ use serde_json::json;
 use super::*;
 
 fn reader(max_bytes: usize) -> Reader {
-    Reader::new(&Limits {
-        body_bytes: max_bytes,
-        ..Limits::default()
-    })
+    Reader::new(&Limits { body_bytes: max_bytes, ..Limits::default() })
 }
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-    pairs
-        .iter()
-        .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
-        .collect()
+    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
 }
 
 async fn read(content_type: &str, body: impl Into<Incoming>) -> Result<Value, (Code, bool)> {
@@ -30,18 +24,13 @@ async fn read(content_type: &str, body: impl Into<Incoming>) -> Result<Value, (C
 fn parse(text: impl Into<Vec<u8>>) -> Result<(String, Value), (Code, String)> {
     match json(text.into(), DEEPEST) {
         Ok(body) => Ok((body.text().to_owned(), (**body.value()).clone())),
-        Err(refused) => Err((refused.problem.code, refused.problem.detail)),
+        Err(refused) => Err((refused.problem.code, refused.problem.detail.to_string())),
     }
 }
 
 #[test]
 fn json_keeps_its_text_and_every_digit() {
-    for text in [
-        "9007199254740993",
-        "1e400",
-        "0.1000000000000000055",
-        r#"{"a":1,"b":[null,"é{{secrets.x}}"]}"#,
-    ] {
+    for text in ["9007199254740993", "1e400", "0.1000000000000000055", r#"{"a":1,"b":[null,"é{{secrets.x}}"]}"#] {
         let (kept, value) = parse(text).unwrap();
         assert_eq!(kept, text);
         assert_eq!(value.to_string(), text);
@@ -55,23 +44,10 @@ fn json_keeps_its_text_and_every_digit() {
 
 #[test]
 fn what_is_not_json_is_refused_with_its_place() {
-    for text in [
-        "{",
-        "{}{}",
-        "NaN",
-        "'a'",
-        "{\"a\":1,}",
-        r#""\ud800""#,
-        r#""\udc00x""#,
-        "[1] x",
-        "\"a\nb\"",
-    ] {
+    for text in ["{", "{}{}", "NaN", "'a'", "{\"a\":1,}", r#""\ud800""#, r#""\udc00x""#, "[1] x", "\"a\nb\""] {
         let (code, detail) = parse(text).unwrap_err();
         assert_eq!(code, Code::NotJson, "{text}");
-        assert!(
-            detail.contains("line ") && detail.contains("column "),
-            "{text}: {detail}"
-        );
+        assert!(detail.contains("line ") && detail.contains("column "), "{text}: {detail}");
     }
     let (_, detail) = parse(b"{\n \"\xC3\xA9\xFF\"}".to_vec()).unwrap_err();
     assert_eq!(detail, "The body is not UTF-8 at line 2 column 4.");
@@ -108,18 +84,8 @@ async fn content_types_say_how_a_body_is_read() {
     ] {
         assert_eq!(read(json_type, r#"{"a":1}"#).await, Ok(json!({"a": 1})), "{json_type}");
     }
-    for other in [
-        "application/xml",
-        "text/html",
-        "image/png",
-        "multipart/form-data",
-        "nonsense",
-    ] {
-        assert_eq!(
-            read(other, "{}").await,
-            Err((Code::UnsupportedMediaType, true)),
-            "{other}"
-        );
+    for other in ["application/xml", "text/html", "image/png", "multipart/form-data", "nonsense"] {
+        assert_eq!(read(other, "{}").await, Err((Code::UnsupportedMediaType, true)), "{other}");
     }
     let none = reader(10).read(&HeaderMap::new(), Incoming::from("[1]")).await.unwrap();
     assert_eq!(none.body.text(), "[1]");
@@ -140,17 +106,9 @@ async fn forms_become_fields_and_file_names_stay_data() {
             "f": {"filename": "../../etc/x", "content_type": "text/csv", "content": "aGk="}
         }))
     );
+    assert_eq!(read("multipart/form-data; boundary=B", "--B\r\nbroken").await, Err((Code::BadForm, true)));
     assert_eq!(
-        read("multipart/form-data; boundary=B", "--B\r\nbroken").await,
-        Err((Code::BadForm, true))
-    );
-    assert_eq!(
-        read(
-            "application/x-www-form-urlencoded",
-            "&a".repeat(400) + &"&b=1".repeat(10)
-        )
-        .await
-        .map(|_| ()),
+        read("application/x-www-form-urlencoded", "&a".repeat(400) + &"&b=1".repeat(10)).await.map(|_| ()),
         Ok(())
     );
 }
@@ -175,17 +133,9 @@ async fn a_body_over_the_limit_is_refused_by_its_length_and_while_it_comes() {
 
 #[tokio::test]
 async fn compressed_bodies_are_refused() {
-    let refused = reader(9)
-        .read(&headers(&[("content-encoding", "gzip")]), Incoming::empty())
-        .await
-        .unwrap_err();
+    let refused = reader(9).read(&headers(&[("content-encoding", "gzip")]), Incoming::empty()).await.unwrap_err();
     assert_eq!(refused.problem.code, Code::UnsupportedEncoding);
-    assert!(
-        reader(9)
-            .read(&headers(&[("content-encoding", "identity")]), Incoming::empty())
-            .await
-            .is_ok()
-    );
+    assert!(reader(9).read(&headers(&[("content-encoding", "identity")]), Incoming::empty()).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,40 @@
+//! Puts the parts of one process together: data folder, journal, vault, outbound, catalog, engine.
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use secrecy::SecretString;
+
+use super::Place;
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::data::Data;
+use crate::engine::{Engine, InstanceKey};
+use crate::journal::Journal;
+use crate::outbound::{Outbound, Secrets};
+use crate::vault::Vault;
+
+/// Everything a process at work holds. The store's lock is held as long as the engine lives.
+pub(super) struct Parts {
+    pub config: Config,
+    pub data: Data,
+    pub token: SecretString,
+    pub catalog: Arc<Catalog>,
+    pub engine: Arc<Engine>,
+    pub outbound: Outbound,
+}
+
+/// Opens the data folder under its lock. Nothing runs yet.
+pub(super) fn assemble(place: &Place, config: Config) -> anyhow::Result<Parts> {
+    let dir = place.dir()?;
+    let data = Data::open(&place.data()?).map_err(|why| anyhow!(why))?;
+    // First the lock: two processes must not make keys side by side.
+    let journal = Journal::open(data.path())?;
+    let key = InstanceKey::open(data.path()).map_err(|why| anyhow!(why))?;
+    let token = data.admin_token().map_err(|why| anyhow!(why))?;
+    let vault = Vault::open(data.path(), key.expose()).context("the vault could not be opened")?;
+    let outbound = Outbound::new(&config.outbound, Secrets::new(Some(Arc::new(vault))))?;
+    let catalog = Arc::new(Catalog::load(&dir, Some(data.path()), &config));
+    let engine = Engine::new(journal, outbound.clone(), catalog.clone(), key, config.limits.clone())?;
+    Ok(Parts { config, data, token, catalog, engine, outbound })
+}

@@ -1,0 +1,116 @@
+//! The way in: the running server's API, or, where none runs, the same API over the store under its lock.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::Place;
+use super::assemble::assemble;
+use crate::config::Config;
+use crate::data::{Data, Whereabouts};
+
+/// Where a command's questions go.
+pub(super) enum Door {
+    Server { whereabouts: Whereabouts, token: SecretString, client: reqwest::Client },
+    Store { api: Router, token: SecretString },
+}
+
+impl Door {
+    /// Finds the running server, or opens the store.
+    ///
+    /// # Errors
+    /// If neither can be had: the store's lock is held and no server answers.
+    pub async fn open(place: &Place) -> anyhow::Result<Door> {
+        if let Some(door) = Door::server(place).await? {
+            return Ok(door);
+        }
+        let config = Config::load(&place.dir)?;
+        let parts = assemble(place, config).context("no server answers, and the store cannot be opened either")?;
+        let api = crate::server::api(&parts.config, parts.engine, parts.token.clone());
+        Ok(Door::Store { api, token: parts.token })
+    }
+
+    /// The running server, if there is one.
+    pub async fn server(place: &Place) -> anyhow::Result<Option<Door>> {
+        let folder = place.data()?;
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let data = Data::open(&folder).map_err(|why| anyhow!(why))?;
+        let Some(whereabouts) = data.whereabouts() else {
+            return Ok(None);
+        };
+        let token = data.admin_token().map_err(|why| anyhow!(why))?;
+        let door = Door::Server { whereabouts, token, client: client()? };
+        // A server that went down leaves its address behind; the API knows our token, a stranger does not.
+        Ok(door.ask(Method::GET, "/api/v1/problems", None).await.is_ok().then_some(door))
+    }
+
+    /// The running server; an error that says how to start one if there is none.
+    pub async fn need_server(place: &Place) -> anyhow::Result<Door> {
+        let door = Door::server(place).await?;
+        door.ok_or_else(|| anyhow!("no server runs on {}; start one with `millstream serve`", place.dir.display()))
+    }
+
+    /// In words, for messages.
+    pub fn name(&self) -> String {
+        match self {
+            Door::Server { whereabouts, .. } => format!("the running server (pid {})", whereabouts.pid),
+            Door::Store { .. } => "the store (no server runs)".to_owned(),
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        let text = body.map(|body| body.to_string()).unwrap_or_default();
+        let (status, bytes) = match self {
+            Door::Server { whereabouts, token, client } => {
+                let url = format!("http://{}{path}", whereabouts.admin);
+                let request = client.request(method, url).bearer_auth(token.expose_secret());
+                let answer = request.header("content-type", "application/json").body(text).send().await?;
+                (answer.status(), answer.bytes().await?)
+            }
+            Door::Store { api, token } => {
+                let request = Request::builder()
+                    .method(method)
+                    .uri(path)
+                    .header("authorization", format!("Bearer {}", token.expose_secret()))
+                    .header("content-type", "application/json")
+                    .body(Body::from(text))?;
+                let answer = api.clone().oneshot(request).await?;
+                (answer.status(), axum::body::to_bytes(answer.into_body(), usize::MAX).await?)
+            }
+        };
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or(json!({}));
+        if status.is_success() {
+            return Ok(value);
+        }
+        let says = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        if status == StatusCode::UNAUTHORIZED {
+            bail!("the server does not accept the token in the data folder; is it another folder's server?");
+        }
+        let places = value.get("errors").and_then(Value::as_array).into_iter().flatten();
+        let places: Vec<String> = places.map(|place| format!("\n  {place}")).collect();
+        bail!("{}{} ({})", says("detail"), places.concat(), says("code"))
+    }
+}
+
+/// A client for this machine's own server: no proxies, no redirects.
+pub(super) fn client() -> anyhow::Result<reqwest::Client> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    Ok(builder.connect_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(130)).build()?)
+}

@@ -1,0 +1,116 @@
+//! `millstream serve`: the server, until it is told to stop.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::assemble::{Parts, assemble};
+use super::{Place, block_on, print_json};
+use crate::config::Config;
+use crate::data::Whereabouts;
+use crate::server::Server;
+
+/// How long requests and runs at work get to come to an end.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Serves the project folder: its flows are live as long as this runs.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Address of the public listener; port 0 picks one and says which.
+    #[arg(long, env = "MILLSTREAM_LISTEN")]
+    listen: Option<String>,
+    /// Address of the admin listener.
+    #[arg(long, env = "MILLSTREAM_ADMIN")]
+    admin: Option<String>,
+    /// Log lines as JSON.
+    #[arg(long, env = "MILLSTREAM_LOG_JSON")]
+    log_json: bool,
+}
+
+impl Args {
+    pub fn run(self, place: &Place) -> anyhow::Result<ExitCode> {
+        start_log(self.log_json);
+        let mut config = Config::load(&place.dir)?;
+        config.listen = self.listen.or(config.listen);
+        config.admin = self.admin.or(config.admin);
+        let parts = assemble(place, config)?;
+        block_on(async {
+            let ready = |at: &Whereabouts| {
+                let (public, admin) = (format!("{}://{}", at.scheme, at.public), format!("http://{}", at.admin));
+                if place.json {
+                    return print_json(&json!({"public": public, "admin": admin, "pid": at.pid}));
+                }
+                println!("listening on {public} (admin: {admin})");
+                Ok(())
+            };
+            serve(parts, ready, std::future::pending::<()>()).await
+        })
+    }
+}
+
+/// Serves until a signal comes or `until` resolves. `ready` is called once requests are let in.
+pub(super) async fn serve(
+    parts: Parts,
+    ready: impl FnOnce(&Whereabouts) -> anyhow::Result<()>,
+    until: impl Future<Output = ()>,
+) -> anyhow::Result<ExitCode> {
+    let Parts { config, data, token, catalog, engine, .. } = parts;
+    let server = Server::bind(&config, engine.clone(), token).await?;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let whereabouts = Whereabouts {
+        pid: std::process::id(),
+        public: server.public_addr(),
+        admin: server.admin_addr(),
+        scheme: scheme.into(),
+    };
+    for problem in &catalog.current().problems {
+        crate::catalog::log_problem(problem);
+    }
+    // From here on callers get 503 until the open runs are known, never a refused connection or a 404.
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server.run(async { drop(stopped.await) }, GRACE));
+    engine.begin().await.context("the open runs could not be read")?;
+    let watch = catalog.watch();
+    data.announce(&whereabouts).context("server.json could not be written")?;
+    ready(&whereabouts)?;
+    let flows = catalog.current().flows.len();
+    tracing::info!(public = %whereabouts.public, admin = %whereabouts.admin, flows, "serving");
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let broken = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        () = until => None,
+        reason = engine.failed() => Some(reason),
+    };
+    data.withdraw();
+    if let Some(reason) = broken {
+        // Nothing may be acknowledged any more, and nothing in memory is worth waiting for.
+        tracing::error!(
+            reason,
+            "the journal cannot be written; stopping at once, what is durable goes on at the next start"
+        );
+        std::process::exit(1);
+    }
+    tracing::info!("stopping");
+    drop(watch);
+    let begun = Instant::now();
+    let _ = stop.send(());
+    let _ = serving.await;
+    engine.stop(GRACE.saturating_sub(begun.elapsed())).await;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Log lines go to stderr; `MILLSTREAM_LOG` sets what is shown (`debug`, `millstream::server=trace`, …).
+pub(super) fn start_log(json: bool) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("warn,millstream=info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = if json { log.json().try_init() } else { log.with_target(false).try_init() };
+}

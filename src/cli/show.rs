@@ -1,0 +1,67 @@
+//! A run's history for a terminal.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::text;
+
+/// The run step by step, with inputs, outputs, attempts, times and errors.
+pub(super) fn run(told: &Value) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "run {}  {}  {}", text(told, "run_id"), text(told, "flow"), text(told, "status"));
+    let ended = told.get("ended_at").and_then(Value::as_str).map(|at| format!(", ended {at}")).unwrap_or_default();
+    let _ = writeln!(out, "  started {}{ended}", text(told, "started_at"));
+    if let Some(origin) = told.get("origin").and_then(Value::as_str) {
+        let _ = writeln!(out, "  repeats {origin}");
+    }
+    if let Some(body) = told.pointer("/trigger/body").or_else(|| told.pointer("/trigger/text")) {
+        let _ = writeln!(out, "  body {}", short(body));
+    }
+    for step in told.get("steps").and_then(Value::as_array).into_iter().flatten() {
+        let _ = writeln!(out, "  {}  {}{}", text(step, "id"), text(step, "status"), took(step));
+        for attempt in step.get("attempts").and_then(Value::as_array).into_iter().flatten() {
+            let Some(error) = attempt.get("error") else { continue };
+            let again = attempt.get("retry_at").and_then(Value::as_str);
+            let again = again.map(|at| format!(", again at {at}")).unwrap_or_default();
+            let number = attempt.get("attempt").map(Value::to_string).unwrap_or_default();
+            let (code, message) = (text(error, "code"), text(error, "message"));
+            let _ = writeln!(out, "      attempt {number}: {code}: {message}{again}");
+        }
+        for (key, label) in [("inputs", "in "), ("output", "out")] {
+            if let Some(value) = step.get(key) {
+                let _ = writeln!(out, "      {label} {}", short(value));
+            }
+        }
+        if let Some(reason) = step.get("reason").and_then(Value::as_str) {
+            let _ = writeln!(out, "      {reason}");
+        }
+    }
+    if let Some(response) = told.get("response") {
+        let _ = writeln!(out, "  answered {}", short(response));
+    }
+    if let Some(error) = told.get("error") {
+        let _ = writeln!(out, "  error {}: {}", text(error, "code"), text(error, "message"));
+    }
+    if let Some(reason) = told.get("reason").and_then(Value::as_str) {
+        let _ = writeln!(out, "  held: {reason}");
+    }
+    out
+}
+
+fn short(value: &Value) -> String {
+    const MOST: usize = 400;
+    let text = value.to_string();
+    match text.char_indices().nth(MOST) {
+        Some((cut, _)) => format!("{}… ({} bytes)", &text[..cut], text.len()),
+        None => text,
+    }
+}
+
+fn took(step: &Value) -> String {
+    let time = |key: &str| step.get(key).and_then(Value::as_str).and_then(|at| at.parse::<jiff::Timestamp>().ok());
+    match (time("started_at"), time("ended_at")) {
+        (Some(from), Some(to)) => format!("  {} ms", to.as_millisecond() - from.as_millisecond()),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,121 @@
+//! What came in and what goes back: requests, their bodies, responses.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::record::exact;
+use super::{Digest, RunId};
+use crate::mapping::parse_json;
+
+/// A JSON body: its text as it came, and the value parsed from it at most once.
+#[derive(Clone)]
+pub struct Body {
+    raw: Arc<RawValue>,
+    parsed: OnceLock<Arc<Value>>,
+}
+
+impl Body {
+    /// From text that parsed to `value`: neither is copied again.
+    pub fn parsed(raw: Box<RawValue>, value: Value) -> Body {
+        let parsed = OnceLock::new();
+        let _ = parsed.set(Arc::new(value));
+        Body { raw: raw.into(), parsed }
+    }
+
+    /// From a value that had no JSON text of its own (a form, a test).
+    pub fn of(value: Value) -> Body {
+        let raw = serde_json::value::to_raw_value(&value).expect("a JSON value always has a text");
+        Body::parsed(raw, value)
+    }
+
+    pub fn text(&self) -> &str {
+        self.raw.get()
+    }
+
+    /// The value. Text too deep for the parser (it cannot come in by the door) reads as null.
+    pub fn value(&self) -> &Arc<Value> {
+        self.parsed.get_or_init(|| Arc::new(parse_json(self.raw.get().as_bytes()).unwrap_or(Value::Null)))
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.raw.get().len())
+    }
+}
+
+impl Serialize for Body {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Body, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Body { raw: raw.into(), parsed: OnceLock::new() })
+    }
+}
+
+/// What a trigger brought: what templates see as `trigger`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    pub method: String,
+    /// What follows the key in the URL, decoded; usually empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// Names in lower case; authorization, cookies and signatures are already gone.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub headers: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub query: Map<String, Value>,
+    pub body: Body,
+}
+
+/// Why a run exists although no caller asked anew.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Origin {
+    /// The run this one repeats.
+    pub run: RunId,
+}
+
+/// The first fact of a run that was let in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Started {
+    pub flow: String,
+    pub definition: Digest,
+    pub request: Request,
+    /// Idempotency keys of calls derive from this: the run's own id, or that of the run it repeats.
+    pub keys: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// A request with a good key that was not let in, kept so that it can be seen and mended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rejected {
+    pub flow: String,
+    pub method: String,
+    pub content_type: Option<String>,
+    /// The body as text; cut where it was too long, lossy where it was not UTF-8.
+    pub body: String,
+    /// The stable code of the answer, and what it said.
+    pub code: String,
+    pub message: String,
+}
+
+/// What a `response` step answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Response {
+    pub status: u16,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub headers: Map<String, Value>,
+    /// Null is an empty body.
+    #[serde(default, deserialize_with = "exact::value")]
+    pub body: Value,
+}
