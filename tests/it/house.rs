@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Longest source file, lines.
 const MAX_LINES: usize = 450;
 /// Files that are longer, with the reason.
-const LONG: &[(&str, &str)] = &[("src/run/event.rs", "one type: every fact of a run and how it is written")];
+const LONG: &[(&str, &str)] = &[];
 
 /// Modules that decide and never act.
 const CORE: &[&str] = &["run", "flow", "connector", "mapping", "schema"];
@@ -137,7 +137,7 @@ fn the_table_of_directions_has_no_way_back() {
         for to in names {
             assert!(!table[to].contains(from), "`{from}` and `{to}` may name each other");
             let further = table[to].iter().filter(|further| !names.contains(*further));
-            let further: Vec<_> = further.filter(|name| !["config", "vault", "data"].contains(*name)).collect();
+            let further: Vec<_> = further.filter(|name| !["config", "vault", "data", "private"].contains(*name)).collect();
             assert!(
                 further.is_empty() || *from == "data",
                 "`{from}` names `{to}`, but not what that names: {further:?}"
