@@ -137,7 +137,8 @@ fn the_table_of_directions_has_no_way_back() {
         for to in names {
             assert!(!table[to].contains(from), "`{from}` and `{to}` may name each other");
             let further = table[to].iter().filter(|further| !names.contains(*further));
-            let further: Vec<_> = further.filter(|name| !["config", "vault", "data", "private"].contains(*name)).collect();
+            let further: Vec<_> =
+                further.filter(|name| !["config", "vault", "data", "private"].contains(*name)).collect();
             assert!(
                 further.is_empty() || *from == "data",
                 "`{from}` names `{to}`, but not what that names: {further:?}"

@@ -15,6 +15,7 @@ mod outbound_guard;
 mod outbound_oauth;
 mod outbound_sql;
 mod outbound_tls;
+mod papers;
 mod reload;
 mod remote;
 mod stories;
