@@ -71,7 +71,7 @@ fn the_shipped_connectors_have_no_problems() {
     assert_eq!(needs.collect::<Vec<_>>(), [Need::Required, Need::Optional, Need::Required, Need::Required]);
     let doubt = |name: &str| connectors.action(name).unwrap().1.on_doubt;
     assert_eq!(doubt("dynamics365.create_record"), OnDoubt::Repeat);
-    assert_eq!(doubt("slack.post_message"), OnDoubt::Hold);
+    assert_eq!(doubt("slack.post_message"), OnDoubt::Repeat);
     assert_eq!(doubt("http.request"), OnDoubt::Repeat);
 }
 
