@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use millstream::catalog::{Catalog, Snapshot};
 use millstream::config::Config;
@@ -25,17 +26,20 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 
 /// Loads one file as if it stood in `flows/`, beside these connections.
 fn load(path: &Path) -> Loaded {
-    let text = fs::read_to_string(path).expect("the case can be read");
+    load_text(path, &fs::read_to_string(path).expect("the case can be read"))
+}
+
+fn load_text(path: &Path, text: &str) -> Loaded {
+    static CONNECTORS: LazyLock<Connectors> = LazyLock::new(Connectors::shipped);
     let connections = [("crm", "dynamics365"), ("sales", "slack"), ("leads", "sql"), ("api", "http")];
     let connections: BTreeMap<String, String> =
         connections.into_iter().map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect();
     let env = ["COMPANY".to_owned()];
     let beside = path.parent().expect("a file has a folder").to_owned();
     let read = move |name: &str| fs::read_to_string(beside.join(name)).map_err(|error| error.to_string());
-    let connectors = Connectors::shipped();
-    let known = Known { connectors: &connectors, connections: Some(&connections), env: Some(&env), read: &read };
+    let known = Known { connectors: &CONNECTORS, connections: Some(&connections), env: Some(&env), read: &read };
     let name = path.file_name().expect("a file has a name");
-    Flow::load(&Path::new("flows").join(name), &text, &known)
+    Flow::load(&Path::new("flows").join(name), text, &known)
 }
 
 /// The `# expect:` comments of a text, with `prefix` before each.
@@ -86,6 +90,30 @@ fn a_good_flow_file_gives_no_problem_at_all() {
         let loaded = load(&path);
         assert!(loaded.problems.is_empty(), "{}", show(&loaded.problems));
         assert!(loaded.flow.is_some());
+    }
+}
+
+#[test]
+fn a_file_cut_off_or_torn_anywhere_gives_problems_at_places_that_it_has() {
+    for path in files(&folder("check_good"), "yaml") {
+        let text = fs::read_to_string(&path).expect("the case can be read");
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        for (round, at) in ends.iter().enumerate().step_by(3) {
+            let torn = match round % 4 {
+                0 => text[..*at].to_owned(),
+                1 => format!("{}{}", &text[..*at], text[*at..].chars().skip(1).collect::<String>()),
+                2 => format!("{}{{{{{}", &text[..*at], &text[*at..]),
+                _ => format!("{}\n{}", &text[..*at], &text[*at..]),
+            };
+            let lines: Vec<&str> = torn.lines().collect();
+            for problem in load_text(&path, &torn).problems {
+                let end = lines.len().max(1) + 1;
+                assert!((1..=end).contains(&problem.line), "{problem}\n---\n{torn}");
+                let width = lines.get(problem.line - 1).map_or(0, |line| line.chars().count());
+                assert!((1..=width + 1).contains(&problem.column), "{problem}\n---\n{torn}");
+                assert!(problem.to_string().contains(&problem.code));
+            }
+        }
     }
 }
 
