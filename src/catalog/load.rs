@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::connections::{self, Connections};
 use super::folder::{self, Stamp};
 use super::{Definition, LiveFlow, Snapshot, last_good};
-use crate::connector::Connectors;
+use crate::connector::{Connectors, UNKNOWN_KEY};
 use crate::flow::{self, At, Flow, Known, Loaded, Problem, Severity, Source};
 
 /// Remembers what was read, so that a reload costs what has changed.
@@ -115,19 +115,21 @@ impl Loader {
                 let id = &live.flow.id;
                 if let Some(first) = flows.get(id) {
                     let what = format!("{} already has the flow `{id}`", first.file.display());
-                    problems.push(taken(live, what));
+                    problems.push(taken(live, "/id", what, "give one of them another `id:`"));
                     continue;
                 }
                 flows.insert(id.clone(), live.clone());
             }
         }
         for live in self.files.values().filter_map(|file| file.live.as_ref()) {
-            for alias in &live.flow.aliases {
+            for (index, alias) in live.flow.aliases.iter().enumerate() {
                 let owner = flows.get(alias).map(|live| live.flow.id.clone());
                 let owner = owner.or_else(|| aliases.get(alias).cloned());
                 match owner.filter(|owner| *owner != live.flow.id) {
                     Some(owner) => {
-                        problems.push(taken(live, format!("the alias `{alias}` is a name of flow `{owner}`")));
+                        let what =
+                            format!("the alias `{alias}` is already a name of flow `{owner}`, which its URL leads to");
+                        problems.push(taken(live, &format!("/aliases/{index}"), what, "remove it here or there"));
                     }
                     None => {
                         aliases.insert(alias.clone(), live.flow.id.clone());
@@ -167,7 +169,8 @@ impl Loader {
             let text = texts.get(&problem.file).map(String::as_str).unwrap_or_default();
             let (source, _, _) = Source::read(Path::new(&problem.file), text);
             let code = (problem.code, flow::BAD_CONNECTOR.1);
-            self.connector_problems.push(source.problem(code, &problem.pointer, At::Value, problem.what, problem.hint));
+            let at = if problem.code == UNKNOWN_KEY { At::Key } else { At::Value };
+            self.connector_problems.push(source.problem(code, &problem.pointer, at, problem.what, problem.hint));
         }
         self.connectors = connectors;
         self.connector_files = files;
@@ -223,22 +226,18 @@ impl Loader {
             self.connections.iter().map(|(name, connection)| (name.clone(), connection.connector.clone())).collect();
         let known =
             Known { connectors: &self.connectors, connections: Some(&of), env: Some(&self.env_names), read: &read };
-        let Loaded { flow, problems, .. } = Flow::load(&file, &text, &known);
-        let (live, others) = match flow {
+        let Loaded { flow, files, problems, .. } = Flow::load(&file, &text, &known);
+        let live = match flow {
             Some(flow) => {
-                let others = flow.files.iter().map(|name| folder.join(name)).collect();
                 let live = self.seal(&file, text, &folder, flow, before.as_ref());
                 self.keep_copy(path, &live, before.as_ref());
-                (Some(live), others)
+                Some(live)
             }
-            None => {
-                let others = before.as_ref().map(|before| before.others.iter().map(|(path, _)| path.clone()).collect());
-                let live = before.and_then(|before| before.live).or_else(|| self.read_copy(path));
-                (live, others.unwrap_or_default())
-            }
+            None => before.and_then(|before| before.live).or_else(|| self.read_copy(path)),
         };
-        let others: Vec<PathBuf> = others;
-        let others = others.into_iter().map(|path| (path.clone(), Stamp::of(&path))).collect();
+        // Of a flow with errors too: they may lie in a file that it names.
+        let others = files.iter().map(|name| folder.join(name));
+        let others = others.map(|path| (path.clone(), Stamp::of(&path))).collect();
         self.files.insert(path.to_owned(), FlowFile { stamp, others, live, problems });
     }
 
@@ -304,9 +303,8 @@ fn unreadable(file: &Path, why: &str) -> Problem {
     source.problem(flow::NO_FILE, "", At::Value, why.to_owned(), None)
 }
 
-fn taken(live: &LiveFlow, what: String) -> Problem {
+fn taken(live: &LiveFlow, pointer: &str, what: String, hint: &str) -> Problem {
     let text = serde_json::from_str::<Definition>(&live.definition).map(|d| d.flow).unwrap_or_default();
     let (source, _, _) = Source::read(&live.file, &text);
-    let hint = Some("give one of them another `id:`".to_owned());
-    source.problem(flow::TAKEN, "/id", At::Value, what, hint)
+    source.problem(flow::TAKEN, pointer, At::Value, what, Some(hint.to_owned()))
 }

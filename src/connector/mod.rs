@@ -168,6 +168,13 @@ impl Failure {
     }
 }
 
+/// Code of a key that means nothing where it stands.
+pub const UNKNOWN_KEY: &str = "E-CON-002";
+
+/// Every code of a connector's file; each has a page in `docs/errors/`.
+pub const CODES: [&str; 8] =
+    ["E-CON-001", UNKNOWN_KEY, "E-CON-003", "E-CON-004", "E-CON-005", "E-CON-006", "E-CON-007", "E-CON-008"];
+
 /// What is wrong with a connector's file: where, what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::declared::{Call, Declared, Limits, Output};
 use super::select::Selection;
-use super::{Action, Connector, Kind, Need, OnDoubt, Problem};
+use super::{Action, Connector, Kind, Need, OnDoubt, Problem, UNKNOWN_KEY};
 use crate::mapping::{Finding, Key, Mapping, Named, Names, ParseError, Template};
 use crate::schema::{Schema, Shape, Types};
 

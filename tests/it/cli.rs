@@ -42,7 +42,7 @@ fn check_succeeds_only_if_every_file_is_sound() {
     let broken = app.cli(&["check"]);
     assert_eq!(broken.status.code(), Some(1));
     let said = text(&broken.stdout);
-    assert!(said.contains("flows/broken.yaml:3:5") && said.contains("did you mean `response`?"), "{said}");
+    assert!(said.contains("flows/broken.yaml:4:5") && said.contains("did you mean `response`?"), "{said}");
     assert!(said.ends_with("1 flow, 1 error, 0 warnings\n"), "{said}");
 
     let told = app.cli(&["check", "--json"]);
