@@ -35,9 +35,10 @@ impl Reader<'_> {
         for key in map.keys().filter(|key| !allowed.contains(&key.as_str())) {
             let what = format!("`{key}` means nothing here");
             let hint = match (problem::nearest(key, allowed.iter().copied()), file::belongs(key)) {
-                (None, Some(place)) => {
-                    Some(format!("`{key}` is a key of `{place}`: is it indented, and in the step, as it should be?"))
+                (None, Some(place @ ("action" | "if"))) => {
+                    Some(format!("`{key}` has a meaning only in a step with `{place}`"))
                 }
+                (None, Some(place)) => Some(format!("`{key}` has a meaning only inside of `{place}`: indent it there")),
                 (None, None) if allowed.contains(&"with") => {
                     Some(format!("an input of the action stands in `with`: `with: {{{key}: …}}`"))
                 }
