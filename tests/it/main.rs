@@ -2,6 +2,7 @@
 
 mod app;
 mod check;
+mod cli;
 mod connector_docs;
 mod durability;
 mod dynamics365;
