@@ -95,6 +95,13 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("run_after", STATUSES),
 ];
 
+/// Where `key` has a meaning, as a person says it.
+pub fn belongs(key: &str) -> Option<&'static str> {
+    let named = ["trigger", "dedupe", "action", "if", "retry", "response"];
+    let place = KEYS.iter().find(|(place, keys)| named.contains(place) && keys.contains(&key))?;
+    Some(place.0)
+}
+
 /// Most calls of one step, the first included.
 pub const MAX_ATTEMPTS: u64 = 90;
 /// Deepest nesting of steps.
@@ -145,7 +152,7 @@ impl Reader<'_> {
 
     fn trigger(&mut self, value: &Value, flow: &mut FlowFile) {
         let at = "/trigger";
-        let Some(map) = self.map(value, at) else { return };
+        let Some(map) = self.map(value, at, "{type: request}") else { return };
         self.keys(map, at, TRIGGER_KEYS);
         match self.text(map, at, "type").as_deref() {
             Some("request") => {}
@@ -163,7 +170,7 @@ impl Reader<'_> {
         };
         if let Some(value) = map.get("dedupe") {
             let at = "/trigger/dedupe";
-            let Some(map) = self.map(value, at) else { return };
+            let Some(map) = self.map(value, at, "{key: \"{{trigger.body.id}}\", window: 24h}") else { return };
             self.keys(map, at, DEDUPE_KEYS);
             let key = self.texts(map, at, "key");
             if !map.contains_key("key") {
@@ -221,7 +228,7 @@ impl Reader<'_> {
             let what = format!("the flow has more than {MAX_STEPS} steps");
             self.say(problem::TOO_LARGE, &at, At::Value, what, Some("split it into several flows".into()));
         }
-        let map = self.map(value, &at)?;
+        let map = self.map(value, &at, "{id: greet, set: {text: Hello}}")?;
         let id = self.name(map, &at, "id");
         if !map.contains_key("id") {
             self.missing(&at, "id", "a step has a name of its own, as in `id: create_lead`");
@@ -246,7 +253,8 @@ impl Reader<'_> {
                 "if" => IF_KEYS,
                 _ => &[],
             };
-            let allowed: Vec<&str> = STEP_KEYS.iter().chain(own).chain(&kinds).copied().collect();
+            let others = kinds.iter().filter(|kind| !own.contains(kind));
+            let allowed: Vec<&str> = STEP_KEYS.iter().chain(own).chain(others).copied().collect();
             self.keys(map, &at, &allowed);
         }
         let kind = kind.and_then(|kind| self.kind(kind, map, &at, depth));
@@ -275,9 +283,15 @@ impl Reader<'_> {
                 self.say(problem::STEP_KIND, &child(at, key), At::Key, what, hint);
             }
             None => {
-                let what = "this step does not say what it does".to_owned();
+                let what = match unknown.first() {
+                    Some(key) => format!("`{key}` is no kind of step"),
+                    None => "this step does not say what it does".to_owned(),
+                };
                 let hint = Some(format!("give it one of {}", KINDS.join(", ")));
-                self.say(problem::STEP_KIND, at, At::Value, what, hint);
+                match unknown.first() {
+                    Some(key) => self.say(problem::STEP_KIND, &child(at, key), At::Key, what, hint),
+                    None => self.say(problem::STEP_KIND, at, At::Value, what, hint),
+                }
             }
         }
     }
@@ -309,7 +323,7 @@ impl Reader<'_> {
             }),
             "response" => {
                 let empty = Map::new();
-                let inner = if value.is_null() { &empty } else { self.map(value, &here)? };
+                let inner = if value.is_null() { &empty } else { self.map(value, &here, "{status: 200, body: done}")? };
                 self.keys(inner, &here, RESPONSE_KEYS);
                 let field = |key: &str, default: Value| inner.get(key).cloned().unwrap_or(default);
                 KindFile::Response {
@@ -319,7 +333,7 @@ impl Reader<'_> {
                 }
             }
             "set" => {
-                let inner = self.map(value, &here)?;
+                let inner = self.map(value, &here, "{total: 1}")?;
                 for name in inner.keys() {
                     self.check_name(name, &child(&here, name), At::Key);
                 }
@@ -343,7 +357,7 @@ impl Reader<'_> {
                 let (status, message) = match value {
                     Value::String(status) => (status.clone(), Value::Null),
                     value => {
-                        let inner = self.map(value, &here)?;
+                        let inner = self.map(value, &here, "{status: failed, message: why}")?;
                         self.keys(inner, &here, TERMINATE_KEYS);
                         let status = self.text(inner, &here, "status").unwrap_or_else(|| "failed".to_owned());
                         (status, inner.get("message").cloned().unwrap_or(Value::Null))
@@ -394,7 +408,7 @@ impl Reader<'_> {
     }
 
     fn run_after(&mut self, value: &Value, at: &str) -> Option<Vec<(String, Vec<String>)>> {
-        let map = self.map(value, at)?;
+        let map = self.map(value, at, "{step_above: [succeeded, failed]}")?;
         let mut after = Vec::new();
         for (step, value) in map {
             let here = child(at, step);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::file;
 use super::policy;
 use super::problem::{self, Problem, suggest};
 use super::source::{At, Source, child};
@@ -33,14 +34,25 @@ impl Reader<'_> {
     pub fn keys(&mut self, map: &Map<String, Value>, at: &str, allowed: &[&str]) {
         for key in map.keys().filter(|key| !allowed.contains(&key.as_str())) {
             let what = format!("`{key}` means nothing here");
-            self.say(problem::UNKNOWN_KEY, &child(at, key), At::Key, what, suggest(key, allowed.iter().copied()));
+            let hint = match (problem::nearest(key, allowed.iter().copied()), file::belongs(key)) {
+                (None, Some(place @ ("action" | "if"))) => {
+                    Some(format!("`{key}` has a meaning only in a step with `{place}`"))
+                }
+                (None, Some(place)) => Some(format!("`{key}` has a meaning only inside of `{place}`: indent it there")),
+                (None, None) if allowed.contains(&"with") => {
+                    Some(format!("an input of the action stands in `with`: `with: {{{key}: …}}`"))
+                }
+                _ => suggest(key, allowed.iter().copied()),
+            };
+            self.say(problem::UNKNOWN_KEY, &child(at, key), At::Key, what, hint);
         }
     }
 
-    pub fn map<'v>(&mut self, value: &'v Value, at: &str) -> Option<&'v Map<String, Value>> {
+    /// `like` is an example of such a map.
+    pub fn map<'v>(&mut self, value: &'v Value, at: &str, like: &str) -> Option<&'v Map<String, Value>> {
         let map = value.as_object();
         if map.is_none() {
-            self.wrong(at, value, "a map");
+            self.wrong(at, value, &format!("a map, as in `{like}`"));
         }
         map
     }

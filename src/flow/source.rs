@@ -206,6 +206,10 @@ impl Source {
             what if shown.trim_start().starts_with('@') => {
                 (what, Some("a key that starts with `@` needs quotes: \"@odata.type\":"))
             }
+            what if what.starts_with("did not find expected '-'") || what.starts_with("did not find expected key") => (
+                what,
+                Some("compare the indent of this line with the lines above: one may have a space too many or too few"),
+            ),
             what => (what, None),
         };
         self.at_line(problem::NOT_YAML, line, column, 1, what.to_owned(), hint.map(str::to_owned))
