@@ -102,14 +102,15 @@ impl Reader<'_> {
             self.keys(given, &here, &names);
         }
         let misspelt: Vec<&str> = given.keys().filter_map(|key| flow::nearest(key, names.iter().copied())).collect();
-        for name in shape.required.iter().filter(|name| settings.is_object() && !misspelt.contains(&name.as_str())) {
+        let wanted = shape.required.iter().filter(|name| !connector.defaults.contains_key(*name));
+        for name in wanted.filter(|name| settings.is_object() && !misspelt.contains(&name.as_str())) {
             let place = if self.source.has(&here) { At::Value } else { At::Key };
             let what = format!("connector `{}` needs the setting `{name}`", connector.name);
             let pointer = if self.source.has(&here) { &here } else { at };
             self.say(flow::MISSING_KEY, pointer, place, what, Some(format!("write `settings: {{{name}: …}}`")));
         }
         if self.problems.len() == before {
-            for violation in connector.settings.violations(settings) {
+            for violation in connector.settings.violations(&connector.complete(settings)) {
                 let pointer = format!("{here}{}", violation.pointer);
                 self.say(flow::CANNOT_FIT, &pointer, At::Value, violation.message, None);
             }
