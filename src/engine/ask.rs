@@ -122,7 +122,8 @@ impl Engine {
                 Command::Resume | Command::Suspect => self.journal.records(run).map_err(unavailable)?.len() > before,
             };
             if taken {
-                return Ok(());
+                // The store shows records a moment before they are durable; the answer waits for that.
+                return self.journal.set(super::accept::BARRIER, None).await.map_err(unavailable);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

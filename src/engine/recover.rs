@@ -138,7 +138,9 @@ impl Engine {
             }
             events.push(recovered);
         }
-        let work = Work::new(run, live, Status::Running, slot).taken_up(seq, events);
+        // What lists show now: a run that was queued, waiting or held until here must not go on being shown so.
+        let shown = self.journal.summary(id).ok().flatten().map_or(Status::Queued, |summary| summary.status);
+        let work = Work::new(run, live, shown, slot).taken_up(seq, events);
         self.clone().set_to_work(work, None, command);
     }
 
