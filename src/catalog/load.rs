@@ -1,5 +1,6 @@
 //! Reads the folders into a snapshot. Only files whose stamps changed are read again.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
@@ -28,6 +29,8 @@ pub(super) struct Loader {
     connections: Connections,
     connection_problems: Vec<Problem>,
     files: BTreeMap<PathBuf, FlowFile>,
+    /// Which file has which id, over a restart too: it keeps it until it gives it up.
+    owners: BTreeMap<String, PathBuf>,
     loaded_once: bool,
 }
 
@@ -37,12 +40,16 @@ struct FlowFile {
     /// Files that it names, as they were.
     others: Vec<(PathBuf, Option<Stamp>)>,
     /// The last version without errors.
+    good: Option<Arc<LiveFlow>>,
+    /// What is live of it: the last good version, unless another file has its id.
     live: Option<Arc<LiveFlow>>,
     problems: Vec<Problem>,
 }
 
 impl Loader {
     pub fn new(dir: PathBuf, data: Option<PathBuf>, env_names: Vec<String>, env: Map<String, Value>) -> Loader {
+        let owners = data.as_deref().and_then(|data| fs::read(owners_file(data)).ok());
+        let owners = owners.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         Loader {
             dir,
             data,
@@ -55,6 +62,7 @@ impl Loader {
             connections: Connections::new(),
             connection_problems: Vec::new(),
             files: BTreeMap::new(),
+            owners,
             loaded_once: false,
         }
     }
@@ -85,8 +93,10 @@ impl Loader {
         let connections_changed = self.read_connections(connectors_changed);
         let all = connectors_changed || connections_changed || !self.loaded_once;
         self.loaded_once = true;
-        let found = folder::walk(&self.dir.join("flows")).files;
-        let gone: Vec<PathBuf> = self.files.keys().filter(|path| !found.contains_key(*path)).cloned().collect();
+        let folder::Tree { files: found, closed, .. } = folder::walk(&self.dir.join("flows"));
+        let is_closed = |path: &Path| closed.iter().any(|(folder, _)| path.starts_with(folder));
+        let gone = self.files.keys().filter(|path| !found.contains_key(*path) && !is_closed(path));
+        let gone: Vec<PathBuf> = gone.cloned().collect();
         for path in gone {
             self.files.remove(&path);
             if let Some(copy) = self.copy_of(&path) {
@@ -101,10 +111,62 @@ impl Loader {
                 self.read_flow(&path, stamp);
             }
         }
-        self.snapshot()
+        let mut taken = self.settle_ids();
+        taken.extend(closed.iter().map(|(folder, why)| unreadable(&self.relative(folder), why)));
+        self.snapshot(taken)
     }
 
-    fn snapshot(&self) -> Snapshot {
+    /// Decides which file has which id: the one that had it before keeps it. Returns what is wrong with the others.
+    fn settle_ids(&mut self) -> Vec<Problem> {
+        let claims = |id: &str, file: &Path| {
+            let good = self.files.get(&self.dir.join(file)).and_then(|file| file.good.as_ref());
+            good.is_some_and(|good| good.flow.id == id)
+        };
+        let mut owners = self.owners.clone();
+        owners.retain(|id, file| claims(id, file));
+        for good in self.files.values().filter_map(|file| file.good.as_ref()) {
+            owners.entry(good.flow.id.clone()).or_insert_with(|| good.file.clone());
+        }
+        let mut problems = Vec::new();
+        let mut settled = Vec::new();
+        for (path, file) in &self.files {
+            let Some(good) = &file.good else { continue };
+            let live = match owners.get(&good.flow.id).filter(|owner| **owner != good.file) {
+                None => {
+                    self.keep_copy(path, good, file.live.as_ref());
+                    Some(good.clone())
+                }
+                Some(owner) => {
+                    let what = format!("{} already has the flow `{}`", owner.display(), good.flow.id);
+                    problems.push(taken(good, what));
+                    // What it was before stays, as with any other error.
+                    let before = file.live.clone().or_else(|| self.read_copy(path));
+                    before.filter(|before| !owners.contains_key(&before.flow.id))
+                }
+            };
+            settled.push((path.clone(), live));
+        }
+        for (path, live) in settled {
+            if let Some(file) = self.files.get_mut(&path) {
+                file.live = live;
+            }
+        }
+        if owners != self.owners {
+            self.owners = owners;
+            self.keep_owners();
+        }
+        problems
+    }
+
+    fn keep_owners(&self) {
+        let Some(data) = &self.data else { return };
+        let text = serde_json::to_vec(&self.owners).unwrap_or_default();
+        if let Err(error) = replace(&owners_file(data), &text) {
+            tracing::warn!(%error, "which file has which flow id could not be kept");
+        }
+    }
+
+    fn snapshot(&self, taken_ids: Vec<Problem>) -> Snapshot {
         let mut problems = self.connector_problems.clone();
         problems.extend(self.connection_problems.iter().cloned());
         let mut flows: HashMap<String, Arc<LiveFlow>> = HashMap::with_capacity(self.files.len());
@@ -112,15 +174,10 @@ impl Loader {
         for file in self.files.values() {
             problems.extend(file.problems.iter().cloned());
             if let Some(live) = &file.live {
-                let id = &live.flow.id;
-                if let Some(first) = flows.get(id) {
-                    let what = format!("{} already has the flow `{id}`", first.file.display());
-                    problems.push(taken(live, what));
-                    continue;
-                }
-                flows.insert(id.clone(), live.clone());
+                flows.insert(live.flow.id.clone(), live.clone());
             }
         }
+        problems.extend(taken_ids);
         for live in self.files.values().filter_map(|file| file.live.as_ref()) {
             for alias in &live.flow.aliases {
                 let owner = flows.get(alias).map(|live| live.flow.id.clone());
@@ -146,8 +203,8 @@ impl Loader {
     }
 
     fn read_connectors(&mut self) -> bool {
-        let files = folder::walk(&self.dir.join("connectors")).files;
-        if self.loaded_once && files == self.connector_files {
+        let folder::Tree { files, closed, .. } = folder::walk(&self.dir.join("connectors"));
+        if self.loaded_once && (files == self.connector_files || !closed.is_empty()) {
             return false;
         }
         let mut texts: BTreeMap<String, String> = BTreeMap::new();
@@ -212,42 +269,50 @@ impl Loader {
             Ok(text) => text,
             Err(why) => {
                 let problems = vec![unreadable(&file, &why)];
-                let live = before.and_then(|before| before.live).or_else(|| self.read_copy(path));
-                self.files.insert(path.to_owned(), FlowFile { stamp, others: Vec::new(), live, problems });
+                let (good, live) = before.map(|before| (before.good, before.live)).unwrap_or_default();
+                let good = good.or_else(|| self.read_copy(path));
+                self.files.insert(path.to_owned(), FlowFile { stamp, others: Vec::new(), good, live, problems });
                 return;
             }
         };
         let folder = path.parent().unwrap_or(&self.dir).to_owned();
-        let read = |name: &str| fs::read_to_string(folder.join(name)).map_err(|error| error.to_string());
+        let others: RefCell<BTreeMap<String, (Option<Stamp>, Option<String>)>> = RefCell::default();
+        let read = |name: &str| {
+            // The stamp first: what changes after it is read again. And each file once, so that the definition that
+            // runs pin has the very text that was checked.
+            let stamp = Stamp::of(&folder.join(name));
+            let text = fs::read_to_string(folder.join(name)).map_err(|error| error.to_string());
+            others.borrow_mut().insert(name.to_owned(), (stamp, text.clone().ok()));
+            text
+        };
         let of: BTreeMap<String, String> =
             self.connections.iter().map(|(name, connection)| (name.clone(), connection.connector.clone())).collect();
         let known =
             Known { connectors: &self.connectors, connections: Some(&of), env: Some(&self.env_names), read: &read };
         let Loaded { flow, problems, .. } = Flow::load(&file, &text, &known);
-        let (live, others) = match flow {
-            Some(flow) => {
-                let others = flow.files.iter().map(|name| folder.join(name)).collect();
-                let live = self.seal(&file, text, &folder, flow, before.as_ref());
-                self.keep_copy(path, &live, before.as_ref());
-                (Some(live), others)
-            }
-            None => {
-                let others = before.as_ref().map(|before| before.others.iter().map(|(path, _)| path.clone()).collect());
-                let live = before.and_then(|before| before.live).or_else(|| self.read_copy(path));
-                (live, others.unwrap_or_default())
-            }
+        let mut stamps = Vec::new();
+        let mut texts = BTreeMap::new();
+        for (name, (stamp, text)) in others.into_inner() {
+            // Also of a flow with errors: a file that is missing may come.
+            stamps.push((folder.join(&name), stamp));
+            texts.extend(text.map(|text| (name, text)));
+        }
+        let (known_good, live) = before.map(|before| (before.good, before.live)).unwrap_or_default();
+        let good = match flow {
+            Some(flow) => Some(self.seal(&file, text, texts, flow, known_good.as_ref())),
+            None => known_good.or_else(|| self.read_copy(path)),
         };
-        let others: Vec<PathBuf> = others;
-        let others = others.into_iter().map(|path| (path.clone(), Stamp::of(&path))).collect();
-        self.files.insert(path.to_owned(), FlowFile { stamp, others, live, problems });
+        self.files.insert(path.to_owned(), FlowFile { stamp, others: stamps, good, live, problems });
     }
 
-    fn seal(&self, file: &Path, text: String, folder: &Path, flow: Flow, before: Option<&FlowFile>) -> Arc<LiveFlow> {
-        let files = flow
-            .files
-            .iter()
-            .filter_map(|name| Some((name.clone(), fs::read_to_string(folder.join(name)).ok()?)))
-            .collect();
+    fn seal(
+        &self,
+        file: &Path,
+        text: String,
+        files: BTreeMap<String, String>,
+        flow: Flow,
+        before: Option<&Arc<LiveFlow>>,
+    ) -> Arc<LiveFlow> {
         let connectors = flow
             .connectors
             .iter()
@@ -255,7 +320,7 @@ impl Loader {
             .collect();
         let definition = Definition { file: file.to_owned(), flow: text, files, connectors };
         let (digest, definition) = definition.seal();
-        match before.and_then(|before| before.live.as_ref()).filter(|live| live.digest == digest) {
+        match before.filter(|before| before.digest == digest) {
             Some(same) => same.clone(),
             None => Arc::new(LiveFlow { flow: Arc::new(flow), digest, definition, file: file.to_owned() }),
         }
@@ -268,20 +333,15 @@ impl Loader {
         Some(last_good(self.data.as_deref()?).join(name))
     }
 
-    fn keep_copy(&self, path: &Path, live: &LiveFlow, before: Option<&FlowFile>) {
-        let Some(copy) = self.copy_of(path) else { return };
-        let same = before.and_then(|before| before.live.as_ref()).is_some_and(|old| old.digest == live.digest);
-        if same || fs::read_to_string(&copy).is_ok_and(|text| *text == *live.definition) {
+    fn keep_copy(&self, path: &Path, live: &LiveFlow, before: Option<&Arc<LiveFlow>>) {
+        if before.is_some_and(|old| old.digest == live.digest) {
             return;
         }
-        let write = || -> std::io::Result<()> {
-            let folder = copy.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(folder)?;
-            let fresh = copy.with_extension("new");
-            fs::File::create(&fresh)?.write_all(live.definition.as_bytes())?;
-            fs::rename(&fresh, &copy)
-        };
-        if let Err(error) = write() {
+        let Some(copy) = self.copy_of(path) else { return };
+        if fs::read_to_string(&copy).is_ok_and(|text| *text == *live.definition) {
+            return;
+        }
+        if let Err(error) = replace(&copy, live.definition.as_bytes()) {
             tracing::warn!(file = %live.file.display(), %error, "the last good version could not be kept");
         }
     }
@@ -297,6 +357,19 @@ impl Loader {
     fn relative(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.dir).unwrap_or(path).to_owned()
     }
+}
+
+/// Where it is kept which file has which id.
+fn owners_file(data: &Path) -> PathBuf {
+    last_good(data).join("ids.json")
+}
+
+/// Replaces a file whole.
+fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    let fresh = path.with_extension("new");
+    fs::File::create(&fresh)?.write_all(content)?;
+    fs::rename(&fresh, path)
 }
 
 fn unreadable(file: &Path, why: &str) -> Problem {

@@ -141,6 +141,51 @@ fn of_two_flows_with_one_id_the_first_stays_and_both_files_are_named() {
 }
 
 #[test]
+fn a_file_that_takes_an_id_which_is_live_changes_nothing_over_a_restart_too() {
+    let mut app = App::with(&[("flows/lead.yaml", &version(1)), ("flows/a.yaml", &version(5))]);
+    let (lead, other) = (app.hook("lead"), app.hook("a"));
+    app.write("flows/a.yaml", &format!("id: lead\naliases: [former]\n{}", version(2)));
+    eventually(|| app.log().contains("E-FLOW-018"));
+    assert!(answers(&app, &lead, 1), "the one that was live stays");
+    assert!(answers(&app, &other, 5), "the last good version of the other stays too");
+
+    app.kill();
+    app.start();
+    assert!(answers(&app, &lead, 1));
+    assert!(answers(&app, &other, 5));
+
+    std::fs::remove_file(app.path("flows/lead.yaml")).unwrap();
+    eventually(|| answers(&app, &lead, 2));
+}
+
+#[test]
+fn a_flow_whose_schema_file_comes_later_becomes_live_then() {
+    let flow = version(1).replace("type: request", "type: request, schema: ../shapes/lead.json");
+    let app = App::with(&[("flows/lead.yaml", &flow)]);
+    assert_eq!(app.api("GET", "/flows/lead/url", None).status, 404);
+    app.write("shapes/lead.json", r#"{"type": "object"}"#);
+    eventually(|| app.api("GET", "/flows/lead/url", None).status == 200);
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_for_a_while_takes_no_flow_down() {
+    let mut app = App::idle(&[("releases/1/lead.yaml", &version(1))]);
+    let link = |target: &str| {
+        std::os::unix::fs::symlink(app.path(target), app.path("fresh")).unwrap();
+        std::fs::rename(app.path("fresh"), app.path("flows")).unwrap();
+    };
+    link("releases/1");
+    app.start();
+    let path = app.hook("lead");
+
+    // A link to itself can be read by no one.
+    std::os::unix::fs::symlink(app.path("flows"), app.path("fresh")).unwrap();
+    std::fs::rename(app.path("fresh"), app.path("flows")).unwrap();
+    eventually(|| app.log().contains("E-FLOW-012") || app.log().contains("flow is gone"));
+    assert!(answers(&app, &path, 1));
+}
+
+#[test]
 fn a_connection_changes_while_runs_go_on() {
     let remotes = [crate::app::Remote::start(), crate::app::Remote::start()];
     let connections = |remote: &crate::app::Remote| {
