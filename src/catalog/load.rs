@@ -16,6 +16,11 @@ use super::{Definition, LiveFlow, Snapshot, last_good};
 use crate::connector::Connectors;
 use crate::flow::{self, At, Flow, Known, Loaded, Problem, Severity, Source};
 
+/// Files beside the last good flows: which file has which id, connector files by name, connections.
+const OWNERS: &str = "ids.json";
+const CONNECTORS: &str = "connectors.json";
+const CONNECTIONS: &str = "connections.yaml";
+
 /// Remembers what was read, so that a reload costs what has changed.
 pub(super) struct Loader {
     dir: PathBuf,
@@ -25,6 +30,8 @@ pub(super) struct Loader {
     connector_files: BTreeMap<PathBuf, Stamp>,
     connectors: Connectors,
     connector_problems: Vec<Problem>,
+    /// Texts of connector files as they were last without errors, by file.
+    good_connectors: BTreeMap<String, String>,
     connections_stamp: Option<Stamp>,
     connections: Connections,
     connection_problems: Vec<Problem>,
@@ -48,8 +55,9 @@ struct FlowFile {
 
 impl Loader {
     pub fn new(dir: PathBuf, data: Option<PathBuf>, env_names: Vec<String>, env: Map<String, Value>) -> Loader {
-        let owners = data.as_deref().and_then(|data| fs::read(owners_file(data)).ok());
-        let owners = owners.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let kept = |name: &str| data.as_deref().and_then(|data| fs::read(last_good(data).join(name)).ok());
+        let owners = kept(OWNERS).and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let good_connectors = kept(CONNECTORS).and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         Loader {
             dir,
             data,
@@ -58,6 +66,7 @@ impl Loader {
             connector_files: BTreeMap::new(),
             connectors: Connectors::default(),
             connector_problems: Vec::new(),
+            good_connectors,
             connections_stamp: None,
             connections: Connections::new(),
             connection_problems: Vec::new(),
@@ -153,16 +162,20 @@ impl Loader {
         }
         if owners != self.owners {
             self.owners = owners;
-            self.keep_owners();
+            self.keep(OWNERS, &serde_json::to_vec(&self.owners).unwrap_or_default());
         }
         problems
     }
 
-    fn keep_owners(&self) {
+    /// Keeps what a restart must know beside the last good flows.
+    fn keep(&self, name: &str, content: &[u8]) {
         let Some(data) = &self.data else { return };
-        let text = serde_json::to_vec(&self.owners).unwrap_or_default();
-        if let Err(error) = replace(&owners_file(data), &text) {
-            tracing::warn!(%error, "which file has which flow id could not be kept");
+        let path = last_good(data).join(name);
+        if fs::read(&path).is_ok_and(|kept| kept == content) {
+            return;
+        }
+        if let Err(error) = replace(&path, content) {
+            tracing::warn!(file = %path.display(), %error, "what is good now could not be kept for a restart");
         }
     }
 
@@ -218,8 +231,24 @@ impl Loader {
                 Err(error) => self.connector_problems.push(unreadable(&file, &error.to_string())),
             }
         }
-        let (connectors, broken) =
-            Connectors::from_sources(texts.iter().map(|(file, text)| (file.as_str(), text.as_str())));
+        let read = |texts: &BTreeMap<String, String>| {
+            Connectors::from_sources(texts.iter().map(|(file, text)| (file.as_str(), text.as_str())))
+        };
+        let (mut connectors, broken) = read(&texts);
+        // A file with errors counts as it was before; else a shipped connector of the same name would take its place.
+        let mut good = texts.clone();
+        broken.iter().for_each(|problem| drop(good.remove(&problem.file)));
+        for path in files.keys() {
+            let file = self.relative(path).to_string_lossy().into_owned();
+            if let Some(before) = self.good_connectors.get(&file).filter(|_| !good.contains_key(&file)) {
+                good.insert(file, before.clone());
+            }
+        }
+        if good != texts {
+            connectors = read(&good).0;
+        }
+        self.keep(CONNECTORS, &serde_json::to_vec(&good).unwrap_or_default());
+        self.good_connectors = good;
         for problem in broken {
             let text = texts.get(&problem.file).map(String::as_str).unwrap_or_default();
             let (source, _, _) = Source::read(Path::new(&problem.file), text);
@@ -238,8 +267,13 @@ impl Loader {
             return false;
         }
         self.connections_stamp = stamp;
+        let mut good = None;
         let (connections, problems) = match fs::read_to_string(&path) {
-            Ok(text) => connections::read(&text, &self.dir, &self.connectors),
+            Ok(text) => {
+                let read = connections::read(&text, &self.dir, &self.connectors);
+                good = Some(text);
+                read
+            }
             Err(_) if stamp.is_none() => Default::default(),
             Err(error) => {
                 let problem = unreadable(Path::new("connections.yaml"), &error.to_string());
@@ -248,7 +282,14 @@ impl Loader {
         };
         // A connection whose entry has errors now keeps working as it did.
         let mut next = connections;
-        if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        if problems.iter().all(|problem| problem.severity != Severity::Error) {
+            self.keep(CONNECTIONS, good.unwrap_or_default().as_bytes());
+        } else {
+            if !self.loaded_once {
+                let kept = self.data.as_deref().map(|data| fs::read_to_string(last_good(data).join(CONNECTIONS)));
+                let kept = kept.and_then(Result::ok).unwrap_or_default();
+                self.connections = connections::read(&kept, &self.dir, &self.connectors).0;
+            }
             for (name, connection) in &self.connections {
                 next.entry(name.clone()).or_insert_with(|| connection.clone());
             }
@@ -357,11 +398,6 @@ impl Loader {
     fn relative(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.dir).unwrap_or(path).to_owned()
     }
-}
-
-/// Where it is kept which file has which id.
-fn owners_file(data: &Path) -> PathBuf {
-    last_good(data).join("ids.json")
 }
 
 /// Replaces a file whole.

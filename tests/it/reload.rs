@@ -159,6 +159,33 @@ fn a_file_that_takes_an_id_which_is_live_changes_nothing_over_a_restart_too() {
 }
 
 #[test]
+fn broken_connections_and_connectors_go_on_as_they_were_over_a_restart_too() {
+    let remote = crate::app::Remote::start();
+    let shop = "connector: shop\nversion: 1\ndescription: A shop\nsettings: {type: object, properties: {at: {type: string}}}\n\
+                base_url: \"{{settings.at}}\"\nactions:\n  order:\n    description: Orders\n    input: {type: object}\n    \
+                request: {post: /orders, json: {}}\n";
+    let connections = format!("store: {{connector: shop, settings: {{at: {}}}}}\n", remote.url(""));
+    let flow = "trigger: {type: request}\nsteps:\n  - {id: order, action: shop.order, connection: store, with: {}}\n";
+    let mut app =
+        App::with(&[("connectors/shop.yaml", shop), ("connections.yaml", &connections), ("flows/buy.yaml", flow)]);
+    let path = app.hook("buy");
+    assert_eq!(app.ended(&app.post_to(&path, "{}").run())["status"], "succeeded");
+
+    app.write("connectors/shop.yaml", "connector: shop\nactoins: {}\n");
+    app.write("connections.yaml", "store: {connector: shop, setings: {}}\n");
+    eventually(|| app.api("GET", "/problems", None).json()["problems"].as_array().unwrap().len() > 1);
+    for _ in 0..2 {
+        assert_eq!(
+            app.run_when(&app.post_to(&path, "{}").run(), &["succeeded", "held", "failed"])["status"],
+            "succeeded"
+        );
+        app.kill();
+        app.start();
+    }
+    assert_eq!(remote.seen().len(), 3);
+}
+
+#[test]
 fn a_flow_whose_schema_file_comes_later_becomes_live_then() {
     let flow = version(1).replace("type: request", "type: request, schema: ../shapes/lead.json");
     let app = App::with(&[("flows/lead.yaml", &flow)]);
