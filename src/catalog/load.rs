@@ -41,6 +41,9 @@ pub(super) struct Loader {
     loaded_once: bool,
 }
 
+/// Files that a flow names, by name: how each was just before it was read, and its text if it could be.
+type Others = BTreeMap<String, (Option<Stamp>, Option<String>)>;
+
 /// One flow file as last read.
 struct FlowFile {
     stamp: Stamp,
@@ -317,7 +320,7 @@ impl Loader {
             }
         };
         let folder = path.parent().unwrap_or(&self.dir).to_owned();
-        let others: RefCell<BTreeMap<String, (Option<Stamp>, Option<String>)>> = RefCell::default();
+        let others: RefCell<Others> = RefCell::default();
         let read = |name: &str| {
             // The stamp first: what changes after it is read again. And each file once, so that the definition that
             // runs pin has the very text that was checked.
