@@ -27,6 +27,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match args.first().map(String::as_str) {
         Some("serve") => runtime.block_on(serve(&args[1], args.get(2).cloned().unwrap_or_default())),
         _ => runtime.block_on(measure()),
@@ -271,7 +272,6 @@ struct Shared {
 /// `bare` answers at once; `forward` maps and posts on; `ceiling` does so after one sync of an append-only file;
 /// `crm` is what they post to.
 async fn serve(mode: &str, crm: String) {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let records = (mode == "ceiling").then(append_only);
     let shared = Shared { crm, client, records, count: Arc::default() };

@@ -17,7 +17,7 @@ const KEYS: [&str; 5] = ["connector", "settings", "credentials", "base_url", "to
 /// Reads the text of `connections.yaml`; `dir` is the project folder.
 pub fn read(text: &str, dir: &Path, connectors: &Connectors) -> (Connections, Vec<Problem>) {
     let (source, value, problems) = Source::read(Path::new("connections.yaml"), text);
-    let mut reader = Reader { source, connectors, dir, problems };
+    let mut reader = Reader { source, connectors, dir, problems, raw: Vec::new() };
     let mut connections = Connections::new();
     match value {
         Some(Value::Object(map)) => {
@@ -33,6 +33,8 @@ pub fn read(text: &str, dir: &Path, connectors: &Connectors) -> (Connections, Ve
             reader.say(flow::WRONG_TYPE, "", At::Value, what, None);
         }
     }
+    reader.mask();
+    reader.problems.sort_by_key(|problem| (problem.line, problem.column));
     (connections, reader.problems)
 }
 
@@ -41,6 +43,8 @@ struct Reader<'r> {
     connectors: &'r Connectors,
     dir: &'r Path,
     problems: Vec<Problem>,
+    /// Credentials whose values stand in the file, where they must not.
+    raw: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -58,7 +62,8 @@ impl Reader<'_> {
         };
         self.keys(map, &at, &KEYS);
         let Some(kind) = self.text(map, &at, "connector") else {
-            if !map.contains_key("connector") {
+            let misspelt = map.keys().any(|key| flow::nearest(key, KEYS) == Some("connector"));
+            if !misspelt {
                 let hint = "which system it connects to: `connector: http`".to_owned();
                 self.say(flow::MISSING_KEY, &at, At::Key, "`connector` is missing".into(), Some(hint));
             }
@@ -71,10 +76,7 @@ impl Reader<'_> {
             return None;
         };
         let settings = map.get("settings").cloned().unwrap_or_else(|| Value::Object(Map::new()));
-        for violation in connector.settings.violations(&settings) {
-            let pointer = format!("{}{}", child(&at, "settings"), violation.pointer);
-            self.say(flow::CANNOT_FIT, &pointer, At::Value, violation.message, None);
-        }
+        self.settings(&settings, &at, &connector);
         let credentials = self.credentials(map, &at, &connector);
         let connection = Connection {
             name: name.to_owned(),
@@ -86,6 +88,33 @@ impl Reader<'_> {
             dir: self.dir.to_owned(),
         };
         (self.problems.len() == before).then_some(connection)
+    }
+
+    /// Keys first, in words of their own; what else the connector's schema refuses is said only if they are right.
+    fn settings(&mut self, settings: &Value, at: &str, connector: &Connector) {
+        let here = child(at, "settings");
+        let before = self.problems.len();
+        let shape = connector.settings.shape();
+        let empty = Map::new();
+        let given = settings.as_object().unwrap_or(&empty);
+        let names: Vec<&str> = shape.properties.keys().map(String::as_str).collect();
+        if shape.closed {
+            self.keys(given, &here, &names);
+        }
+        let misspelt: Vec<&str> = given.keys().filter_map(|key| flow::nearest(key, names.iter().copied())).collect();
+        let wanted = shape.required.iter().filter(|name| !connector.defaults.contains_key(*name));
+        for name in wanted.filter(|name| settings.is_object() && !misspelt.contains(&name.as_str())) {
+            let place = if self.source.has(&here) { At::Value } else { At::Key };
+            let what = format!("connector `{}` needs the setting `{name}`", connector.name);
+            let pointer = if self.source.has(&here) { &here } else { at };
+            self.say(flow::MISSING_KEY, pointer, place, what, Some(format!("write `settings: {{{name}: …}}`")));
+        }
+        if self.problems.len() == before {
+            for violation in connector.settings.violations(&connector.complete(settings)) {
+                let pointer = format!("{here}{}", violation.pointer);
+                self.say(flow::CANNOT_FIT, &pointer, At::Value, violation.message, None);
+            }
+        }
     }
 
     fn credentials(
@@ -117,19 +146,35 @@ impl Reader<'_> {
                     found.insert(name.clone(), source);
                 }
                 Err(_) => {
-                    let what = "a credential says where its value is, never the value itself".to_owned();
+                    self.raw.extend(value.as_str().map_or_else(|| scalar(value), |text| Some(text.to_owned())));
+                    let what = if value.is_object() {
+                        "a credential has exactly one of `secret`, `env` and `file`".to_owned()
+                    } else {
+                        "a credential says where its value is, never the value itself".to_owned()
+                    };
                     let hint = format!("write `{name}: {{secret: NAME}}`, `{{env: NAME}}` or `{{file: PATH}}`");
                     self.say(flow::WRONG_TYPE, &child(&at, name), At::Value, what, Some(hint));
                 }
             }
         }
         let required = connector.credentials.iter().filter(|(_, required)| **required);
-        for (name, _) in required.filter(|(name, _)| !given.contains_key(*name)) {
+        let misspelt: Vec<&str> = given.keys().filter_map(|key| flow::nearest(key, names.iter().copied())).collect();
+        for (name, _) in required.filter(|(name, _)| !misspelt.contains(&name.as_str())) {
             let what = format!("connector `{}` needs the credential `{name}`", connector.name);
             let hint = format!("write `credentials: {{{name}: {{env: NAME}}}}`");
             self.say(flow::MISSING_KEY, &at, At::Key, what, Some(hint));
         }
         found
+    }
+
+    /// The lines that problems show go to screens and logs: what should have been a secret is blotted out of them.
+    fn mask(&mut self) {
+        for line in self.raw.iter().flat_map(|raw| raw.lines()).map(str::trim).filter(|line| !line.is_empty()) {
+            let blot = "•".repeat(line.chars().count());
+            for problem in &mut self.problems {
+                problem.shown = problem.shown.replace(line, &blot);
+            }
+        }
     }
 
     fn keys(&mut self, map: &Map<String, Value>, at: &str, allowed: &[&str]) {
@@ -152,4 +197,8 @@ impl Reader<'_> {
     fn say(&mut self, code: Code, pointer: &str, at: At, what: String, hint: Option<String>) {
         self.problems.push(self.source.problem(code, pointer, at, what, hint));
     }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    (value.is_number() || value.is_boolean()).then(|| value.to_string())
 }

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::connections::{self, Connections};
 use super::folder::{self, Stamp};
 use super::{Definition, LiveFlow, Snapshot, last_good};
-use crate::connector::Connectors;
+use crate::connector::{Connectors, UNKNOWN_KEY};
 use crate::flow::{self, At, Flow, Known, Loaded, Problem, Severity, Source};
 
 /// Files beside the last good flows: which file has which id, connector files by name, connections.
@@ -150,7 +150,7 @@ impl Loader {
                 }
                 Some(owner) => {
                     let what = format!("{} already has the flow `{}`", owner.display(), good.flow.id);
-                    problems.push(taken(good, what));
+                    problems.push(taken(good, "/id", what, "give one of them another `id:`"));
                     // What it was before stays, as with any other error.
                     let before = file.live.clone().or_else(|| self.read_copy(path));
                     before.filter(|before| !owners.contains_key(&before.flow.id))
@@ -195,12 +195,14 @@ impl Loader {
         }
         problems.extend(taken_ids);
         for live in self.files.values().filter_map(|file| file.live.as_ref()) {
-            for alias in &live.flow.aliases {
+            for (index, alias) in live.flow.aliases.iter().enumerate() {
                 let owner = flows.get(alias).map(|live| live.flow.id.clone());
                 let owner = owner.or_else(|| aliases.get(alias).cloned());
                 match owner.filter(|owner| *owner != live.flow.id) {
                     Some(owner) => {
-                        problems.push(taken(live, format!("the alias `{alias}` is a name of flow `{owner}`")));
+                        let what =
+                            format!("the alias `{alias}` is already a name of flow `{owner}`, which its URL leads to");
+                        problems.push(taken(live, &format!("/aliases/{index}"), what, "remove it here or there"));
                     }
                     None => {
                         aliases.insert(alias.clone(), live.flow.id.clone());
@@ -256,7 +258,8 @@ impl Loader {
             let text = texts.get(&problem.file).map(String::as_str).unwrap_or_default();
             let (source, _, _) = Source::read(Path::new(&problem.file), text);
             let code = (problem.code, flow::BAD_CONNECTOR.1);
-            self.connector_problems.push(source.problem(code, &problem.pointer, At::Value, problem.what, problem.hint));
+            let at = if problem.code == UNKNOWN_KEY { At::Key } else { At::Value };
+            self.connector_problems.push(source.problem(code, &problem.pointer, at, problem.what, problem.hint));
         }
         self.connectors = connectors;
         self.connector_files = files;
@@ -416,9 +419,8 @@ fn unreadable(file: &Path, why: &str) -> Problem {
     source.problem(flow::NO_FILE, "", At::Value, why.to_owned(), None)
 }
 
-fn taken(live: &LiveFlow, what: String) -> Problem {
+fn taken(live: &LiveFlow, pointer: &str, what: String, hint: &str) -> Problem {
     let text = serde_json::from_str::<Definition>(&live.definition).map(|d| d.flow).unwrap_or_default();
     let (source, _, _) = Source::read(&live.file, &text);
-    let hint = Some("give one of them another `id:`".to_owned());
-    source.problem(flow::TAKEN, "/id", At::Value, what, hint)
+    source.problem(flow::TAKEN, pointer, At::Value, what, Some(hint.to_owned()))
 }

@@ -19,10 +19,11 @@ pub(super) struct Args {
 
 impl Args {
     pub fn run(self, place: &Place) -> anyhow::Result<ExitCode> {
-        let config = Config::load(&place.dir)?;
-        let catalog = Catalog::load(&place.dir, None, &config);
+        let dir = place.dir()?;
+        let config = Config::load(&dir)?;
+        let catalog = Catalog::load(&dir, None, &config);
         let snapshot = catalog.current();
-        let sound = snapshot.is_sound() && !(self.strict && !snapshot.problems.is_empty());
+        let sound = snapshot.is_sound() && (!self.strict || snapshot.problems.is_empty());
         if place.json {
             let mut flows: Vec<&String> = snapshot.flows.keys().collect();
             flows.sort();
@@ -33,8 +34,13 @@ impl Args {
             }
             let errors = snapshot.problems.iter().filter(|p| p.severity == Severity::Error).count();
             let warnings = snapshot.problems.len() - errors;
-            println!("{} flows, {errors} errors, {warnings} warnings", snapshot.flows.len());
+            let flows = snapshot.flows.len();
+            println!("{}, {}, {}", counted(flows, "flow"), counted(errors, "error"), counted(warnings, "warning"));
         }
         Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -14,6 +14,7 @@ use super::Place;
 use super::assemble::assemble;
 use crate::config::Config;
 use crate::data::{Data, Whereabouts};
+use crate::mapping::parse_json;
 
 /// Where a command's questions go.
 pub(super) enum Door {
@@ -94,7 +95,7 @@ impl Door {
                 (answer.status(), axum::body::to_bytes(answer.into_body(), usize::MAX).await?)
             }
         };
-        let value: Value = serde_json::from_slice(&bytes).unwrap_or(json!({}));
+        let value: Value = parse_json(&bytes).unwrap_or(json!({}));
         if status.is_success() {
             return Ok(value);
         }

@@ -101,10 +101,23 @@ impl Cli {
             }
         };
         done.unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             ExitCode::FAILURE
         })
     }
+}
+
+/// An error with its causes, each said once: many messages already hold their cause.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Prints a JSON document on stdout, readable where a person reads it.
@@ -135,12 +148,12 @@ fn segment(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// Reads a JSON file; `-` is stdin.
+/// Reads a JSON file, each number as it was written; `-` is stdin.
 fn read_json(path: &Path) -> anyhow::Result<Value> {
     let text = if path.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin()).context("stdin could not be read")?
     } else {
         std::fs::read_to_string(path).with_context(|| format!("{} could not be read", path.display()))?
     };
-    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
+    crate::mapping::parse_json(text.as_bytes()).with_context(|| format!("{} is not JSON", path.display()))
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::door::{Door, client};
 use super::samples::Sample;
 use super::{Place, block_on, print_json, segment, text};
+use crate::mapping::parse_json;
 
 /// Posts a file or a sample to a flow's URL on the running server.
 #[derive(Debug, clap::Args)]
@@ -51,7 +52,7 @@ impl Args {
             let text = answer.text().await?;
             match place.json {
                 true => {
-                    let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+                    let body: Value = parse_json(text.as_bytes()).unwrap_or(Value::String(text));
                     print_json(&json!({"status": status.as_u16(), "run_id": run, "body": body}))?;
                 }
                 false => println!("{status}\n{text}"),

@@ -1,6 +1,7 @@
 //! `millstream serve`: the server, until it is told to stop.
 
 use std::future::Future;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -113,5 +114,7 @@ pub(super) fn start_log(json: bool) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("warn,millstream=info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for a terminal; in a file they are noise.
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     let _ = if json { log.json().try_init() } else { log.with_target(false).try_init() };
 }

@@ -168,6 +168,13 @@ impl Failure {
     }
 }
 
+/// Code of a key that means nothing where it stands.
+pub const UNKNOWN_KEY: &str = "E-CON-002";
+
+/// Every code of a connector's file; each has a page in `docs/errors/`.
+pub const CODES: [&str; 8] =
+    ["E-CON-001", UNKNOWN_KEY, "E-CON-003", "E-CON-004", "E-CON-005", "E-CON-006", "E-CON-007", "E-CON-008"];
+
 /// What is wrong with a connector's file: where, what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -205,27 +212,9 @@ impl Connector {
         read::connector(file, text)
     }
 
-    /// What a connection to this connector has wrong: JSON Pointers within its entry in connections.yaml, and texts.
-    pub fn faults(&self, connection: &Connection) -> Vec<(String, String)> {
-        let settings = declared::with_defaults(&connection.settings, &self.defaults);
-        let violations = self.settings.violations(&settings).into_iter();
-        let mut faults: Vec<(String, String)> =
-            violations.map(|one| (format!("/settings{}", one.pointer), one.message)).collect();
-        for name in connection.credentials.keys().filter(|name| !self.credentials.contains_key(*name)) {
-            let known: Vec<&str> = self.credentials.keys().map(String::as_str).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            faults.push((
-                format!("/credentials/{name}"),
-                format!("`{}` knows no such credential (known: {known})", self.name),
-            ));
-        }
-        for (name, _) in
-            self.credentials.iter().filter(|(name, required)| **required && !connection.credentials.contains_key(*name))
-        {
-            let what = format!("the credential `{name}` is missing; add `{name}: {{secret: NAME}}`");
-            faults.push(("/credentials".to_owned(), what));
-        }
-        faults
+    /// A connection's settings, with the defaults of those it leaves out.
+    pub fn complete(&self, settings: &Value) -> Value {
+        declared::with_defaults(settings, &self.defaults)
     }
 }
 

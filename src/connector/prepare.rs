@@ -83,7 +83,7 @@ impl Context {
         let none = json!({});
         let settings = connection.map_or(&none, |connection| &connection.settings);
         Context {
-            settings: with_defaults(settings, &connector.defaults),
+            settings: connector.complete(settings),
             input: with_defaults(input, defaults),
             call: json!({"uuid": key.to_string()}),
             response: None,

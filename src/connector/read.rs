@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::declared::{Call, Declared, Limits, Output};
 use super::select::Selection;
-use super::{Action, Connector, Kind, Need, OnDoubt, Problem};
+use super::{Action, Connector, Kind, Need, OnDoubt, Problem, UNKNOWN_KEY};
 use crate::mapping::{Finding, Key, Mapping, Named, Names, ParseError, Template};
 use crate::schema::{Schema, Shape, Types};
 
@@ -209,8 +209,7 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let method = call.as_ref().map_or("POST", |call| call.method);
-        let on_doubt = self.on_doubt(at, fields, method);
+        let on_doubt = self.on_doubt(at, fields);
         let mut shape = Shape::any();
         if let Some(value) = fields.get("output") {
             let at = format!("{at}/output");
@@ -243,12 +242,11 @@ impl Reader<'_> {
         Some(Action { name: name.into(), description, input: input?, output: shape, on_doubt, hidden, defaults, call })
     }
 
-    /// Explicit, or from `repeat`: what cannot be repeated without a second effect is held.
-    fn on_doubt(&mut self, at: &str, fields: &Map<String, Value>, method: &str) -> OnDoubt {
+    /// Explicit, or from `repeat`: what its author calls unsafe is held, all else is repeated.
+    fn on_doubt(&mut self, at: &str, fields: &Map<String, Value>) -> OnDoubt {
         let safe = match fields.get("repeat").map(Value::as_str) {
-            Some(Some("safe")) => true,
+            None | Some(Some("safe")) => true,
             Some(Some("unsafe")) => false,
-            None => matches!(method, "GET" | "PUT" | "DELETE"),
             Some(_) => {
                 self.wrong("E-CON-004", &format!("{at}/repeat"), "it is `safe` or `unsafe`".into(), None);
                 false

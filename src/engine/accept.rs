@@ -52,10 +52,7 @@ impl Engine {
         };
         // First come first served: whoever finds others in line gets in line.
         let slot = if queued == 0 { self.slots.clone().try_acquire_owned().ok() } else { None };
-        let next = match slot {
-            Some(_) => Some(self.decide(&mut run, live, now, &mut events)),
-            None => None,
-        };
+        let next = slot.is_some().then(|| self.decide(&mut run, live, now, &mut events));
         let status = next.as_ref().map_or(Status::Queued, |next| status(&run, next));
         let answer = live.flow.answers.then(|| self.answers.wait(id));
         let append = Append {

@@ -1,5 +1,7 @@
 //! The one way from a flow file as typed to a flow as checked. Reports all problems at once.
 
+mod call;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
@@ -18,9 +20,7 @@ use crate::schema::{Shape, Types};
 pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
     let (source, value, problems) = Source::read(path, text);
     let mut checker = Checker { source, known, problems, connectors: BTreeSet::new(), files: Vec::new() };
-    let Some(value) = value else {
-        return checker.end(None, None);
-    };
+    let Some(value) = value else { return checker.end(None, None) };
     let read = file::read(&checker.source, &value, &mut checker.problems);
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let id = match &read.id {
@@ -38,11 +38,6 @@ pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
     checker.end(Some(flow), id)
 }
 
-/// True for what a URL can carry as a flow's name.
-fn is_flow_id(id: &str) -> bool {
-    is_name(&id.replace('-', "_"))
-}
-
 struct Checker<'k> {
     source: Source,
     known: &'k Known<'k>,
@@ -53,10 +48,14 @@ struct Checker<'k> {
 
 impl Checker<'_> {
     fn end(mut self, flow: Option<Flow>, id: Option<String>) -> Loaded {
-        self.problems.sort_by(|a, b| (a.line, a.column, &a.code).cmp(&(b.line, b.column, &b.code)));
+        // An unquoted template reads as null, which is refused in most places once more.
+        let unquoted: BTreeSet<(usize, usize)> =
+            self.problems.iter().filter(|p| p.code == problem::UNQUOTED.0).map(|p| (p.line, p.column)).collect();
+        self.problems.retain(|p| p.code == problem::UNQUOTED.0 || !unquoted.contains(&(p.line, p.column)));
+        self.problems.sort_by(|a, b| (a.line, a.column, &a.code, &a.what).cmp(&(b.line, b.column, &b.code, &b.what)));
         self.problems.dedup();
         let failed = self.problems.iter().any(|problem| problem.severity == Severity::Error);
-        Loaded { flow: if failed { None } else { flow }, id, problems: self.problems }
+        Loaded { flow: if failed { None } else { flow }, id, files: self.files, problems: self.problems }
     }
 
     fn flow(&mut self, read: FlowFile, id: String) -> Flow {
@@ -87,7 +86,7 @@ impl Checker<'_> {
             steps,
             addresses,
             connectors: std::mem::take(&mut self.connectors).into_iter().collect(),
-            files: std::mem::take(&mut self.files),
+            files: self.files.clone(),
         }
     }
 
@@ -98,9 +97,12 @@ impl Checker<'_> {
             SchemaFile::File(path) => {
                 self.files.push(path.clone());
                 let text = (self.known.read)(path);
-                let hint = || Some("the path starts at the folder of this file".to_owned());
+                let hint = Some("the path starts at the folder of this flow's file".to_owned());
                 let text = text
-                    .map_err(|why| self.say(problem::NO_FILE, at, At::Value, format!("`{path}`: {why}"), hint()))
+                    .map_err(|why| {
+                        let why = why.split(" (os error").next().unwrap_or_default().to_owned();
+                        self.say(problem::NO_FILE, at, At::Value, format!("`{path}`: {why}"), hint);
+                    })
                     .ok()?;
                 let parsed = serde_json::from_str(&text).or_else(|_| serde_yaml::from_str(&text));
                 parsed
@@ -117,7 +119,10 @@ impl Checker<'_> {
                 let inline = matches!(schema, SchemaFile::Inline(_));
                 let pointer = if inline { format!("{at}{}", error.pointer) } else { at.to_owned() };
                 let place = if inline { String::new() } else { format!(" (at `{}`)", error.pointer) };
-                self.say(problem::BAD_SCHEMA, &pointer, At::Value, format!("{}{place}", error.what), None);
+                let hint = error.pointer.ends_with("/type").then(|| {
+                    "a type is array, boolean, integer, null, number, object or string, or a list of these".to_owned()
+                });
+                self.say(problem::BAD_SCHEMA, &pointer, At::Value, format!("{}{place}", error.what), hint);
             })
             .ok()
     }
@@ -128,18 +133,25 @@ impl Checker<'_> {
             let at = format!("/trigger/dedupe/key/{index}");
             key.extend(self.template(text, &at, reach).map(|(template, _)| template));
         }
+        if !key.is_empty() && key.iter().all(Template::is_literal) {
+            let what = "the key is the same for every request, so only one would be let in".to_owned();
+            let hint = Some("name what tells requests apart, as in `{{trigger.body.id}}`".to_owned());
+            self.say(problem::BAD_VALUE, "/trigger/dedupe/key", At::Value, what, hint);
+        }
         Dedupe { key, window: read.window }
     }
 
     /// Notes every step's id; a second use of one is a problem.
     fn step_ids(&mut self, steps: &[StepFile], ids: &mut BTreeSet<String>) {
         for step in steps {
-            if !ids.insert(step.id.clone()) {
-                let what = format!("another step is already called `{}`", step.id);
+            if let Some(id) = &step.id
+                && !ids.insert(id.clone())
+            {
+                let what = format!("another step is already called `{id}`");
                 let hint = Some("ids are unique in the whole flow, so that `steps.<id>` means one step".to_owned());
                 self.say(problem::DUPLICATE_ID, &child(&step.at, "id"), At::Value, what, hint);
             }
-            if let KindFile::If { then, otherwise, .. } = &step.kind {
+            if let Some(KindFile::If { then, otherwise, .. }) = &step.kind {
                 self.step_ids(then, ids);
                 self.step_ids(otherwise, ids);
             }
@@ -158,18 +170,19 @@ impl Checker<'_> {
                 self.condition(text, &child(&step.at, "when"), reach);
             }
             let when = step.when.as_ref().and_then(|text| Condition::parse(text).ok());
-            let (kind, output) = self.kind(step.kind, &step.at, reach);
+            let (kind, output) = match step.kind {
+                Some(kind) => self.kind(kind, &step.at, reach),
+                None => (None, Shape::any()),
+            };
             // A step that may be skipped, or fail and be passed over, leaves null where its output would be.
             let sure = when.is_none() && !step.continues;
             let types = if sure { output.types } else { output.types.or(Types::NULL) };
-            reach.steps.insert(step.id.clone(), names::step(Shape { types, ..output }));
-            if let Some(kind) = kind {
-                steps.push(Step { id: step.id, kind, when, continues: step.continues, after });
-            } else {
-                // Keeps positions right; the flow is not used, since the problem is an error.
-                let kind = Kind::Set(Mapping::parse(&Value::Object(Default::default())).expect("an empty mapping"));
-                steps.push(Step { id: step.id, kind, when: None, continues: false, after });
+            if let Some(id) = &step.id {
+                reach.steps.insert(id.clone(), names::step(Shape { types, ..output }));
             }
+            // What has no kind is a problem, so the flow is not used; something must keep positions right.
+            let kind = kind.unwrap_or(Kind::Delay(Template::parse("").expect("text without braces is a template")));
+            steps.push(Step { id: step.id.unwrap_or_default(), kind, when, continues: step.continues, after });
         }
         let mut ends: Vec<u32> = (0..steps.len() as u32).collect();
         ends.retain(|end| !steps.iter().any(|step| step.after.iter().any(|after| after.position == *end)));
@@ -181,8 +194,9 @@ impl Checker<'_> {
         for (id, statuses) in after {
             let Some(position) = before.iter().position(|other| other.id == *id) else {
                 let at = child(&child(&step.at, "run_after"), id);
-                let what = format!("`{id}` is not a step above `{}` in the same list", step.id);
-                let hint = suggest(id, before.iter().map(|step| step.id.as_str()).collect::<Vec<_>>());
+                let what = format!("`{id}` is not a step above this one in the same list");
+                let before = before.iter().map(|step| step.id.as_str()).filter(|id| !id.is_empty());
+                let hint = suggest(id, before.collect::<Vec<_>>());
                 self.say(problem::UNKNOWN_STEP, &at, At::Key, what, hint);
                 continue;
             };
@@ -229,7 +243,7 @@ impl Checker<'_> {
                 (mapping.map(Kind::Set), shape)
             }
             KindFile::If { condition, then, otherwise } => {
-                let parsed = self.condition(&condition, &child(at, "if"), reach);
+                let parsed = condition.and_then(|text| self.condition(&text, &child(at, "if"), reach));
                 let before: BTreeSet<String> = reach.steps.keys().cloned().collect();
                 let mut inner = reach.clone();
                 let then = self.block(then, &mut inner);
@@ -248,9 +262,7 @@ impl Checker<'_> {
             }
             KindFile::Delay(text) => {
                 let at = child(at, "delay");
-                let Some((template, shape)) = self.template(&text, &at, reach) else {
-                    return (None, null);
-                };
+                let Some((template, shape)) = self.template(&text, &at, reach) else { return (None, null) };
                 if template.is_literal()
                     && let Err(what) = duration(&text)
                 {
@@ -280,94 +292,6 @@ impl Checker<'_> {
         }
     }
 
-    fn call(&mut self, read: CallFile, at: &str, reach: &InReach<'_>) -> (Option<Kind>, Shape) {
-        let with = child(at, "with");
-        let (input, got) = self.mapping(&read.with, &with, reach);
-        let Some((connector, action)) = self.known.connectors.action(&read.action) else {
-            self.unknown_action(&read.action, &child(at, "action"));
-            return (None, Shape::any());
-        };
-        self.connectors.insert(connector.name.clone());
-        self.connection(connector, read.connection.as_deref(), at);
-        self.fits(action.input.shape(), &got, &with);
-        if input.as_ref().is_some_and(|_| is_literal(&read.with)) {
-            for violation in action.input.violations(&read.with) {
-                let pointer = format!("{with}{}", violation.pointer);
-                self.say(problem::CANNOT_FIT, &pointer, At::Value, violation.message, None);
-            }
-        }
-        let output = action.output.clone();
-        let call = input.map(|input| {
-            Kind::Action(Box::new(Call {
-                connector: connector.clone(),
-                action: action.name.clone(),
-                connection: read.connection,
-                input,
-                timeout: read.timeout,
-                retry: read.retry,
-                on_doubt: read.on_doubt.unwrap_or(action.on_doubt),
-            }))
-        });
-        (call, output)
-    }
-
-    fn unknown_action(&mut self, name: &str, at: &str) {
-        let connectors = &self.known.connectors.0;
-        let (first, second) = name.split_once('.').unwrap_or((name, ""));
-        let (what, hint) = match connectors.get(first) {
-            Some(connector) => {
-                let near = nearest(second, connector.actions.keys().map(String::as_str));
-                let near = near.map(|action| format!("did you mean `{first}.{action}`?"));
-                let all: Vec<&str> = connector.actions.keys().map(String::as_str).collect();
-                let hint = near.or_else(|| Some(format!("it has: {}", all.join(", "))));
-                (format!("connector `{first}` has no action `{second}`"), hint)
-            }
-            None => {
-                let hint = suggest(first, connectors.keys().map(String::as_str).collect::<Vec<_>>());
-                (format!("there is no connector `{first}`"), hint)
-            }
-        };
-        self.say(problem::UNKNOWN_ACTION, at, At::Value, what, hint);
-    }
-
-    fn connection(&mut self, connector: &Connector, named: Option<&str>, at: &str) {
-        let Some(connections) = self.known.connections else {
-            return;
-        };
-        let of_kind = || connections.iter().filter(|(_, kind)| **kind == connector.name).map(|(name, _)| name.as_str());
-        let pointer = child(at, "connection");
-        match named {
-            None if connector.connection == Need::Required => {
-                let hint = match of_kind().next() {
-                    Some(name) => format!("for example `connection: {name}`"),
-                    None => {
-                        format!("describe one in connections.yaml: `my_name: {{connector: {}, …}}`", connector.name)
-                    }
-                };
-                let what = format!("`{}` needs a `connection`", connector.name);
-                self.say(problem::MISSING_KEY, &child(at, "action"), At::Value, what, Some(hint));
-            }
-            None => {}
-            Some(name) if connector.connection == Need::Never => {
-                let what = format!("`{}` takes no connection, but `{name}` is given", connector.name);
-                self.say(problem::WRONG_CONNECTION, &pointer, At::Value, what, None);
-            }
-            Some(name) => match connections.get(name) {
-                None => {
-                    let what = format!("connections.yaml has no `{name}`");
-                    let hint = suggest(name, connections.keys().map(String::as_str));
-                    self.say(problem::UNKNOWN_CONNECTION, &pointer, At::Value, what, hint);
-                }
-                Some(kind) if *kind != connector.name => {
-                    let what = format!("connection `{name}` is of connector `{kind}`, not `{}`", connector.name);
-                    let hint = suggest(name, of_kind().collect::<Vec<_>>());
-                    self.say(problem::WRONG_CONNECTION, &pointer, At::Value, what, hint);
-                }
-                Some(_) => {}
-            },
-        }
-    }
-
     fn mapping(&mut self, value: &Value, at: &str, reach: &InReach<'_>) -> (Option<Mapping>, Shape) {
         match Mapping::parse(value) {
             Ok(mapping) => {
@@ -381,8 +305,24 @@ impl Checker<'_> {
                 for (pointer, error) in errors {
                     self.unparsed(error, &format!("{at}{pointer}"));
                 }
+                self.leaves(value, at, reach);
                 (None, Shape::any())
             }
+        }
+    }
+
+    /// Checks each template that can be read beside others that cannot.
+    fn leaves(&mut self, value: &Value, at: &str, reach: &InReach<'_>) {
+        match value {
+            Value::String(text) => {
+                let findings = Template::parse(text).map(|template| template.check(reach).1).unwrap_or_default();
+                findings.into_iter().for_each(|finding| self.found(finding, at));
+            }
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(index, item)| self.leaves(item, &format!("{at}/{index}"), reach));
+            }
+            Value::Object(map) => map.iter().for_each(|(key, value)| self.leaves(value, &child(at, key), reach)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
@@ -431,30 +371,24 @@ impl Checker<'_> {
 fn set_vars(steps: &[StepFile], vars: &mut BTreeMap<String, Shape>) {
     for step in steps {
         match &step.kind {
-            KindFile::Set(Value::Object(values)) => {
+            Some(KindFile::Set(Value::Object(values))) => {
                 for name in values.keys() {
                     vars.insert(name.clone(), Shape::any());
                 }
             }
-            KindFile::If { then, otherwise, .. } => {
+            Some(KindFile::If { then, otherwise, .. }) => {
                 set_vars(then, vars);
                 set_vars(otherwise, vars);
             }
-            KindFile::Set(_)
-            | KindFile::Action(_)
-            | KindFile::Response { .. }
-            | KindFile::Delay(_)
-            | KindFile::Terminate { .. } => {}
+            None
+            | Some(
+                KindFile::Set(_)
+                | KindFile::Action(_)
+                | KindFile::Response { .. }
+                | KindFile::Delay(_)
+                | KindFile::Terminate { .. },
+            ) => {}
         }
-    }
-}
-
-fn is_literal(value: &Value) -> bool {
-    match value {
-        Value::String(text) => !text.contains("{{"),
-        Value::Array(items) => items.iter().all(is_literal),
-        Value::Object(map) => map.values().all(is_literal),
-        Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
 }
 

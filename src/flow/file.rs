@@ -1,9 +1,12 @@
 //! A flow file as typed: what the YAML says, before any name is resolved. Each part keeps its JSON Pointer.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
-use super::policy::{self, Backoff, Retry};
+use super::policy::{Backoff, Retry};
 use super::problem::{self, Problem, suggest};
+use super::reader::Reader;
 use super::source::{At, Source, child};
 use crate::connector::OnDoubt;
 
@@ -29,15 +32,15 @@ pub enum SchemaFile {
 #[derive(Debug)]
 pub struct DedupeFile {
     pub key: Vec<String>,
-    pub window: std::time::Duration,
+    pub window: Duration,
 }
 
-/// One step and its children.
+/// One step and its children. What could not be read is `None`; the problem is known.
 #[derive(Debug)]
 pub struct StepFile {
     pub at: String,
-    pub id: String,
-    pub kind: KindFile,
+    pub id: Option<String>,
+    pub kind: Option<KindFile>,
     pub when: Option<String>,
     pub continues: bool,
     pub run_after: Option<Vec<(String, Vec<String>)>>,
@@ -49,7 +52,7 @@ pub enum KindFile {
     Action(CallFile),
     Response { status: Value, headers: Value, body: Value },
     Set(Value),
-    If { condition: String, then: Vec<StepFile>, otherwise: Vec<StepFile> },
+    If { condition: Option<String>, then: Vec<StepFile>, otherwise: Vec<StepFile> },
     Delay(String),
     Terminate { status: String, message: Value },
 }
@@ -60,13 +63,47 @@ pub struct CallFile {
     pub action: String,
     pub connection: Option<String>,
     pub with: Value,
-    pub timeout: Option<std::time::Duration>,
+    pub timeout: Option<Duration>,
     pub retry: Retry,
     pub on_doubt: Option<OnDoubt>,
 }
 
-const KINDS: [&str; 6] = ["action", "response", "set", "if", "delay", "terminate"];
-const STEP_KEYS: [&str; 4] = ["id", "when", "on_error", "run_after"];
+const FLOW_KEYS: &[&str] = &["id", "description", "aliases", "enabled", "trigger", "steps"];
+const TRIGGER_KEYS: &[&str] = &["type", "schema", "dedupe"];
+const DEDUPE_KEYS: &[&str] = &["key", "window"];
+const KINDS: &[&str] = &["action", "response", "set", "if", "delay", "terminate"];
+const STEP_KEYS: &[&str] = &["id", "when", "on_error", "run_after"];
+const ACTION_KEYS: &[&str] = &["action", "connection", "with", "timeout", "retry", "on_doubt"];
+const IF_KEYS: &[&str] = &["if", "then", "else"];
+const RETRY_KEYS: &[&str] = &["attempts", "backoff", "delay", "max_delay"];
+const RESPONSE_KEYS: &[&str] = &["status", "headers", "body"];
+const TERMINATE_KEYS: &[&str] = &["status", "message"];
+const STATUSES: &[&str] = &["succeeded", "failed", "skipped", "timed_out"];
+
+/// Every key of the language, by the place where it stands; the reference is compared with it.
+pub const KEYS: &[(&str, &[&str])] = &[
+    ("flow", FLOW_KEYS),
+    ("trigger", TRIGGER_KEYS),
+    ("dedupe", DEDUPE_KEYS),
+    ("kind", KINDS),
+    ("step", STEP_KEYS),
+    ("action", ACTION_KEYS),
+    ("if", IF_KEYS),
+    ("retry", RETRY_KEYS),
+    ("response", RESPONSE_KEYS),
+    ("terminate", TERMINATE_KEYS),
+    ("run_after", STATUSES),
+];
+
+/// Where `key` has a meaning, as a person says it.
+pub fn belongs(key: &str) -> Option<&'static str> {
+    let named = ["trigger", "dedupe", "action", "if", "retry", "response"];
+    let place = KEYS.iter().find(|(place, keys)| named.contains(place) && keys.contains(&key))?;
+    Some(place.0)
+}
+
+/// Most calls of one step, the first included.
+pub const MAX_ATTEMPTS: u64 = 90;
 /// Deepest nesting of steps.
 pub const MAX_DEPTH: usize = 20;
 /// Most steps of one flow.
@@ -76,12 +113,6 @@ pub const MAX_STEPS: usize = 500;
 pub fn read(source: &Source, value: &Value, problems: &mut Vec<Problem>) -> FlowFile {
     let mut reader = Reader { source, problems, steps: 0 };
     reader.flow(value)
-}
-
-struct Reader<'r> {
-    source: &'r Source,
-    problems: &'r mut Vec<Problem>,
-    steps: usize,
 }
 
 impl Reader<'_> {
@@ -98,11 +129,11 @@ impl Reader<'_> {
                 &empty
             }
         };
-        self.keys(map, "", &["id", "description", "aliases", "enabled", "trigger", "steps"]);
+        self.keys(map, "", FLOW_KEYS);
         let mut flow = FlowFile {
-            id: self.name(map, "", "id"),
+            id: self.flow_id(map),
             description: self.text(map, "", "description"),
-            aliases: self.texts(map, "", "aliases"),
+            aliases: self.aliases(map),
             enabled: self.boolean(map, "", "enabled").unwrap_or(true),
             ..FlowFile::default()
         };
@@ -121,8 +152,8 @@ impl Reader<'_> {
 
     fn trigger(&mut self, value: &Value, flow: &mut FlowFile) {
         let at = "/trigger";
-        let Some(map) = self.map(value, at) else { return };
-        self.keys(map, at, &["type", "schema", "dedupe"]);
+        let Some(map) = self.map(value, at, "{type: request}") else { return };
+        self.keys(map, at, TRIGGER_KEYS);
         match self.text(map, at, "type").as_deref() {
             Some("request") => {}
             Some(other) => {
@@ -139,15 +170,34 @@ impl Reader<'_> {
         };
         if let Some(value) = map.get("dedupe") {
             let at = "/trigger/dedupe";
-            let Some(map) = self.map(value, at) else { return };
-            self.keys(map, at, &["key", "window"]);
+            let Some(map) = self.map(value, at, "{key: \"{{trigger.body.id}}\", window: 24h}") else { return };
+            self.keys(map, at, DEDUPE_KEYS);
             let key = self.texts(map, at, "key");
-            if key.is_empty() && !map.contains_key("key") {
+            if !map.contains_key("key") {
                 self.missing(at, "key", "which values make two requests the same");
+            } else if map["key"].as_array().is_some_and(Vec::is_empty) {
+                let hint = Some("list what makes two requests the same, as in `{{trigger.body.id}}`".to_owned());
+                self.say(problem::BAD_VALUE, "/trigger/dedupe/key", At::Value, "the key has no part".into(), hint);
             }
-            let window = self.duration(map, at, "window").unwrap_or(std::time::Duration::from_secs(24 * 3600));
+            let window = self.duration(map, at, "window").unwrap_or(Duration::from_secs(24 * 3600));
             flow.dedupe = Some(DedupeFile { key, window });
         }
+    }
+
+    fn flow_id(&mut self, map: &Map<String, Value>) -> Option<String> {
+        let id = self.text(map, "", "id")?;
+        self.check_flow_id(&id, "/id").then_some(id)
+    }
+
+    /// Former ids stand in URLs, as ids do.
+    fn aliases(&mut self, map: &Map<String, Value>) -> Vec<String> {
+        let aliases = self.texts(map, "", "aliases");
+        for (index, alias) in aliases.iter().enumerate() {
+            let listed = map["aliases"].is_array();
+            let at = if listed { format!("/aliases/{index}") } else { "/aliases".to_owned() };
+            self.check_flow_id(alias, &at);
+        }
+        aliases
     }
 
     fn block(&mut self, value: &Value, at: &str, depth: usize) -> Vec<StepFile> {
@@ -178,36 +228,36 @@ impl Reader<'_> {
             let what = format!("the flow has more than {MAX_STEPS} steps");
             self.say(problem::TOO_LARGE, &at, At::Value, what, Some("split it into several flows".into()));
         }
-        let map = self.map(value, &at)?;
+        let map = self.map(value, &at, "{id: greet, set: {text: Hello}}")?;
         let id = self.name(map, &at, "id");
         if !map.contains_key("id") {
             self.missing(&at, "id", "a step has a name of its own, as in `id: create_lead`");
         }
-        let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| map.contains_key(*kind)).collect();
+        let kinds: Vec<&str> = KINDS.iter().copied().filter(|kind| map.contains_key(*kind)).collect();
         let kind = match kinds[..] {
-            [kind] => kind,
             [] => {
-                let unknown = map.keys().find(|key| !STEP_KEYS.contains(&key.as_str()));
-                let hint = unknown.and_then(|key| problem::nearest(key, KINDS)).map(|k| format!("did you mean `{k}`?"));
-                let what = format!("this step has no kind; it needs one of {}", KINDS.join(", "));
-                self.say(problem::STEP_KIND, &at, At::Value, what, hint);
-                return None;
+                self.no_kind(map, &at);
+                None
             }
+            [kind] => Some(kind),
             [first, second, ..] => {
                 let what = format!("this step has both `{first}` and `{second}`");
                 let hint = Some("make it two steps".to_owned());
                 self.say(problem::STEP_KIND, &child(&at, second), At::Key, what, hint);
-                first
+                Some(first)
             }
         };
-        let own: &[&str] = match kind {
-            "action" => &["action", "connection", "with", "timeout", "retry", "on_doubt"],
-            "if" => &["if", "then", "else"],
-            other => &[other],
-        };
-        let allowed: Vec<&str> = STEP_KEYS.iter().chain(own).copied().chain(kinds.iter().copied()).collect();
-        self.keys(map, &at, &allowed);
-        let kind = self.kind(kind, map, &at, depth)?;
+        if let Some(kind) = kind {
+            let own = match kind {
+                "action" => ACTION_KEYS,
+                "if" => IF_KEYS,
+                _ => &[],
+            };
+            let others = kinds.iter().filter(|kind| !own.contains(kind));
+            let allowed: Vec<&str> = STEP_KEYS.iter().chain(own).chain(others).copied().collect();
+            self.keys(map, &at, &allowed);
+        }
+        let kind = kind.and_then(|kind| self.kind(kind, map, &at, depth));
         let continues = match self.text(map, &at, "on_error").as_deref() {
             None | Some("fail") => false,
             Some("continue") => true,
@@ -218,9 +268,32 @@ impl Reader<'_> {
                 false
             }
         };
-        let when = self.text(map, &at, "when");
+        let when = self.condition(map, &at, "when");
         let run_after = map.get("run_after").and_then(|value| self.run_after(value, &child(&at, "run_after")));
-        Some(StepFile { id: id?, at, kind, when, continues, run_after })
+        Some(StepFile { id, at, kind, when, continues, run_after })
+    }
+
+    fn no_kind(&mut self, map: &Map<String, Value>, at: &str) {
+        let unknown: Vec<&str> = map.keys().map(String::as_str).filter(|key| !STEP_KEYS.contains(key)).collect();
+        let near = unknown.iter().find_map(|key| Some((*key, problem::nearest(key, KINDS.iter().copied())?)));
+        match near {
+            Some((key, kind)) => {
+                let what = format!("this step has no kind; `{key}` is none");
+                let hint = Some(format!("did you mean `{kind}`?"));
+                self.say(problem::STEP_KIND, &child(at, key), At::Key, what, hint);
+            }
+            None => {
+                let what = match unknown.first() {
+                    Some(key) => format!("`{key}` is no kind of step"),
+                    None => "this step does not say what it does".to_owned(),
+                };
+                let hint = Some(format!("give it one of {}", KINDS.join(", ")));
+                match unknown.first() {
+                    Some(key) => self.say(problem::STEP_KIND, &child(at, key), At::Key, what, hint),
+                    None => self.say(problem::STEP_KIND, at, At::Value, what, hint),
+                }
+            }
+        }
     }
 
     fn kind(&mut self, kind: &str, map: &Map<String, Value>, at: &str, depth: usize) -> Option<KindFile> {
@@ -230,7 +303,11 @@ impl Reader<'_> {
             "action" => KindFile::Action(CallFile {
                 action: self.text(map, at, "action")?,
                 connection: self.text(map, at, "connection"),
-                with: map.get("with").cloned().unwrap_or(Value::Object(Map::new())),
+                with: map
+                    .get("with")
+                    .filter(|with| !with.is_null())
+                    .cloned()
+                    .unwrap_or_else(|| Value::Object(Map::new())),
                 timeout: self.duration(map, at, "timeout"),
                 retry: map.get("retry").map_or_else(Retry::default, |value| self.retry(value, &child(at, "retry"))),
                 on_doubt: self.text(map, at, "on_doubt").and_then(|text| match text.as_str() {
@@ -246,8 +323,8 @@ impl Reader<'_> {
             }),
             "response" => {
                 let empty = Map::new();
-                let inner = if value.is_null() { &empty } else { self.map(value, &here)? };
-                self.keys(inner, &here, &["status", "headers", "body"]);
+                let inner = if value.is_null() { &empty } else { self.map(value, &here, "{status: 200, body: done}")? };
+                self.keys(inner, &here, RESPONSE_KEYS);
                 let field = |key: &str, default: Value| inner.get(key).cloned().unwrap_or(default);
                 KindFile::Response {
                     status: field("status", Value::from(200)),
@@ -256,14 +333,14 @@ impl Reader<'_> {
                 }
             }
             "set" => {
-                let inner = self.map(value, &here)?;
+                let inner = self.map(value, &here, "{total: 1}")?;
                 for name in inner.keys() {
                     self.check_name(name, &child(&here, name), At::Key);
                 }
                 KindFile::Set(value.clone())
             }
             "if" => {
-                let condition = self.text(map, at, "if")?;
+                let condition = self.condition(map, at, "if");
                 let then = map.get("then").map(|steps| self.block(steps, &child(at, "then"), depth + 1));
                 if then.is_none() {
                     self.missing(at, "then", "what to do where the condition holds: a list of steps");
@@ -271,13 +348,17 @@ impl Reader<'_> {
                 let otherwise = map.get("else").map(|steps| self.block(steps, &child(at, "else"), depth + 1));
                 KindFile::If { condition, then: then.unwrap_or_default(), otherwise: otherwise.unwrap_or_default() }
             }
-            "delay" => KindFile::Delay(self.text(map, at, "delay")?),
+            "delay" => match value {
+                Value::String(text) => KindFile::Delay(text.clone()),
+                // Says what a length of time looks like.
+                _ => return self.duration(map, at, "delay").and(None),
+            },
             _ => {
                 let (status, message) = match value {
                     Value::String(status) => (status.clone(), Value::Null),
                     value => {
-                        let inner = self.map(value, &here)?;
-                        self.keys(inner, &here, &["status", "message"]);
+                        let inner = self.map(value, &here, "{status: failed, message: why}")?;
+                        self.keys(inner, &here, TERMINATE_KEYS);
                         let status = self.text(inner, &here, "status").unwrap_or_else(|| "failed".to_owned());
                         (status, inner.get("message").cloned().unwrap_or(Value::Null))
                     }
@@ -289,16 +370,20 @@ impl Reader<'_> {
 
     fn retry(&mut self, value: &Value, at: &str) -> Retry {
         let mut retry = Retry::default();
-        if value == "none" {
-            return Retry { attempts: 1, ..retry };
-        }
-        let Some(map) = self.map(value, at) else { return retry };
-        self.keys(map, at, &["attempts", "backoff", "delay", "max_delay"]);
+        let map = match value {
+            Value::String(text) if text == "none" => return Retry { attempts: 1, ..retry },
+            Value::Object(map) => map,
+            other => {
+                self.wrong(at, other, "`none`, or a map as in `{attempts: 5, delay: 7s}`");
+                return retry;
+            }
+        };
+        self.keys(map, at, RETRY_KEYS);
         if let Some(value) = map.get("attempts") {
             match value.as_u64() {
-                Some(count @ 1..=90) => retry.attempts = count as u32,
+                Some(count @ 1..=MAX_ATTEMPTS) => retry.attempts = count as u32,
                 _ => {
-                    let what = format!("`attempts` counts the first call: 1 to 90, not {value}");
+                    let what = format!("`attempts` counts the first call too: 1 to {MAX_ATTEMPTS}, not {value}");
                     self.say(problem::BAD_VALUE, &child(at, "attempts"), At::Value, what, None);
                 }
             }
@@ -323,153 +408,28 @@ impl Reader<'_> {
     }
 
     fn run_after(&mut self, value: &Value, at: &str) -> Option<Vec<(String, Vec<String>)>> {
-        const STATUSES: [&str; 4] = ["succeeded", "failed", "skipped", "timed_out"];
-        let map = self.map(value, at)?;
+        let map = self.map(value, at, "{step_above: [succeeded, failed]}")?;
         let mut after = Vec::new();
-        for step in map.keys() {
+        for (step, value) in map {
+            let here = child(at, step);
             let statuses = self.texts(map, at, step);
-            for status in &statuses {
+            for (index, status) in statuses.iter().enumerate() {
                 if !STATUSES.contains(&status.as_str()) {
+                    let at = if value.is_array() { format!("{here}/{index}") } else { here.clone() };
                     let what = format!("`{status}` is not how a step can end");
-                    self.say(problem::BAD_VALUE, &child(at, step), At::Value, what, suggest(status, STATUSES));
+                    let hint = suggest(status, STATUSES.iter().copied());
+                    self.say(problem::BAD_VALUE, &at, At::Value, what, hint);
                 }
+            }
+            if value.as_array().is_some_and(Vec::is_empty) {
+                let what = "without a status this step would never run".to_owned();
+                let hint = Some(format!("list one or more of {}", STATUSES.join(", ")));
+                self.say(problem::BAD_VALUE, &here, At::Value, what, hint);
             }
             after.push((step.clone(), statuses));
         }
         Some(after)
     }
-
-    fn say(&mut self, code: problem::Code, pointer: &str, at: At, what: String, hint: Option<String>) {
-        self.problems.push(self.source.problem(code, pointer, at, what, hint));
-    }
-
-    fn wrong(&mut self, at: &str, value: &Value, expected: &str) {
-        let what = format!("this is {}; it must be {expected}", kind_of(value));
-        self.say(problem::WRONG_TYPE, at, At::Value, what, None);
-    }
-
-    fn missing(&mut self, at: &str, key: &str, why: &str) {
-        self.say(problem::MISSING_KEY, at, At::Value, format!("`{key}` is missing"), Some(why.to_owned()));
-    }
-
-    fn keys(&mut self, map: &Map<String, Value>, at: &str, allowed: &[&str]) {
-        for key in map.keys().filter(|key| !allowed.contains(&key.as_str())) {
-            let what = format!("`{key}` means nothing here");
-            self.say(problem::UNKNOWN_KEY, &child(at, key), At::Key, what, suggest(key, allowed.iter().copied()));
-        }
-    }
-
-    fn map<'v>(&mut self, value: &'v Value, at: &str) -> Option<&'v Map<String, Value>> {
-        let map = value.as_object();
-        if map.is_none() {
-            self.wrong(at, value, "a map");
-        }
-        map
-    }
-
-    fn text(&mut self, map: &Map<String, Value>, at: &str, key: &str) -> Option<String> {
-        match map.get(key)? {
-            Value::String(text) => Some(text.clone()),
-            Value::Null => {
-                let what = format!("`{key}` has no value");
-                self.say(problem::WRONG_TYPE, &child(at, key), At::Value, what, None);
-                None
-            }
-            other => {
-                self.wrong(&child(at, key), other, "text");
-                None
-            }
-        }
-    }
-
-    fn texts(&mut self, map: &Map<String, Value>, at: &str, key: &str) -> Vec<String> {
-        let here = child(at, key);
-        match map.get(key) {
-            None => Vec::new(),
-            Some(Value::String(text)) => vec![text.clone()],
-            Some(Value::Array(items)) => {
-                let mut texts = Vec::new();
-                for (index, item) in items.iter().enumerate() {
-                    match item {
-                        Value::String(text) => texts.push(text.clone()),
-                        other => self.wrong(&format!("{here}/{index}"), other, "text"),
-                    }
-                }
-                texts
-            }
-            Some(other) => {
-                self.wrong(&here, other, "a list of texts");
-                Vec::new()
-            }
-        }
-    }
-
-    fn boolean(&mut self, map: &Map<String, Value>, at: &str, key: &str) -> Option<bool> {
-        let value = map.get(key)?;
-        if value.as_bool().is_none() {
-            self.wrong(&child(at, key), value, "true or false");
-        }
-        value.as_bool()
-    }
-
-    fn duration(&mut self, map: &Map<String, Value>, at: &str, key: &str) -> Option<std::time::Duration> {
-        let text = self.text(map, at, key)?;
-        policy::duration(&text)
-            .map_err(|what| self.say(problem::BAD_VALUE, &child(at, key), At::Value, what, None))
-            .ok()
-    }
-
-    fn name(&mut self, map: &Map<String, Value>, at: &str, key: &str) -> Option<String> {
-        let name = self.text(map, at, key)?;
-        self.check_name(&name, &child(at, key), At::Value).then_some(name)
-    }
-
-    fn check_name(&mut self, name: &str, pointer: &str, at: At) -> bool {
-        let good = is_name(name);
-        if !good {
-            let what =
-                format!("`{name}` is not a name: lower-case letters, digits and `_`, a letter first, at most 80");
-            let hint = snake_case(name).map(|name| format!("for example `{name}`"));
-            self.say(problem::BAD_NAME, pointer, at, what, hint);
-        }
-        good
-    }
 }
 
 const SMALLEST: &str = "the smallest flow has `trigger: {type: request}` and `steps:` with one step";
-
-/// True for the names that flows, steps and variables may have.
-pub fn is_name(name: &str) -> bool {
-    let tail = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    name.len() <= 80 && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(tail)
-}
-
-/// A usable name made of `text`, if anything is left of it.
-pub fn snake_case(text: &str) -> Option<String> {
-    let mut name = String::new();
-    for c in text.chars() {
-        if c.is_ascii_uppercase() && name.ends_with(|last: char| last.is_ascii_lowercase()) {
-            name.push('_');
-        }
-        let c = c.to_ascii_lowercase();
-        if c.is_ascii_alphanumeric() {
-            name.push(c);
-        } else if !name.is_empty() && !name.ends_with('_') {
-            name.push('_');
-        }
-    }
-    let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches('_');
-    is_name(name).then(|| name.to_owned())
-}
-
-/// What a person calls this kind of value.
-pub fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "empty",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a map",
-    }
-}

@@ -8,6 +8,7 @@ mod fit;
 mod names;
 mod policy;
 mod problem;
+mod reader;
 mod source;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,9 +20,10 @@ use crate::connector::{Connector, Connectors, OnDoubt};
 use crate::mapping::{Condition, Mapping, Template};
 use crate::schema::Schema;
 
-pub use file::{MAX_DEPTH, MAX_STEPS, is_name, kind_of, snake_case};
+pub use file::{KEYS, MAX_ATTEMPTS, MAX_DEPTH, MAX_STEPS};
 pub use policy::{Backoff, Retry, duration};
 pub use problem::*;
+pub use reader::{is_flow_id, is_name, kind_of, snake_case};
 pub use source::{At, MAX_BYTES, Source, child};
 
 /// A flow as checked: every name resolved, every template parsed.
@@ -205,6 +207,8 @@ pub struct Loaded {
     pub flow: Option<Flow>,
     /// Id, even of a flow with errors, if it could be read.
     pub id: Option<String>,
+    /// Paths of the files that it names, even of a flow with errors: once they change, it may have none.
+    pub files: Vec<String>,
     pub problems: Vec<Problem>,
 }
 

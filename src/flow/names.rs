@@ -37,7 +37,9 @@ pub fn trigger(body: Shape) -> Shape {
 
 /// What `steps.<id>` holds, given the shape of the step's output.
 pub fn step(output: Shape) -> Shape {
-    let error = Shape::of(Types::OBJECT.or(Types::NULL));
+    let fields = [("code", Types::STRING), ("message", Types::STRING), ("status", Types::NUMBER.or(Types::NULL))];
+    let error = object(fields.map(|(key, types)| (key, Shape::of(types))));
+    let error = Shape { types: Types::OBJECT.or(Types::NULL), ..error };
     object([("output", output), ("status", Shape::of(Types::STRING)), ("error", error)])
 }
 
@@ -75,7 +77,8 @@ impl Names for InReach<'_> {
                 Named::Known(object([("id", text()), ("started_at", text())]), 1)
             }
             ("steps" | "vars" | "env", None) => {
-                wrong(format!("`{first}` alone has no value"), Some(format!("name one: `{first}.name`")))
+                let one = if first == "steps" { "steps.ID.output" } else { &format!("{first}.NAME") };
+                wrong(format!("`{first}` alone has no value"), Some(format!("name one: `{one}`")))
             }
             ("secrets" | "secret", _) => {
                 let hint = "put it into the connection's credentials: the connector sends it, and nothing can print it";
@@ -88,6 +91,10 @@ impl Names for InReach<'_> {
                     Some(format!("did you mean `trigger.body.{other}`?"))
                 } else if self.all_steps.contains(other) {
                     Some(format!("did you mean `steps.{other}.output`?"))
+                } else if self.trigger.properties.contains_key(other) {
+                    Some(format!("did you mean `trigger.{other}`?"))
+                } else if self.vars.contains_key(other) {
+                    Some(format!("did you mean `vars.{other}`?"))
                 } else {
                     suggest(other, ROOTS)
                 };

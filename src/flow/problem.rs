@@ -60,17 +60,30 @@ impl fmt::Display for Problem {
         let file = self.file.display();
         writeln!(f, "{file}:{}:{}  {}  {}", self.line, self.column, self.code, self.title)?;
         if !self.shown.trim().is_empty() {
-            let shown: String = self.shown.chars().take(160).map(|c| if c == '\t' { ' ' } else { c }).collect();
+            let (shown, indent) = self.window();
             writeln!(f, "{:>5} | {shown}", self.line)?;
-            let room = shown.chars().count().saturating_sub(self.column - 1).max(1);
+            let room = shown.chars().count().saturating_sub(indent).max(1);
             let marks = "^".repeat(self.length.clamp(1, room));
-            writeln!(f, "      | {:indent$}{marks}", "", indent = self.column.saturating_sub(1))?;
+            writeln!(f, "      | {:indent$}{marks}", "")?;
         }
         write!(f, "  {}", self.what)?;
         if let Some(hint) = &self.hint {
             write!(f, "\n  {hint}")?;
         }
         Ok(())
+    }
+}
+
+impl Problem {
+    /// As much of the line as fits on a screen, and how far in the marked part stands.
+    fn window(&self) -> (String, usize) {
+        const WIDTH: usize = 140;
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        let start = if self.column <= WIDTH - 20 { 0 } else { self.column - WIDTH / 2 };
+        let cut = if start > 0 { "…" } else { "" };
+        let shown: String = self.shown.chars().skip(start).take(WIDTH).map(plain).collect();
+        let more = if self.shown.chars().count() > start + WIDTH { "…" } else { "" };
+        (format!("{cut}{shown}{more}"), self.column.saturating_sub(1 + start) + cut.chars().count())
     }
 }
 
@@ -84,7 +97,7 @@ pub const WRONG_TYPE: Code = ("E-FLOW-004", "wrong kind of value");
 pub const MISSING_KEY: Code = ("E-FLOW-005", "missing key");
 pub const STEP_KIND: Code = ("E-FLOW-006", "a step has exactly one kind");
 pub const UNKNOWN_CONNECTION: Code = ("E-FLOW-007", "unknown connection");
-pub const UNKNOWN_ACTION: Code = ("E-FLOW-008", "unknown action");
+pub const UNKNOWN_ACTION: Code = ("E-FLOW-008", "unknown connector or action");
 pub const DUPLICATE_ID: Code = ("E-FLOW-009", "duplicate id");
 pub const BAD_NAME: Code = ("E-FLOW-010", "not a usable name");
 pub const BAD_SCHEMA: Code = ("E-FLOW-011", "the schema does not compile");
@@ -94,7 +107,7 @@ pub const BAD_VALUE: Code = ("E-FLOW-014", "not a possible value");
 pub const MISSING_INPUT: Code = ("E-FLOW-015", "missing required input");
 pub const CANNOT_FIT: Code = ("E-FLOW-016", "a type that cannot fit");
 pub const WRONG_CONNECTION: Code = ("E-FLOW-017", "a connection of another connector");
-pub const TAKEN: Code = ("E-FLOW-018", "two flows with one id");
+pub const TAKEN: Code = ("E-FLOW-018", "a name that is taken");
 pub const TOO_LARGE: Code = ("E-FLOW-019", "over a limit");
 pub const BAD_CONNECTOR: Code = ("E-FLOW-020", "a connector that does not load");
 pub const UNKNOWN_STEP: Code = ("E-FLOW-021", "unknown step");

@@ -79,6 +79,11 @@ impl Source {
         self.at_line(code, line, column, length, what, hint)
     }
 
+    /// True if the file has something at this pointer.
+    pub fn has(&self, pointer: &str) -> bool {
+        self.places.contains_key(pointer)
+    }
+
     fn at_line(
         &self,
         code: Code,
@@ -113,37 +118,48 @@ impl Source {
         }
     }
 
-    /// Where a byte offset of a text value stands. Exact for plain and quoted text on one line and for literal
-    /// blocks; elsewhere (escapes, folded text) the start of the value.
+    /// Where a byte offset of a text value stands. Exact for text on one line and for literal blocks; in folded text
+    /// and text over several lines, the start of the value.
     fn within(&self, mark: &Mark, offset: usize) -> (usize, usize, usize) {
-        let start = mark.value.start;
+        let whole = span_of(mark.value);
+        let found = match mark.style {
+            Some(ScalarStyle::Literal) => self.within_block(mark, offset),
+            Some(style) if mark.value.start.line() == mark.value.end.line() => self.within_line(mark, style, offset),
+            Some(_) | None => None,
+        };
+        found.map_or(whole, |(line, column)| (line, column, 1))
+    }
+
+    fn within_line(&self, mark: &Mark, style: ScalarStyle, offset: usize) -> Option<(usize, usize)> {
         let (line, column, length) = span_of(mark.value);
-        match mark.style {
-            Some(ScalarStyle::Plain | ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted)
-                if start.line() == mark.value.end.line() =>
-            {
-                let quote = usize::from(mark.style != Some(ScalarStyle::Plain));
-                let shown = self.lines.get(line - 1).map(String::as_str).unwrap_or_default();
-                let text: String = shown.chars().skip(column - 1 + quote).collect();
-                let before = text.char_indices().take_while(|(index, _)| *index < offset).count();
-                if before + quote < length { (line, column + quote + before, 1) } else { (line, column, length) }
-            }
-            Some(ScalarStyle::Literal) => {
-                let mut left = offset;
-                for (index, text) in self.lines.iter().enumerate().skip(start.line()) {
-                    let first = self.lines.get(start.line()).map(String::as_str).unwrap_or_default();
-                    let indent = first.len() - first.trim_start().len();
-                    let content = text.get(indent..).unwrap_or_default();
-                    if left <= content.len() {
-                        let chars = content.get(..left).map_or(0, |head| head.chars().count());
-                        return (index + 1, indent + chars + 1, 1);
-                    }
-                    left -= content.len() + 1;
-                }
-                (line, column, length)
-            }
-            _ => (line, column, length),
+        let text: Vec<char> = self.lines.get(line - 1)?.chars().skip(column - 1).take(length).collect();
+        let mut at = usize::from(style != ScalarStyle::Plain);
+        let mut decoded = 0;
+        while decoded < offset {
+            let (written, bytes) = match (style, text.get(at)?) {
+                (ScalarStyle::SingleQuoted, '\'') => (2, 1),
+                (ScalarStyle::DoubleQuoted, '\\') => escape(text.get(at + 1..)?)?,
+                (_, c) => (1, c.len_utf8()),
+            };
+            at += written;
+            decoded += bytes;
         }
+        (at < length).then_some((line, column + at))
+    }
+
+    fn within_block(&self, mark: &Mark, offset: usize) -> Option<(usize, usize)> {
+        // The parser starts a block at its first line that is not blank; the blank ones above it are text too.
+        let (first, indent) = (mark.value.start.line().checked_sub(1)?, mark.value.start.col());
+        let blank = self.lines.get(..first)?.iter().rev().take_while(|line| line.trim().is_empty()).count();
+        let mut left = offset;
+        for (index, line) in self.lines.iter().enumerate().skip(first - blank) {
+            let content = line.get(indent..).unwrap_or_default();
+            if left <= content.len() {
+                return Some((index + 1, indent + content.get(..left)?.chars().count() + 1));
+            }
+            left -= content.len() + 1;
+        }
+        None
     }
 
     /// The keys that stand twice.
@@ -166,16 +182,37 @@ impl Source {
             return self.at_line(problem::UNQUOTED, line, column, 2, what, hint);
         }
         let shown = self.lines.get(line - 1).map(String::as_str).unwrap_or_default();
-        let hint = if shown.contains('\t') {
-            Some("YAML indents with spaces; this line has a tab".to_owned())
-        } else if shown.trim_start().starts_with('@') {
-            Some("a key that starts with `@` needs quotes: \"@odata.type\":".to_owned())
-        } else {
-            None
-        };
         let text = error.to_string();
-        let what = text.split(" at line ").next().unwrap_or(&text).to_owned();
-        self.at_line(problem::NOT_YAML, line, column, 1, what, hint)
+        let (what, hint) = match text.split(" at line ").next().unwrap_or(&text) {
+            "repetition limit exceeded" => {
+                let hint = Some("write out what they stand for".to_owned());
+                let what = "the aliases (`*name`) of this file stand for too much".to_owned();
+                return self.at_line(problem::TOO_LARGE, line, column, 1, what, hint);
+            }
+            "recursion limit exceeded" => {
+                let what = "lists and maps are nested too deep to be read".to_owned();
+                return self.at_line(problem::TOO_LARGE, line, column, 1, what, Some("write it flatter".to_owned()));
+            }
+            "deserializing from YAML containing more than one document is not supported" => {
+                let next = self.lines.iter().rposition(|line| line.starts_with("---")).unwrap_or_default();
+                let hint = Some("put each into a file of its own".to_owned());
+                let what = "a second document begins here; a file holds one".to_owned();
+                return self.at_line(problem::NOT_YAML, next + 1, 1, 3, what, hint);
+            }
+            _ if line > self.lines.len() => {
+                ("the file ends before a `[`, a `{` or a quote is closed", Some("close it, or remove what opened it"))
+            }
+            what if shown.contains('\t') => (what, Some("YAML indents with spaces; this line has a tab")),
+            what if shown.trim_start().starts_with('@') => {
+                (what, Some("a key that starts with `@` needs quotes: \"@odata.type\":"))
+            }
+            what if what.starts_with("did not find expected '-'") || what.starts_with("did not find expected key") => (
+                what,
+                Some("compare the indent of this line with the lines above: one may have a space too many or too few"),
+            ),
+            what => (what, None),
+        };
+        self.at_line(problem::NOT_YAML, line, column, 1, what.to_owned(), hint.map(str::to_owned))
     }
 
     /// Values as JSON; a key that is no text, a tag, or a number that JSON lacks is a problem.
@@ -247,6 +284,12 @@ impl Source {
                     self.place_value(&mut open, span, Some(style));
                 }
                 Event::Alias(_) => {
+                    if let Some(top) = open.last_mut()
+                        && top.expects_key()
+                    {
+                        top.key = Some((String::from("?"), span));
+                        continue;
+                    }
                     self.place_value(&mut open, span, None);
                 }
                 Event::SequenceStart(..) | Event::MappingStart(..) => {
@@ -316,6 +359,21 @@ impl Open {
     }
 }
 
+/// How many characters an escape of a double-quoted text has, and how many bytes it means; `after` begins behind `\`.
+fn escape(after: &[char]) -> Option<(usize, usize)> {
+    let digits = match after.first()? {
+        'x' => 2,
+        'u' => 4,
+        'U' => 8,
+        'N' | '_' => return Some((2, 2)),
+        'L' | 'P' => return Some((2, 3)),
+        _ => return Some((2, 1)),
+    };
+    let code: String = after.get(1..=digits)?.iter().collect();
+    let c = char::from_u32(u32::from_str_radix(&code, 16).ok()?)?;
+    Some((2 + digits, c.len_utf8()))
+}
+
 /// Line, column and length, from 1, in characters.
 fn span_of(span: Span) -> (usize, usize, usize) {
     let length = if span.start.line() == span.end.line() { span.end.col().saturating_sub(span.start.col()) } else { 1 };
@@ -334,3 +392,6 @@ fn unquoted(text: &str, line: usize) -> Option<(usize, usize)> {
         bare.then(|| (number, shown[..start].chars().count() + 1))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::schema::{Shape, Types};
 
 /// The shape that rendering will give, and what is wrong.
 pub(super) fn check(body: &Body, names: &dyn Names) -> (Shape, Vec<Finding>) {
-    let mut checker = Checker { names, frames: Vec::new(), findings: Vec::new() };
+    let mut checker = Checker { names, frames: Vec::new(), may_lack: false, findings: Vec::new() };
     let shape = match body {
         Body::Literal(text) => shape_of(&Value::String(text.clone())),
         Body::Whole(expr) => checker.expr(expr),
@@ -49,14 +49,24 @@ struct Checker<'n> {
     names: &'n dyn Names,
     /// What `this` and `@key` are in each open block.
     frames: Vec<(Shape, Shape)>,
+    /// Within a function whose name says that a value may be missing.
+    may_lack: bool,
     findings: Vec<Finding>,
 }
 
 /// What a walk into a shape found.
 enum Walked {
     Found(Shape),
-    Never { what: String, hint: Option<String> },
-    Doubtful { what: String, hint: Option<String> },
+    Never {
+        what: String,
+        hint: Option<String>,
+    },
+    /// `near`: a described key is like it, so a slip is likely.
+    Doubtful {
+        what: String,
+        hint: Option<String>,
+        near: bool,
+    },
 }
 
 impl Checker<'_> {
@@ -113,8 +123,11 @@ impl Checker<'_> {
     }
 
     fn call(&mut self, call: &Call) -> Shape {
-        let shapes: Vec<Shape> = call.args.iter().map(|arg| self.expr(arg)).collect();
         let name = call.function.name;
+        let outer = self.may_lack;
+        self.may_lack = matches!(name, "optional" | "default" | "coalesce");
+        let shapes: Vec<Shape> = call.args.iter().map(|arg| self.expr(arg)).collect();
+        self.may_lack = outer;
         for (i, (arg, shape)) in call.args.iter().zip(&shapes).enumerate() {
             let Some(param) = call.function.param(i) else { continue };
             let offset = offset(arg).unwrap_or(call.offset);
@@ -173,13 +186,14 @@ impl Checker<'_> {
             Root::Scope => match self.names.find(&path.keys) {
                 Named::Known(shape, known) => walk(shape, path.keys.get(known..).unwrap_or_default(), &path.text),
                 Named::Wrong { what, hint } => Walked::Never { what, hint: hint.or_else(|| self.this_hint(path)) },
-                Named::Doubtful { what, hint } => Walked::Doubtful { what, hint },
+                Named::Doubtful { what, hint } => Walked::Doubtful { what, hint, near: true },
             },
         };
         match walked {
             Walked::Found(shape) => return shape,
             Walked::Never { what, hint } => self.find("E-MAP-011", true, path.offset, what, hint),
-            Walked::Doubtful { what, hint } => self.find("W-MAP-011", false, path.offset, what, hint),
+            Walked::Doubtful { near: false, .. } if self.may_lack => {}
+            Walked::Doubtful { what, hint, .. } => self.find("W-MAP-011", false, path.offset, what, hint),
         }
         Shape::any()
     }
@@ -235,7 +249,10 @@ fn walk(mut shape: Shape, keys: &[Key], text: &str) -> Walked {
             let what = format!("`{text}`: {holder} has no `{key}`");
             return match (shape.closed, shape.properties.is_empty()) {
                 (true, _) => Walked::Never { what, hint },
-                (false, false) => Walked::Doubtful { what: what + " that is described; it may be null", hint },
+                (false, false) => {
+                    let what = what + " that is described; it may be null";
+                    Walked::Doubtful { what, hint, near: near.is_some() }
+                }
                 (false, true) => Walked::Found(Shape::any()),
             };
         };

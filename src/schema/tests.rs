@@ -1,3 +1,5 @@
+//! Schemas as people send them, and what is known of a value before it exists.
+
 use serde_json::{Value, json};
 
 use super::{Lookup, Schema, Shape, Types};

@@ -1,5 +1,7 @@
 //! A real `millstream serve` in a child process over a folder of its own, and a scripted remote: what stories are made of.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

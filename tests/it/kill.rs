@@ -38,7 +38,7 @@ fn whatever_was_acknowledged_ends_and_repeats_carry_the_same_key() {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
                         let id = next_id.fetch_add(1, Ordering::Relaxed);
-                        let body = json!({"id": id, "pause": id % 4 == 0}).to_string();
+                        let body = json!({"id": id, "pause": id.is_multiple_of(4)}).to_string();
                         let json = [("content-type", "application/json")];
                         let answer = crate::app::http(app.public, "POST", &hook, &json, body.as_bytes());
                         if let Ok(answer) = answer

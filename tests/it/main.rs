@@ -1,9 +1,12 @@
 //! Integration tests: one binary, one module a subject.
 
 mod app;
+mod check;
+mod cli;
 mod connector_docs;
 mod durability;
 mod dynamics365;
+mod house;
 mod http;
 mod kill;
 mod mapping;
@@ -13,6 +16,7 @@ mod outbound_guard;
 mod outbound_oauth;
 mod outbound_sql;
 mod outbound_tls;
+mod papers;
 mod reload;
 mod remote;
 mod stories;

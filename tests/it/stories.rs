@@ -1,5 +1,7 @@
 //! The main job and what can befall it, through HTTP, the command line and files.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -25,14 +27,16 @@ fn lead_files() -> Vec<(&'static str, String)> {
     files.into_iter().map(|name| (name, repository(name))).collect()
 }
 
+/// First name, last name, company, email, offer.
+type Row = (Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+
 fn rows(app: &App) -> Value {
     let url = format!("sqlite:{}", app.path("leads.db").display());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let rows = runtime.block_on(async {
         let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
         let sql = "SELECT first_name, last_name, company, email, offer FROM leads ORDER BY received_at";
-        let rows: Vec<(Option<String>, Option<String>, Option<String>, Option<String>, Option<String>)> =
-            sqlx::query_as(sql).fetch_all(&pool).await.unwrap();
+        let rows: Vec<Row> = sqlx::query_as(sql).fetch_all(&pool).await.unwrap();
         rows
     });
     json!(rows)

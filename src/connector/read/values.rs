@@ -15,7 +15,7 @@ impl Reader<'_> {
                 Some((distance, known)) if distance <= 2 => format!("did you mean `{known}`?"),
                 _ => format!("known here: {}", keys.join(", ")),
             };
-            self.wrong("E-CON-002", &format!("{at}/{key}"), format!("unknown key `{key}`"), Some(hint));
+            self.wrong(UNKNOWN_KEY, &format!("{at}/{key}"), format!("unknown key `{key}`"), Some(hint));
         }
         Some(object)
     }

@@ -1,3 +1,5 @@
+//! Bodies in bounds: what is read, what is refused, and with which code.
+
 use axum::http::HeaderName;
 use serde_json::json;
 

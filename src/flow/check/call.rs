@@ -1,0 +1,106 @@
+//! Checks an `action` step: connector, action, connection, and whether its inputs can fit.
+
+use serde_json::Value;
+
+use super::*;
+
+impl Checker<'_> {
+    pub(super) fn call(&mut self, read: CallFile, at: &str, reach: &InReach<'_>) -> (Option<Kind>, Shape) {
+        let with = child(at, "with");
+        // What is missing from a `with` that is not there is missing from the action.
+        let whole = if self.source.has(&with) { with.clone() } else { child(at, "action") };
+        let (input, got) = self.mapping(&read.with, &with, reach);
+        let Some((connector, action)) = self.known.connectors.action(&read.action) else {
+            self.unknown_action(&read.action, &child(at, "action"));
+            return (None, Shape::any());
+        };
+        self.connectors.insert(connector.name.clone());
+        self.connection(connector, read.connection.as_deref(), at);
+        let before = self.problems.len();
+        self.fits(action.input.shape(), &got, &whole);
+        // The schema itself knows more than types, and is asked where all is known.
+        if self.problems.len() == before && input.is_some() && is_literal(&read.with) {
+            for violation in action.input.violations(&read.with) {
+                let pointer = format!("{with}{}", violation.pointer);
+                self.say(problem::CANNOT_FIT, &pointer, At::Value, violation.message, None);
+            }
+        }
+        let output = action.output.clone();
+        let call = input.map(|input| {
+            Kind::Action(Box::new(Call {
+                connector: connector.clone(),
+                action: action.name.clone(),
+                connection: read.connection,
+                input,
+                timeout: read.timeout,
+                retry: read.retry,
+                on_doubt: read.on_doubt.unwrap_or(action.on_doubt),
+            }))
+        });
+        (call, output)
+    }
+
+    fn unknown_action(&mut self, name: &str, at: &str) {
+        let connectors = &self.known.connectors.0;
+        let (first, second) = name.split_once('.').unwrap_or((name, ""));
+        let (what, hint) = match connectors.get(first) {
+            Some(connector) => {
+                let near = nearest(second, connector.actions.keys().map(String::as_str));
+                let near = near.map(|action| format!("did you mean `{first}.{action}`?"));
+                let all: Vec<&str> = connector.actions.keys().map(String::as_str).collect();
+                let hint = near.or_else(|| Some(format!("it has: {}", all.join(", "))));
+                (format!("connector `{first}` has no action `{second}`"), hint)
+            }
+            None => {
+                let hint = suggest(first, connectors.keys().map(String::as_str).collect::<Vec<_>>());
+                (format!("there is no connector `{first}`"), hint)
+            }
+        };
+        self.say(problem::UNKNOWN_ACTION, at, At::Value, what, hint);
+    }
+
+    fn connection(&mut self, connector: &Connector, named: Option<&str>, at: &str) {
+        let Some(connections) = self.known.connections else { return };
+        let of_kind = || connections.iter().filter(|(_, kind)| **kind == connector.name).map(|(name, _)| name.as_str());
+        let pointer = child(at, "connection");
+        match named {
+            None if connector.connection == Need::Required => {
+                let hint = match of_kind().next() {
+                    Some(name) => format!("for example `connection: {name}`"),
+                    None => {
+                        format!("describe one in connections.yaml: `my_name: {{connector: {}, …}}`", connector.name)
+                    }
+                };
+                let what = format!("`{}` needs a `connection`", connector.name);
+                self.say(problem::MISSING_KEY, &child(at, "action"), At::Value, what, Some(hint));
+            }
+            None => {}
+            Some(name) if connector.connection == Need::Never => {
+                let what = format!("`{}` takes no connection, but `{name}` is given", connector.name);
+                self.say(problem::WRONG_CONNECTION, &pointer, At::Value, what, None);
+            }
+            Some(name) => match connections.get(name) {
+                None => {
+                    let what = format!("connections.yaml has no usable connection `{name}`");
+                    let hint = suggest(name, connections.keys().map(String::as_str));
+                    self.say(problem::UNKNOWN_CONNECTION, &pointer, At::Value, what, hint);
+                }
+                Some(kind) if *kind != connector.name => {
+                    let what = format!("connection `{name}` is of connector `{kind}`, not `{}`", connector.name);
+                    let hint = suggest(name, of_kind().collect::<Vec<_>>());
+                    self.say(problem::WRONG_CONNECTION, &pointer, At::Value, what, hint);
+                }
+                Some(_) => {}
+            },
+        }
+    }
+}
+
+fn is_literal(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.contains("{{"),
+        Value::Array(items) => items.iter().all(is_literal),
+        Value::Object(map) => map.values().all(is_literal),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}

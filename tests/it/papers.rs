@@ -1,0 +1,207 @@
+//! The papers are true: each code has its page, the reference has every key, its examples load, and links lead somewhere.
+
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use millstream::connector::{self, Connectors};
+use millstream::flow::{self, Flow, Known};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below `folder` with this extension.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut open = vec![folder.to_owned()];
+    let mut found = Vec::new();
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !name.starts_with('.') && name != "target" && name != "node_modules" {
+                open.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Literals in the sources (tests left out) that begin with one of these and go on in letters that `rest` allows.
+fn literals(prefixes: &[&str], rest: impl Fn(char) -> bool) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for path in files(&root().join("src"), "rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        if path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests") {
+            continue;
+        }
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            // Every other part stands between quotes; taking all of them costs nothing and misses none.
+            for quoted in line.split('"') {
+                let tail = prefixes.iter().find_map(|prefix| quoted.strip_prefix(prefix));
+                if tail.is_some_and(|tail| !tail.is_empty() && tail.chars().all(&rest)) {
+                    found.insert(quoted.to_owned());
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Prefixes of the codes of files. Pages of other names (HTTP answers, tables) are held by tests of their own.
+const CODES: [&str; 5] = ["E-FLOW-", "E-MAP-", "W-MAP-", "E-CON-", "W-FLOW-"];
+
+#[test]
+fn each_code_of_a_file_has_a_page_and_each_page_a_code() {
+    let codes = literals(&CODES, |c| c.is_ascii_digit());
+    let pages = files(&root().join("docs/errors"), "md");
+    let names = pages.iter().map(|page| page.file_stem().unwrap().to_string_lossy().into_owned());
+    let pages: BTreeSet<String> = names.filter(|name| CODES.iter().any(|prefix| name.starts_with(prefix))).collect();
+    assert!(codes.len() > 40, "{codes:?}");
+    assert_eq!(pages, codes);
+    for code in &codes {
+        let page = fs::read_to_string(root().join(format!("docs/errors/{code}.md"))).unwrap();
+        assert!(page.starts_with(&format!("# {code}: ")), "{code}");
+        assert!(page.contains("\n**What now.** "), "{code} does not say what to do");
+    }
+}
+
+#[test]
+fn the_lists_of_codes_are_whole_and_the_pages_have_their_titles() {
+    let listed: BTreeSet<String> = flow::CODES.iter().map(|(code, _)| (*code).to_owned()).collect();
+    assert_eq!(listed, literals(&["E-FLOW-"], |c| c.is_ascii_digit()));
+    let listed: BTreeSet<String> = connector::CODES.iter().map(|code| (*code).to_owned()).collect();
+    assert_eq!(listed, literals(&["E-CON-"], |c| c.is_ascii_digit()));
+    for (code, title) in flow::CODES {
+        let page = fs::read_to_string(root().join(format!("docs/errors/{code}.md"))).unwrap();
+        assert_eq!(page.lines().next(), Some(format!("# {code}: {title}").as_str()));
+    }
+}
+
+#[test]
+fn each_failure_of_a_run_has_a_row() {
+    let prefixes =
+        ["mapping.", "outbound.", "connector.", "connection.", "run.", "engine.", "secret.", "http.", "sql.", "smtp."];
+    let mut codes = literals(&prefixes, |c| c.is_ascii_lowercase() || c == '_');
+    // The name of an action, not a code.
+    codes.remove("http.request");
+    let page = fs::read_to_string(root().join("docs/errors/run-failures.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let cells: Vec<&str> = rows.filter_map(|row| row.split('|').nth(1)).collect();
+    let described: BTreeSet<String> =
+        cells.iter().flat_map(|cell| cell.split(',')).map(|code| code.trim().trim_matches('`').to_owned()).collect();
+    assert_eq!(described, codes);
+}
+
+fn reference() -> String {
+    fs::read_to_string(root().join("docs/reference/flow.md")).unwrap()
+}
+
+#[test]
+fn the_reference_has_every_key_of_the_language() {
+    let page = reference();
+    for (place, keys) in flow::KEYS {
+        for key in *keys {
+            assert!(page.contains(&format!("`{key}`")) || page.contains(&format!("### {key}\n")), "{place}: {key}");
+        }
+    }
+    let steps = page.split("\n## Steps\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let kinds: Vec<&str> = steps.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let known = flow::KEYS.iter().find(|(place, _)| *place == "kind").unwrap().1;
+    assert_eq!(kinds, known, "a section for each kind, in order");
+    let limits = [format!("{} steps", flow::MAX_STEPS), format!("nested {} deep", flow::MAX_DEPTH)];
+    assert!(limits.iter().all(|limit| page.contains(limit)));
+    assert!(page.contains(&format!("1 to {}", flow::MAX_ATTEMPTS)));
+    assert_eq!(flow::MAX_BYTES, 1024 * 1024, "the page says 1 MB");
+    let retry = flow::Retry::default();
+    assert_eq!((retry.attempts, retry.delay.as_secs(), retry.max_delay.as_secs()), (5, 7, 3600), "as the page says");
+}
+
+#[test]
+fn each_example_of_the_reference_loads_without_a_problem() {
+    let page = reference();
+    let examples: Vec<&str> =
+        page.split("```yaml flow\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect();
+    assert!(examples.len() >= 5, "{}", examples.len());
+    let connectors = Connectors::shipped();
+    let connections = [("crm", "dynamics365"), ("sales", "slack")];
+    let connections: BTreeMap<String, String> = connections.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+    let read = |path: &str| Err(format!("an example of the reference names the file {path}"));
+    let known = Known { connectors: &connectors, connections: Some(&connections), env: Some(&[]), read: &read };
+    for example in examples {
+        let problems = Flow::load(Path::new("example.yaml"), example, &known).problems;
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(shown.is_empty(), "{}\n{example}", shown.join("\n"));
+    }
+}
+
+/// A heading's anchor, as the usual renderers make it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+/// The text outside of fenced blocks.
+fn prose(text: &str) -> String {
+    let mut fenced = false;
+    let mut kept = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// Where a text's links lead, code left out.
+fn links(text: &str) -> Vec<String> {
+    let prose = prose(text);
+    let plain: String = prose.split('`').step_by(2).collect::<Vec<_>>().join("`");
+    let targets = plain.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.map(|target| target.split(' ').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn each_link_of_the_papers_leads_somewhere() {
+    let mut broken = Vec::new();
+    let mut seen = 0;
+    for page in files(root(), "md") {
+        let text = fs::read_to_string(&page).unwrap();
+        for target in links(&text) {
+            if target.contains("://") || target.starts_with("mailto:") {
+                continue;
+            }
+            seen += 1;
+            let (file, part) = target.split_once('#').unwrap_or((&target, ""));
+            let to = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let shown = page.strip_prefix(root()).unwrap().display();
+            if !to.exists() {
+                broken.push(format!("{shown}: {target} is not there"));
+            } else if !part.is_empty() {
+                let there = prose(&fs::read_to_string(&to).unwrap_or_default());
+                let mut headings = there.lines().filter(|line| line.starts_with('#'));
+                if !headings.any(|line| anchor(line.trim_start_matches('#')) == part) {
+                    broken.push(format!("{shown}: {target} has no such heading"));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(seen >= 10, "only {seen} links were found");
+}
+
+#[test]
+fn links_and_anchors_are_read_as_renderers_do() {
+    assert_eq!(anchor("How a run ends"), "how-a-run-ends");
+    assert_eq!(anchor(" `dynamics365`"), "dynamics365");
+    assert_eq!(links("[a](b.md#c) `[x](y)` and [d](e)\n```\n[f](g)\n```\n"), ["b.md#c", "e"]);
+}
