@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,8 @@ impl From<&Metadata> for Stamp {
 pub struct Tree {
     pub files: BTreeMap<PathBuf, Stamp>,
     pub folders: BTreeMap<PathBuf, Stamp>,
+    /// Folders that are there and cannot be read now: what is in them is not gone.
+    pub closed: Vec<(PathBuf, String)>,
 }
 
 const MAX_DEPTH: usize = 16;
@@ -47,7 +50,15 @@ pub fn walk(top: &Path) -> Tree {
     let mut tree = Tree::default();
     let mut open = vec![(top.to_owned(), 0)];
     while let Some((folder, depth)) = open.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+                    tree.closed.push((folder, error.to_string()));
+                }
+                continue;
+            }
+        };
         if let Some(stamp) = Stamp::of(&folder) {
             tree.folders.insert(folder.clone(), stamp);
         }

@@ -1,5 +1,6 @@
 //! Reads the folders into a snapshot. Only files whose stamps changed are read again.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Write;
@@ -15,6 +16,11 @@ use super::{Definition, LiveFlow, Snapshot, last_good};
 use crate::connector::{Connectors, UNKNOWN_KEY};
 use crate::flow::{self, At, Flow, Known, Loaded, Problem, Severity, Source};
 
+/// Files beside the last good flows: which file has which id, connector files by name, connections.
+const OWNERS: &str = "ids.json";
+const CONNECTORS: &str = "connectors.json";
+const CONNECTIONS: &str = "connections.yaml";
+
 /// Remembers what was read, so that a reload costs what has changed.
 pub(super) struct Loader {
     dir: PathBuf,
@@ -24,12 +30,19 @@ pub(super) struct Loader {
     connector_files: BTreeMap<PathBuf, Stamp>,
     connectors: Connectors,
     connector_problems: Vec<Problem>,
+    /// Texts of connector files as they were last without errors, by file.
+    good_connectors: BTreeMap<String, String>,
     connections_stamp: Option<Stamp>,
     connections: Connections,
     connection_problems: Vec<Problem>,
     files: BTreeMap<PathBuf, FlowFile>,
+    /// Which file has which id, over a restart too: it keeps it until it gives it up.
+    owners: BTreeMap<String, PathBuf>,
     loaded_once: bool,
 }
+
+/// Files that a flow names, by name: how each was just before it was read, and its text if it could be.
+type Others = BTreeMap<String, (Option<Stamp>, Option<String>)>;
 
 /// One flow file as last read.
 struct FlowFile {
@@ -37,12 +50,17 @@ struct FlowFile {
     /// Files that it names, as they were.
     others: Vec<(PathBuf, Option<Stamp>)>,
     /// The last version without errors.
+    good: Option<Arc<LiveFlow>>,
+    /// What is live of it: the last good version, unless another file has its id.
     live: Option<Arc<LiveFlow>>,
     problems: Vec<Problem>,
 }
 
 impl Loader {
     pub fn new(dir: PathBuf, data: Option<PathBuf>, env_names: Vec<String>, env: Map<String, Value>) -> Loader {
+        let kept = |name: &str| data.as_deref().and_then(|data| fs::read(last_good(data).join(name)).ok());
+        let owners = kept(OWNERS).and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let good_connectors = kept(CONNECTORS).and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         Loader {
             dir,
             data,
@@ -51,10 +69,12 @@ impl Loader {
             connector_files: BTreeMap::new(),
             connectors: Connectors::default(),
             connector_problems: Vec::new(),
+            good_connectors,
             connections_stamp: None,
             connections: Connections::new(),
             connection_problems: Vec::new(),
             files: BTreeMap::new(),
+            owners,
             loaded_once: false,
         }
     }
@@ -85,8 +105,10 @@ impl Loader {
         let connections_changed = self.read_connections(connectors_changed);
         let all = connectors_changed || connections_changed || !self.loaded_once;
         self.loaded_once = true;
-        let found = folder::walk(&self.dir.join("flows")).files;
-        let gone: Vec<PathBuf> = self.files.keys().filter(|path| !found.contains_key(*path)).cloned().collect();
+        let folder::Tree { files: found, closed, .. } = folder::walk(&self.dir.join("flows"));
+        let is_closed = |path: &Path| closed.iter().any(|(folder, _)| path.starts_with(folder));
+        let gone = self.files.keys().filter(|path| !found.contains_key(*path) && !is_closed(path));
+        let gone: Vec<PathBuf> = gone.cloned().collect();
         for path in gone {
             self.files.remove(&path);
             if let Some(copy) = self.copy_of(&path) {
@@ -101,10 +123,66 @@ impl Loader {
                 self.read_flow(&path, stamp);
             }
         }
-        self.snapshot()
+        let mut taken = self.settle_ids();
+        taken.extend(closed.iter().map(|(folder, why)| unreadable(&self.relative(folder), why)));
+        self.snapshot(taken)
     }
 
-    fn snapshot(&self) -> Snapshot {
+    /// Decides which file has which id: the one that had it before keeps it. Returns what is wrong with the others.
+    fn settle_ids(&mut self) -> Vec<Problem> {
+        let claims = |id: &str, file: &Path| {
+            let good = self.files.get(&self.dir.join(file)).and_then(|file| file.good.as_ref());
+            good.is_some_and(|good| good.flow.id == id)
+        };
+        let mut owners = self.owners.clone();
+        owners.retain(|id, file| claims(id, file));
+        for good in self.files.values().filter_map(|file| file.good.as_ref()) {
+            owners.entry(good.flow.id.clone()).or_insert_with(|| good.file.clone());
+        }
+        let mut problems = Vec::new();
+        let mut settled = Vec::new();
+        for (path, file) in &self.files {
+            let Some(good) = &file.good else { continue };
+            let live = match owners.get(&good.flow.id).filter(|owner| **owner != good.file) {
+                None => {
+                    self.keep_copy(path, good, file.live.as_ref());
+                    Some(good.clone())
+                }
+                Some(owner) => {
+                    let what = format!("{} already has the flow `{}`", owner.display(), good.flow.id);
+                    problems.push(taken(good, "/id", what, "give one of them another `id:`"));
+                    // What it was before stays, as with any other error.
+                    let before = file.live.clone().or_else(|| self.read_copy(path));
+                    before.filter(|before| !owners.contains_key(&before.flow.id))
+                }
+            };
+            settled.push((path.clone(), live));
+        }
+        for (path, live) in settled {
+            if let Some(file) = self.files.get_mut(&path) {
+                file.live = live;
+            }
+        }
+        if owners != self.owners {
+            self.owners = owners;
+            self.keep(OWNERS, &serde_json::to_vec(&self.owners).unwrap_or_default());
+        }
+        problems
+    }
+
+    /// Keeps what a restart must know beside the last good flows.
+    fn keep(&self, name: &str, content: &[u8]) {
+        let Some(data) = &self.data else { return };
+        let path = last_good(data).join(name);
+        if fs::read(&path).is_ok_and(|kept| kept == content) {
+            return;
+        }
+        if let Err(error) = replace(&path, content) {
+            tracing::warn!(file = %path.display(), %error, "what is good now could not be kept for a restart");
+        }
+    }
+
+    fn snapshot(&self, taken_ids: Vec<Problem>) -> Snapshot {
         let mut problems = self.connector_problems.clone();
         problems.extend(self.connection_problems.iter().cloned());
         let mut flows: HashMap<String, Arc<LiveFlow>> = HashMap::with_capacity(self.files.len());
@@ -112,15 +190,10 @@ impl Loader {
         for file in self.files.values() {
             problems.extend(file.problems.iter().cloned());
             if let Some(live) = &file.live {
-                let id = &live.flow.id;
-                if let Some(first) = flows.get(id) {
-                    let what = format!("{} already has the flow `{id}`", first.file.display());
-                    problems.push(taken(live, "/id", what, "give one of them another `id:`"));
-                    continue;
-                }
-                flows.insert(id.clone(), live.clone());
+                flows.insert(live.flow.id.clone(), live.clone());
             }
         }
+        problems.extend(taken_ids);
         for live in self.files.values().filter_map(|file| file.live.as_ref()) {
             for (index, alias) in live.flow.aliases.iter().enumerate() {
                 let owner = flows.get(alias).map(|live| live.flow.id.clone());
@@ -148,8 +221,8 @@ impl Loader {
     }
 
     fn read_connectors(&mut self) -> bool {
-        let files = folder::walk(&self.dir.join("connectors")).files;
-        if self.loaded_once && files == self.connector_files {
+        let folder::Tree { files, closed, .. } = folder::walk(&self.dir.join("connectors"));
+        if self.loaded_once && (files == self.connector_files || !closed.is_empty()) {
             return false;
         }
         let mut texts: BTreeMap<String, String> = BTreeMap::new();
@@ -163,8 +236,24 @@ impl Loader {
                 Err(error) => self.connector_problems.push(unreadable(&file, &error.to_string())),
             }
         }
-        let (connectors, broken) =
-            Connectors::from_sources(texts.iter().map(|(file, text)| (file.as_str(), text.as_str())));
+        let read = |texts: &BTreeMap<String, String>| {
+            Connectors::from_sources(texts.iter().map(|(file, text)| (file.as_str(), text.as_str())))
+        };
+        let (mut connectors, broken) = read(&texts);
+        // A file with errors counts as it was before; else a shipped connector of the same name would take its place.
+        let mut good = texts.clone();
+        broken.iter().for_each(|problem| drop(good.remove(&problem.file)));
+        for path in files.keys() {
+            let file = self.relative(path).to_string_lossy().into_owned();
+            if let Some(before) = self.good_connectors.get(&file).filter(|_| !good.contains_key(&file)) {
+                good.insert(file, before.clone());
+            }
+        }
+        if good != texts {
+            connectors = read(&good).0;
+        }
+        self.keep(CONNECTORS, &serde_json::to_vec(&good).unwrap_or_default());
+        self.good_connectors = good;
         for problem in broken {
             let text = texts.get(&problem.file).map(String::as_str).unwrap_or_default();
             let (source, _, _) = Source::read(Path::new(&problem.file), text);
@@ -184,8 +273,13 @@ impl Loader {
             return false;
         }
         self.connections_stamp = stamp;
+        let mut good = None;
         let (connections, problems) = match fs::read_to_string(&path) {
-            Ok(text) => connections::read(&text, &self.dir, &self.connectors),
+            Ok(text) => {
+                let read = connections::read(&text, &self.dir, &self.connectors);
+                good = Some(text);
+                read
+            }
             Err(_) if stamp.is_none() => Default::default(),
             Err(error) => {
                 let problem = unreadable(Path::new("connections.yaml"), &error.to_string());
@@ -194,7 +288,14 @@ impl Loader {
         };
         // A connection whose entry has errors now keeps working as it did.
         let mut next = connections;
-        if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        if problems.iter().all(|problem| problem.severity != Severity::Error) {
+            self.keep(CONNECTIONS, good.unwrap_or_default().as_bytes());
+        } else {
+            if !self.loaded_once {
+                let kept = self.data.as_deref().map(|data| fs::read_to_string(last_good(data).join(CONNECTIONS)));
+                let kept = kept.and_then(Result::ok).unwrap_or_default();
+                self.connections = connections::read(&kept, &self.dir, &self.connectors).0;
+            }
             for (name, connection) in &self.connections {
                 next.entry(name.clone()).or_insert_with(|| connection.clone());
             }
@@ -215,38 +316,50 @@ impl Loader {
             Ok(text) => text,
             Err(why) => {
                 let problems = vec![unreadable(&file, &why)];
-                let live = before.and_then(|before| before.live).or_else(|| self.read_copy(path));
-                self.files.insert(path.to_owned(), FlowFile { stamp, others: Vec::new(), live, problems });
+                let (good, live) = before.map(|before| (before.good, before.live)).unwrap_or_default();
+                let good = good.or_else(|| self.read_copy(path));
+                self.files.insert(path.to_owned(), FlowFile { stamp, others: Vec::new(), good, live, problems });
                 return;
             }
         };
         let folder = path.parent().unwrap_or(&self.dir).to_owned();
-        let read = |name: &str| fs::read_to_string(folder.join(name)).map_err(|error| error.to_string());
+        let others: RefCell<Others> = RefCell::default();
+        let read = |name: &str| {
+            // The stamp first: what changes after it is read again. And each file once, so that the definition that
+            // runs pin has the very text that was checked.
+            let stamp = Stamp::of(&folder.join(name));
+            let text = fs::read_to_string(folder.join(name)).map_err(|error| error.to_string());
+            others.borrow_mut().insert(name.to_owned(), (stamp, text.clone().ok()));
+            text
+        };
         let of: BTreeMap<String, String> =
             self.connections.iter().map(|(name, connection)| (name.clone(), connection.connector.clone())).collect();
         let known =
             Known { connectors: &self.connectors, connections: Some(&of), env: Some(&self.env_names), read: &read };
-        let Loaded { flow, files, problems, .. } = Flow::load(&file, &text, &known);
-        let live = match flow {
-            Some(flow) => {
-                let live = self.seal(&file, text, &folder, flow, before.as_ref());
-                self.keep_copy(path, &live, before.as_ref());
-                Some(live)
-            }
-            None => before.and_then(|before| before.live).or_else(|| self.read_copy(path)),
+        let Loaded { flow, problems, .. } = Flow::load(&file, &text, &known);
+        let mut stamps = Vec::new();
+        let mut texts = BTreeMap::new();
+        for (name, (stamp, text)) in others.into_inner() {
+            // Also of a flow with errors: a file that is missing may come.
+            stamps.push((folder.join(&name), stamp));
+            texts.extend(text.map(|text| (name, text)));
+        }
+        let (known_good, live) = before.map(|before| (before.good, before.live)).unwrap_or_default();
+        let good = match flow {
+            Some(flow) => Some(self.seal(&file, text, texts, flow, known_good.as_ref())),
+            None => known_good.or_else(|| self.read_copy(path)),
         };
-        // Of a flow with errors too: they may lie in a file that it names.
-        let others = files.iter().map(|name| folder.join(name));
-        let others = others.map(|path| (path.clone(), Stamp::of(&path))).collect();
-        self.files.insert(path.to_owned(), FlowFile { stamp, others, live, problems });
+        self.files.insert(path.to_owned(), FlowFile { stamp, others: stamps, good, live, problems });
     }
 
-    fn seal(&self, file: &Path, text: String, folder: &Path, flow: Flow, before: Option<&FlowFile>) -> Arc<LiveFlow> {
-        let files = flow
-            .files
-            .iter()
-            .filter_map(|name| Some((name.clone(), fs::read_to_string(folder.join(name)).ok()?)))
-            .collect();
+    fn seal(
+        &self,
+        file: &Path,
+        text: String,
+        files: BTreeMap<String, String>,
+        flow: Flow,
+        before: Option<&Arc<LiveFlow>>,
+    ) -> Arc<LiveFlow> {
         let connectors = flow
             .connectors
             .iter()
@@ -254,7 +367,7 @@ impl Loader {
             .collect();
         let definition = Definition { file: file.to_owned(), flow: text, files, connectors };
         let (digest, definition) = definition.seal();
-        match before.and_then(|before| before.live.as_ref()).filter(|live| live.digest == digest) {
+        match before.filter(|before| before.digest == digest) {
             Some(same) => same.clone(),
             None => Arc::new(LiveFlow { flow: Arc::new(flow), digest, definition, file: file.to_owned() }),
         }
@@ -267,20 +380,15 @@ impl Loader {
         Some(last_good(self.data.as_deref()?).join(name))
     }
 
-    fn keep_copy(&self, path: &Path, live: &LiveFlow, before: Option<&FlowFile>) {
-        let Some(copy) = self.copy_of(path) else { return };
-        let same = before.and_then(|before| before.live.as_ref()).is_some_and(|old| old.digest == live.digest);
-        if same || fs::read_to_string(&copy).is_ok_and(|text| *text == *live.definition) {
+    fn keep_copy(&self, path: &Path, live: &LiveFlow, before: Option<&Arc<LiveFlow>>) {
+        if before.is_some_and(|old| old.digest == live.digest) {
             return;
         }
-        let write = || -> std::io::Result<()> {
-            let folder = copy.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(folder)?;
-            let fresh = copy.with_extension("new");
-            fs::File::create(&fresh)?.write_all(live.definition.as_bytes())?;
-            fs::rename(&fresh, &copy)
-        };
-        if let Err(error) = write() {
+        let Some(copy) = self.copy_of(path) else { return };
+        if fs::read_to_string(&copy).is_ok_and(|text| *text == *live.definition) {
+            return;
+        }
+        if let Err(error) = replace(&copy, live.definition.as_bytes()) {
             tracing::warn!(file = %live.file.display(), %error, "the last good version could not be kept");
         }
     }
@@ -296,6 +404,14 @@ impl Loader {
     fn relative(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.dir).unwrap_or(path).to_owned()
     }
+}
+
+/// Replaces a file whole.
+fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    let fresh = path.with_extension("new");
+    fs::File::create(&fresh)?.write_all(content)?;
+    fs::rename(&fresh, path)
 }
 
 fn unreadable(file: &Path, why: &str) -> Problem {

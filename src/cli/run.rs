@@ -47,8 +47,11 @@ impl Args {
             let parts = assemble(place, Config::load(&place.dir)?)?;
             eprintln!("no server runs: using the store itself until this run has ended");
             parts.engine.begin().await?;
-            let run = parts.engine.start_by_hand(&self.flow, body).await.map_err(|error| anyhow!(error))?;
-            let done = finish(place, async || parts.engine.run(run).map_err(|error| anyhow!(error))).await;
+            let done = match parts.engine.start_by_hand(&self.flow, body).await {
+                Ok(run) => finish(place, async || parts.engine.run(run).map_err(|error| anyhow!(error))).await,
+                Err(denied) => Err(anyhow!(denied)),
+            };
+            // In order also after a refusal: the open runs that were taken up would count it as a crash.
             parts.engine.stop(Duration::from_secs(30)).await;
             done
         })

@@ -60,6 +60,9 @@ pub(super) async fn serve(
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
     let Parts { config, data, token, catalog, engine, .. } = parts;
+    // Before anyone is told that it serves: a signal that comes at once is a stop in order too.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::bind(&config, engine.clone(), token).await?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let whereabouts = Whereabouts {
@@ -81,8 +84,6 @@ pub(super) async fn serve(
     let flows = catalog.current().flows.len();
     tracing::info!(public = %whereabouts.public, admin = %whereabouts.admin, flows, "serving");
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let broken = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,

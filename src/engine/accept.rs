@@ -169,6 +169,7 @@ impl Engine {
             Ok(Some((found, _))) => match (&found.response, found.finished) {
                 (Some(response), _) => Some(Answer::Response(response.clone())),
                 (None, Some(status)) => Some(Answer::None(status)),
+                (None, None) if found.held.is_some() => Some(Answer::None(Status::Held)),
                 (None, None) => None,
             },
             Ok(None) | Err(_) => Some(Answer::None(Status::Failed)),
@@ -184,7 +185,7 @@ impl Engine {
 }
 
 /// A setting that never is: removing it costs one sync, and all that was written before is durable then.
-const BARRIER: &str = "barrier";
+pub(super) const BARRIER: &str = "barrier";
 /// When to come back after a 503.
 const SOON: Duration = Duration::from_secs(2);
 

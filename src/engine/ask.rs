@@ -16,6 +16,8 @@ impl Engine {
 
     /// A run with its history, step by step, as the API shows it.
     pub fn run(&self, run: RunId) -> Result<Value, Denied> {
+        // Before the records: it may be behind them, but never tell of an end or a hold that they do not show.
+        let summary = self.journal.summary(run).map_err(unavailable)?;
         let records = self.records(run).map_err(Denied::Unavailable)?;
         let Some(first) = records.first().and_then(|record| record.events.first()) else {
             return Err(Denied::NoRun(run));
@@ -25,10 +27,12 @@ impl Engine {
             _ => None,
         };
         let mut told = history(run, &records, live.as_ref().map(|live| live.flow.as_ref()));
-        if told.get("ended_at").is_none()
-            && let Ok(Some(summary)) = self.journal.summary(run)
+        // Of a run that goes on, only the summary knows what it waits for.
+        if let Some(status) = summary.map(|summary| summary.status)
+            && matches!(status, Status::Queued | Status::Waiting)
+            && told["status"] == json!(Status::Running)
         {
-            told["status"] = json!(summary.status);
+            told["status"] = json!(status);
         }
         Ok(told)
     }
@@ -116,13 +120,18 @@ impl Engine {
         for _ in 0..250 {
             // The order is a record; a cancelled run has an end, whatever was written in between.
             let taken = match command {
-                Command::Cancel => {
-                    self.read(run).map_err(Denied::Unavailable)?.is_none_or(|(r, _)| r.finished.is_some())
-                }
+                Command::Cancel => match self.read(run).map_err(Denied::Unavailable)?.map(|(run, _)| run.finished) {
+                    Some(Some(Status::Cancelled)) | None => true,
+                    Some(Some(other)) => {
+                        return Err(Denied::Conflict(format!("run {run} ended before it could be cancelled: {other}")));
+                    }
+                    Some(None) => false,
+                },
                 Command::Resume | Command::Suspect => self.journal.records(run).map_err(unavailable)?.len() > before,
             };
             if taken {
-                return Ok(());
+                // The store shows records a moment before they are durable; the answer waits for that.
+                return self.journal.set(super::accept::BARRIER, None).await.map_err(unavailable);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

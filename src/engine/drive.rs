@@ -114,6 +114,11 @@ impl Engine {
         let mut flying: JoinSet<(Place, Result<Value, Failure>)> = JoinSet::new();
         let mut in_flight: HashSet<Place> = HashSet::new();
         let mut events = std::mem::take(&mut work.events);
+        // Before anything is decided: if deciding is what panics, a suspect run must not come to it again.
+        while let Ok(command) = commands.try_recv() {
+            self.obey(&mut work, command, &mut events);
+            decided = None;
+        }
         loop {
             let now = super::now();
             let next = match decided.take() {

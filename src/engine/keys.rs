@@ -137,10 +137,9 @@ impl Keys {
             return judge(keys);
         }
         drop(derived);
-        let keys = self.derive(flow);
-        let right = judge(&keys);
-        self.derived.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(flow.to_owned(), keys);
-        right
+        // Derived under the lock: a rotation in between would leave the retired keys here, and the new one out.
+        let mut derived = self.derived.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        judge(derived.entry(flow.to_owned()).or_insert_with(|| self.derive(flow)))
     }
 
     pub fn path(&self, flow: &str) -> String {

@@ -9,7 +9,7 @@ use super::drive::Work;
 use super::*;
 use crate::connector::{Class, Failure};
 use crate::journal::{Append, Error, Filter};
-use crate::run::{Around, Event, Next, Record, Run, State};
+use crate::run::{Event, Record, Run, State};
 
 /// Present while no process is at work on the journal: the last one stopped in order.
 const STOPPED: &str = "stopped";
@@ -138,7 +138,9 @@ impl Engine {
             }
             events.push(recovered);
         }
-        let work = Work::new(run, live, Status::Running, slot).taken_up(seq, events);
+        // What lists show now: a run that was queued, waiting or held until here must not go on being shown so.
+        let shown = self.journal.summary(id).ok().flatten().map_or(Status::Queued, |summary| summary.status);
+        let work = Work::new(run, live, shown, slot).taken_up(seq, events);
         self.clone().set_to_work(work, None, command);
     }
 
@@ -163,14 +165,11 @@ impl Engine {
         if run.held.is_some() {
             return Ok(Standing::Held);
         }
-        let Ok(live) = self.definition(&run.started.definition, &run.started.flow) else {
-            return Ok(Standing::Now);
-        };
-        let catalog = self.catalog.current();
-        let around = Around { now: super::now(), env: &catalog.env };
-        Ok(match run.next(&live.flow, &around) {
-            Next::Wait { calls, wake: Some(at), .. } if calls.is_empty() => Standing::At(at),
-            Next::Wait { .. } | Next::Record(_) | Next::Ended => Standing::Now,
+        // What could be decided was recorded with what it followed from, so a wait can be read off the state. Nothing
+        // is decided here: a run whose deciding brings the process down must not keep it from starting.
+        Ok(match first_wake(&run.root) {
+            Some(at) if !is_calling(&run.root) => Standing::At(at),
+            Some(_) | None => Standing::Now,
         })
     }
 
@@ -195,6 +194,18 @@ enum Standing {
     Now,
     At(i64),
     Held,
+}
+
+/// The first time that a step waits for, ms since 1970.
+fn first_wake(frame: &crate::run::Frame) -> Option<i64> {
+    let wakes = frame.nodes.iter().flat_map(|node| {
+        let own = match node.state {
+            State::Waiting(until) => Some(until),
+            _ => None,
+        };
+        own.into_iter().chain(node.subs.values().filter_map(first_wake))
+    });
+    wakes.min()
 }
 
 /// True if a call was on its way when the last event was written.

@@ -223,7 +223,9 @@ impl Request {
         let token = body.get("access_token").and_then(Value::as_str).filter(|token| !token.is_empty());
         let Some(token) = token.filter(|_| (200..300).contains(&status)) else {
             let say = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
-            let said: String = format!("{} {}", say("error"), say("error_description")).chars().take(300).collect();
+            // The secret goes before the rest is cut, so that no half of it stays.
+            let said = format!("{} {}", say("error"), say("error_description"));
+            let said: String = said.replace(secret.expose_secret(), "[redacted]").chars().take(300).collect();
             let what = format!(
                 "the token server refused (status {status}) {}; check client id, secret and scope",
                 said.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -96,7 +96,7 @@ impl Run {
         random: u64,
     ) -> Event {
         let place = place.clone();
-        let failure = match result {
+        let failure = match result.and_then(|output| readable("the output", output, DEEPEST)) {
             Ok(output) => {
                 return Event::Succeeded { place, output: Arc::new(output) };
             }
@@ -172,7 +172,7 @@ impl Walk<'_> {
         let place = place.clone();
         Ok(match &step.kind {
             Kind::Action(call) => {
-                let input = call.input.render(scope)?;
+                let input = readable("the input", call.input.render(scope)?, DEEPEST)?;
                 check_input(call, &input)?;
                 let key = call_key(self.run, &place);
                 Event::Called { place, attempt: 1, input: Some(Arc::new(input)), key }
@@ -185,15 +185,15 @@ impl Walk<'_> {
                 let status = answering.status.render(scope)?;
                 let response = Response {
                     status: status_code(&status)?,
-                    headers: match answering.headers.render(scope)? {
+                    headers: match readable("`headers`", answering.headers.render(scope)?, DEEPEST_HEADERS)? {
                         Value::Object(headers) => headers,
                         _ => Map::new(),
                     },
-                    body: answering.body.render(scope)?,
+                    body: readable("`body`", answering.body.render(scope)?, DEEPEST)?,
                 };
                 Event::Responded { place, response: Arc::new(response) }
             }
-            Kind::Set(values) => match values.render(scope)? {
+            Kind::Set(values) => match readable("a variable", values.render(scope)?, DEEPEST)? {
                 Value::Object(vars) => Event::Assigned { place, vars },
                 _ => Event::Assigned { place, vars: Map::new() },
             },
@@ -308,11 +308,16 @@ fn end_of(state: State) -> Ends {
 
 /// How a block ended: each branch end counts, and a skipped end takes the status of what it follows.
 fn verdict(block: &Block, frame: &Frame) -> Option<Failure> {
-    block.ends.iter().find_map(|end| failing(block, frame, *end))
+    let mut seen = vec![false; block.steps.len()];
+    block.ends.iter().find_map(|end| failing(block, frame, *end, &mut seen))
 }
 
-fn failing(block: &Block, frame: &Frame, position: u32) -> Option<Failure> {
+/// `seen` are the steps that had nothing to tell: many paths can lead to each, and each is asked once.
+fn failing(block: &Block, frame: &Frame, position: u32, seen: &mut [bool]) -> Option<Failure> {
     let step = block.steps.get(position as usize)?;
+    if std::mem::replace(seen.get_mut(position as usize)?, true) {
+        return None;
+    }
     match frame.state(position) {
         State::Failed | State::TimedOut if step.continues => None,
         State::Failed | State::TimedOut => {
@@ -322,7 +327,9 @@ fn failing(block: &Block, frame: &Frame, position: u32) -> Option<Failure> {
             }
             Some(failure)
         }
-        State::Skipped | State::Unmet => step.after.iter().find_map(|after| failing(block, frame, after.position)),
+        State::Skipped | State::Unmet => {
+            step.after.iter().find_map(|after| failing(block, frame, after.position, seen))
+        }
         State::Succeeded | State::Pending | State::Running | State::InDoubt | State::Waiting(_) | State::Held => None,
     }
 }
@@ -339,6 +346,28 @@ fn check_input(call: &Call, input: &Value) -> Result<(), Failure> {
     let message =
         format!("the rendered inputs do not fit {}.{}: {}", call.connector.name, call.action, places.join("; "));
     Err(failure(Class::Permanent, "run.bad_input", message))
+}
+
+/// The deepest value that [`crate::mapping::parse_json`] reads.
+const DEEPEST: usize = 127;
+/// The same for a response's headers, which are read with the record around them.
+const DEEPEST_HEADERS: usize = 100;
+
+/// A value that the journal can read again. A run with a deeper one could never be taken up after a wait or a restart.
+fn readable(name: &str, value: Value, levels: usize) -> Result<Value, Failure> {
+    if !deeper_than(&value, levels) {
+        return Ok(value);
+    }
+    let message = format!("{name} is nested more than {levels} levels deep; keep less of it");
+    Err(failure(Class::Permanent, "run.too_deep", message))
+}
+
+fn deeper_than(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| deeper_than(item, levels - 1)),
+        Value::Object(members) => levels == 0 || members.values().any(|member| deeper_than(member, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 fn status_code(value: &Value) -> Result<u16, Failure> {

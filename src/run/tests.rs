@@ -274,6 +274,45 @@ fn events_that_do_not_follow_are_refused() {
     assert!(stage.run.apply(stage.now, &far).is_err());
 }
 
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!(1), |inner, _| json!([inner]))
+}
+
+#[test]
+fn a_step_whose_values_the_journal_could_not_read_again_fails_and_the_run_goes_on() {
+    // As deep as the door lets a body be: the call's input wraps it once more.
+    let deep_input = CALL.replace("{name: \"{{trigger.body.name}}\"}", "\"{{trigger.body}}\"");
+    let played = stage(&deep_input, nested(127), []).play();
+    assert_eq!(played.run.failure.as_ref().unwrap().code, "run.too_deep");
+    assert!(played.calls.is_empty());
+
+    let played = stage(CALL, json!({"name": "x"}), [Ok(json!({"body": nested(127)}))]).play();
+    assert_eq!(played.run.failure.as_ref().unwrap().code, "run.too_deep");
+
+    let played = stage(CALL, json!({"name": "x"}), [Ok(nested(127))]).play();
+    assert_eq!(played.run.finished, Some(Status::Succeeded));
+
+    let answer = "  - id: answer\n    response: {headers: {x: \"{{trigger.body}}\"}, body: \"{{trigger.body}}\"}\n";
+    assert_eq!(stage(answer, nested(120), []).play().run.failure.unwrap().code, "run.too_deep");
+    assert_eq!(stage(answer, nested(99), []).play().run.finished, Some(Status::Succeeded));
+}
+
+#[test]
+fn how_a_block_ended_is_found_though_many_paths_lead_through_it() {
+    // Two steps a layer, each after both of the layer before: 2^60 paths.
+    let mut steps = String::new();
+    for layer in 0..60 {
+        for side in ["a", "b"] {
+            let after = match layer {
+                0 => "{}".to_owned(),
+                _ => format!("{{a{0}: [succeeded, skipped], b{0}: [succeeded, skipped]}}", layer - 1),
+            };
+            steps += &format!("  - {{id: {side}{layer}, when: '{{{{false}}}}', set: {{x: 1}}, run_after: {after}}}\n");
+        }
+    }
+    assert_eq!(stage(&steps, json!({}), []).play().run.finished, Some(Status::Succeeded));
+}
+
 #[test]
 fn numbers_are_read_back_as_they_were_written() {
     let at = Timestamp::UNIX_EPOCH;

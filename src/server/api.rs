@@ -104,7 +104,8 @@ async fn rotate(State(app): State<App>, Path(flow): Path<String>, headers: Heade
     if app.engine.hook_path(&flow).is_none() {
         return Err(no_flow(&flow));
     }
-    let path = app.engine.rotate(&flow, grace).await?;
+    let (engine, name) = (app.engine.clone(), flow.clone());
+    let path = whole(async move { engine.rotate(&name, grace).await }).await?;
     Ok(Json(url_of(&app, &flow, &path)).into_response())
 }
 
@@ -187,7 +188,8 @@ async fn resubmit(State(app): State<App>, Path(run): Path<String>, headers: Head
     };
     // A body of null is a body: only a missing one repeats the origin's.
     let body = asked.shift_remove("body");
-    let new = app.engine.resubmit(run, body, new_keys).await?;
+    let engine = app.engine.clone();
+    let new = whole(async move { engine.resubmit(run, body, new_keys).await }).await?;
     Ok(hooks::accepted_response(new))
 }
 
@@ -222,6 +224,16 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Denied> + Sen
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done.map_err(Problem::from),
         Err(panic) => Err(Problem::internal("reading the journal", &panic)),
+    }
+}
+
+/// Does work in a task of its own: a caller who hangs up cannot leave it half done.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Denied>> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::spawn(work).await {
+        Ok(done) => done.map_err(Problem::from),
+        Err(panic) => Err(Problem::internal("what the API was asked", &panic)),
     }
 }
 

@@ -206,10 +206,7 @@ async fn wrong_method() -> Response {
 async fn access_log(request: Request, next: Next) -> Response {
     let start = Instant::now();
     let method = request.method().clone();
-    let path = match request.uri().path() {
-        hook if hook.starts_with("/hooks") => None,
-        path => Some(path.chars().take(200).collect::<String>()),
-    };
+    let path = shown_path(request.uri().path());
     let response = next.run(request).await;
     let flow = response.extensions().get::<hooks::Reached>().map_or("…", |reached| &reached.0.flow.id);
     let path = path.unwrap_or_else(|| format!("/hooks/{flow}/…"));
@@ -218,8 +215,28 @@ async fn access_log(request: Request, next: Next) -> Response {
     response
 }
 
+/// A path that may be logged: only of what is served beside hooks. Any other may be a hook's URL with a slip in it, as
+/// in `//hooks/…`, and so hold a key.
+fn shown_path(path: &str) -> Option<String> {
+    let known = path.starts_with("/api/") || ["/healthz", "/readyz", "/metrics"].contains(&path);
+    known.then(|| path.chars().take(200).collect())
+}
+
 fn set_run_id(headers: &mut HeaderMap, run: RunId) {
     if let Ok(value) = HeaderValue::try_from(run.to_string()) {
         headers.insert(HeaderName::from_static("x-run-id"), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown_path;
+
+    #[test]
+    fn no_path_that_may_hold_a_key_is_logged() {
+        for path in ["/hooks/lead/KEY", "//hooks/lead/KEY", "/Hooks/lead/KEY", "/flows/hooks/lead/KEY", "/lead/KEY"] {
+            assert_eq!(shown_path(path), None, "{path}");
+        }
+        assert_eq!(shown_path("/api/v1/runs").as_deref(), Some("/api/v1/runs"));
     }
 }

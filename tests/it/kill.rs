@@ -77,7 +77,7 @@ fn whatever_was_acknowledged_ends_and_repeats_carry_the_same_key() {
     }
     let mut lost = Vec::new();
     for (id, run) in &acknowledged {
-        let told = app.run(run);
+        let told = app.ended(run);
         let done = ["first", "second"].iter().all(|step| keys.contains_key(&(u64::from(*id), (*step).to_owned())));
         if told["status"] != "succeeded" || !done {
             lost.push(told);

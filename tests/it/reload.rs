@@ -141,6 +141,78 @@ fn of_two_flows_with_one_id_the_first_stays_and_both_files_are_named() {
 }
 
 #[test]
+fn a_file_that_takes_an_id_which_is_live_changes_nothing_over_a_restart_too() {
+    let mut app = App::with(&[("flows/lead.yaml", &version(1)), ("flows/a.yaml", &version(5))]);
+    let (lead, other) = (app.hook("lead"), app.hook("a"));
+    app.write("flows/a.yaml", &format!("id: lead\naliases: [former]\n{}", version(2)));
+    eventually(|| app.log().contains("E-FLOW-018"));
+    assert!(answers(&app, &lead, 1), "the one that was live stays");
+    assert!(answers(&app, &other, 5), "the last good version of the other stays too");
+
+    app.kill();
+    app.start();
+    assert!(answers(&app, &lead, 1));
+    assert!(answers(&app, &other, 5));
+
+    std::fs::remove_file(app.path("flows/lead.yaml")).unwrap();
+    eventually(|| answers(&app, &lead, 2));
+}
+
+#[test]
+fn broken_connections_and_connectors_go_on_as_they_were_over_a_restart_too() {
+    let remote = crate::app::Remote::start();
+    let shop = "connector: shop\nversion: 1\ndescription: A shop\nsettings: {type: object, properties: {at: {type: string}}}\n\
+                base_url: \"{{settings.at}}\"\nactions:\n  order:\n    description: Orders\n    input: {type: object}\n    \
+                request: {post: /orders, json: {}}\n";
+    let connections = format!("store: {{connector: shop, settings: {{at: {}}}}}\n", remote.url(""));
+    let flow = "trigger: {type: request}\nsteps:\n  - {id: order, action: shop.order, connection: store, with: {}}\n";
+    let mut app =
+        App::with(&[("connectors/shop.yaml", shop), ("connections.yaml", &connections), ("flows/buy.yaml", flow)]);
+    let path = app.hook("buy");
+    assert_eq!(app.ended(&app.post_to(&path, "{}").run())["status"], "succeeded");
+
+    app.write("connectors/shop.yaml", "connector: shop\nactoins: {}\n");
+    app.write("connections.yaml", "store: {connector: shop, setings: {}}\n");
+    eventually(|| app.api("GET", "/problems", None).json()["problems"].as_array().unwrap().len() > 1);
+    for _ in 0..2 {
+        assert_eq!(
+            app.run_when(&app.post_to(&path, "{}").run(), &["succeeded", "held", "failed"])["status"],
+            "succeeded"
+        );
+        app.kill();
+        app.start();
+    }
+    assert_eq!(remote.seen().len(), 3);
+}
+
+#[test]
+fn a_flow_whose_schema_file_comes_later_becomes_live_then() {
+    let flow = version(1).replace("type: request", "type: request, schema: ../shapes/lead.json");
+    let app = App::with(&[("flows/lead.yaml", &flow)]);
+    assert_eq!(app.api("GET", "/flows/lead/url", None).status, 404);
+    app.write("shapes/lead.json", r#"{"type": "object"}"#);
+    eventually(|| app.api("GET", "/flows/lead/url", None).status == 200);
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_for_a_while_takes_no_flow_down() {
+    let mut app = App::idle(&[("releases/1/lead.yaml", &version(1))]);
+    let link = |target: &str| {
+        std::os::unix::fs::symlink(app.path(target), app.path("fresh")).unwrap();
+        std::fs::rename(app.path("fresh"), app.path("flows")).unwrap();
+    };
+    link("releases/1");
+    app.start();
+    let path = app.hook("lead");
+
+    // A link to itself can be read by no one.
+    std::os::unix::fs::symlink(app.path("flows"), app.path("fresh")).unwrap();
+    std::fs::rename(app.path("fresh"), app.path("flows")).unwrap();
+    eventually(|| app.log().contains("E-FLOW-012") || app.log().contains("flow is gone"));
+    assert!(answers(&app, &path, 1));
+}
+
+#[test]
 fn a_connection_changes_while_runs_go_on() {
     let remotes = [crate::app::Remote::start(), crate::app::Remote::start()];
     let connections = |remote: &crate::app::Remote| {

@@ -275,6 +275,37 @@ fn a_waiting_run_can_be_cancelled_and_a_rejected_one_mended() {
 }
 
 #[test]
+fn a_run_that_waited_is_shown_as_running_once_it_goes_on() {
+    let remote = Remote::start();
+    let slow = Reply { after: Duration::from_secs(3), ..Reply::from(200) };
+    remote.answers([slow]);
+    let call = forward(&remote, "");
+    let app = App::with(&[("flows/later.yaml", &call.replace("steps:\n", "steps:\n  - id: pause\n    delay: 1s\n"))]);
+    let run = app.post("later", &json!({})).run();
+    app.run_when(&run, &["waiting"]);
+
+    eventually(|| remote.seen().len() == 1);
+    assert_eq!(app.run(&run)["status"], "running");
+    assert_eq!(app.runs("status=waiting").len(), 0);
+    assert_eq!(app.ended(&run)["status"], "succeeded");
+}
+
+#[test]
+fn a_run_by_hand_that_is_refused_still_stops_in_order() {
+    let remote = Remote::start();
+    let slow = || Reply { after: Duration::from_secs(1), ..Reply::from(200) };
+    remote.answers([slow(), slow()]);
+    let mut app = App::with(&[("flows/slow.yaml", &forward(&remote, ""))]);
+    let run = app.post("slow", &json!({})).run();
+    eventually(|| remote.seen().len() == 1);
+    app.kill();
+
+    // It takes up the open runs before it finds that there is no such flow.
+    assert!(!app.cli(&["run", "no_such_flow"]).status.success());
+    assert_eq!(app.cli_json(&["runs", "show", &run])["status"], "succeeded");
+}
+
+#[test]
 fn a_run_keeps_the_flow_it_began_with() {
     let remote = Remote::start();
     let flow = |word: &str| {
