@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
@@ -101,10 +101,8 @@ pub(super) async fn serve(
     }
     tracing::info!("stopping");
     drop(watch);
-    let begun = Instant::now();
     let _ = stop.send(());
-    let _ = serving.await;
-    engine.stop(GRACE.saturating_sub(begun.elapsed())).await;
+    let (_, ()) = tokio::join!(serving, engine.stop(GRACE));
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

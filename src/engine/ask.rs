@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::journal::Filter;
+use crate::mapping::parse_json;
 use crate::run::{Body, Event, Origin, Request, Summary, history};
 
 impl Engine {
@@ -52,7 +53,7 @@ impl Engine {
             Some(Event::Rejected(rejected)) => {
                 let body = match body {
                     Some(body) => body,
-                    None => serde_json::from_str(&rejected.body).map_err(|error| {
+                    None => parse_json(rejected.body.as_bytes()).map_err(|error| {
                         let why = format!("what was kept of the request is not JSON ({error}); give a mended `body`");
                         Denied::Invalid(why)
                     })?,

@@ -119,6 +119,15 @@ impl Engine {
             self.obey(&mut work, command, &mut events);
             decided = None;
         }
+        // Likewise: that it was taken up again must be known before it can bring the process down once more.
+        if !events.is_empty() {
+            let at_work = Next::Wait { calls: Vec::new(), wake: None, held: work.run.held.is_some() };
+            if !self.append(&mut work, super::now(), &events, &at_work).await {
+                return Stop::Ended;
+            }
+            self.announce(&work.run, &events);
+            events.clear();
+        }
         loop {
             let now = super::now();
             let next = match decided.take() {

@@ -13,7 +13,7 @@ mod metrics;
 mod queue;
 mod recover;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -94,6 +94,8 @@ pub struct Engine {
     stopping: AtomicBool,
     /// True if the last process on this journal did not stop in order.
     crashed: AtomicBool,
+    /// Open runs that could go on when the process went down, until they are taken up.
+    suspects: Mutex<HashSet<RunId>>,
     /// Runs at work, and how to reach their tasks.
     working: Mutex<HashMap<RunId, mpsc::UnboundedSender<Command>>>,
     slots: Arc<Semaphore>,
@@ -126,6 +128,7 @@ impl Engine {
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             crashed: AtomicBool::new(false),
+            suspects: Mutex::default(),
             working: Mutex::default(),
             queue: queue::Queue::default(),
             timers: queue::Timers::default(),

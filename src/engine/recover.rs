@@ -21,7 +21,11 @@ impl Engine {
         let stopped = self.journal.setting(STOPPED)?.is_some();
         self.crashed.store(!stopped, Ordering::Release);
         if stopped {
-            self.journal.set(STOPPED, None).await?;
+            match self.journal.set(STOPPED, None).await {
+                // No room to write: requests get 503 until there is, as after any other start.
+                Err(Error::Busy) => tracing::warn!("the start could not be noted: the disk is nearly full"),
+                noted => noted?,
+            }
         }
         let rejected = Filter { status: Some(Status::Rejected), ..Filter::default() };
         let kept = self.journal.summaries(&rejected, None, self.limits.rejected_runs)?;
@@ -29,8 +33,13 @@ impl Engine {
         let open = self.journal.open_runs()?;
         for id in &open {
             match self.standing(*id) {
-                Ok(Standing::Now) => self.queue.push(*id, None),
-                Ok(Standing::At(at)) => self.timers.set(at, *id),
+                Ok(Standing::At(at)) if at > super::now().as_millisecond() => self.timers.set(at, *id),
+                Ok(Standing::Now | Standing::At(_)) => {
+                    if !stopped {
+                        lock(&self.suspects).insert(*id);
+                    }
+                    self.queue.push(*id, None);
+                }
                 Ok(Standing::Held) => {}
                 Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
             }
@@ -40,7 +49,13 @@ impl Engine {
             tracing::info!(runs = open.len(), ms, crashed = !stopped, "open runs go on");
         }
         self.ready.store(true, Ordering::Release);
-        tokio::spawn(self.clone().serve_queue());
+        let engine = self.clone();
+        tokio::spawn(async move {
+            // A panic over one run must not strand the others.
+            while tokio::spawn(engine.clone().serve_queue()).await.is_err() {
+                tracing::error!("taking up a run broke off; it is tried again at the next start");
+            }
+        });
         tokio::spawn(self.clone().serve_timers());
         Ok(())
     }
@@ -62,6 +77,8 @@ impl Engine {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        // Callers whose runs go on after the start are told so, rather than cut off.
+        self.answers.clear();
         if let Err(error) = self.journal.set(STOPPED, Some(b"1".to_vec())).await {
             tracing::warn!(%error, "the stop could not be noted");
         }
@@ -130,7 +147,8 @@ impl Engine {
             }
         };
         let mut events = Vec::new();
-        if is_calling(&run.root) {
+        // A run that could go on when the process went down may be what brought it down.
+        if is_calling(&run.root) || lock(&self.suspects).remove(&id) {
             let recovered = Event::Recovered { crashed: self.crashed.load(Ordering::Acquire) };
             if let Err(illegal) = run.apply(now, &recovered) {
                 tracing::error!(%illegal, "an open run cannot be taken up; it is left as it is");
@@ -151,9 +169,17 @@ impl Engine {
         }
         let summary = Some(run.summary(status));
         let record = Record::encode(now, &[event]);
-        let append = Append { run: run.id, seq, record, summary, claim: None, definition: None };
-        if let Err(error) = self.journal.append(append).await {
-            tracing::error!(run = %run.id, %error, "the journal cannot be written");
+        loop {
+            let (record, summary) = (record.clone(), summary.clone());
+            let append = Append { run: run.id, seq, record, summary, claim: None, definition: None };
+            match self.journal.append(append).await {
+                Ok(_) => return,
+                Err(Error::Busy) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(error) => {
+                    tracing::error!(run = %run.id, %error, "the journal cannot be written");
+                    return;
+                }
+            }
         }
     }
 

@@ -113,7 +113,7 @@ pub struct Rejected {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Response {
     pub status: u16,
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, skip_serializing_if = "Map::is_empty", deserialize_with = "exact::map")]
     pub headers: Map<String, Value>,
     /// Null is an empty body.
     #[serde(default, deserialize_with = "exact::value")]

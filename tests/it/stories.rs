@@ -227,6 +227,25 @@ fn sigterm_lets_calls_on_their_way_end_and_loses_nothing() {
 }
 
 #[test]
+fn a_caller_whose_run_goes_on_after_the_stop_is_told_so() {
+    let flow =
+        "trigger: {type: request}\nsteps:\n  - id: pause\n    delay: 2s\n  - id: answer\n    response: {body: late}\n";
+    let mut app = App::with(&[("flows/late.yaml", flow)]);
+    let (path, address) = (app.hook("late"), app.public);
+    let caller = std::thread::spawn(move || http(address, "POST", &path, &[], b"{}").unwrap());
+    eventually(|| app.runs("status=waiting").len() == 1);
+
+    let begun = Instant::now();
+    assert!(app.terminate().success());
+
+    let answer = caller.join().unwrap();
+    assert_eq!((answer.status, answer.json()["retry"].as_bool()), (504, Some(false)), "{answer:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    app.start();
+    assert_eq!(app.ended(&answer.run())["status"], "succeeded");
+}
+
+#[test]
 fn a_call_without_its_secret_holds_the_run_until_it_is_there() {
     let remote = Remote::start();
     let connections = format!(
