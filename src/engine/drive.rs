@@ -1,13 +1,13 @@
 //! One run at work: decide, append, perform, wait; and again until it ends or only a time is left to wait for.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 use super::accept::status;
 use super::metrics::Metrics;
@@ -111,8 +111,7 @@ impl Engine {
         mut commands: mpsc::UnboundedReceiver<Command>,
     ) -> Stop {
         let id = work.run.id;
-        let mut flying: JoinSet<(Place, Result<Value, Failure>)> = JoinSet::new();
-        let mut in_flight: HashSet<Place> = HashSet::new();
+        let mut flying = Flying::default();
         let mut events = std::mem::take(&mut work.events);
         // Before anything is decided: if deciding is what panics, a suspect run must not come to it again.
         while let Ok(command) = commands.try_recv() {
@@ -149,11 +148,11 @@ impl Engine {
                 }
                 Next::Wait { calls, wake, held } => {
                     for place in calls {
-                        if in_flight.insert(place.clone()) {
+                        if !flying.places.values().any(|other| *other == place) {
                             self.clone().fly(&work, place, &mut flying);
                         }
                     }
-                    if held && flying.is_empty() {
+                    if held && flying.calls.is_empty() {
                         self.answers.give(id, &Answer::None(Status::Held));
                     }
                     wake
@@ -161,7 +160,7 @@ impl Engine {
                 Next::Record(_) => None,
             };
             let nap = wake.map(|at| Duration::from_millis(u64::try_from(at - now.as_millisecond()).unwrap_or(0)));
-            if flying.is_empty() && nap.is_none_or(|nap| nap > NAP) {
+            if flying.calls.is_empty() && nap.is_none_or(|nap| nap > NAP) {
                 let mut working = lock(&self.working);
                 // A command that came meanwhile is in the channel; commands are sent under this lock.
                 if commands.is_empty() {
@@ -170,14 +169,13 @@ impl Engine {
                 }
             }
             tokio::select! {
-                Some(done) = flying.join_next() => {
-                    let mut done = Some(done);
-                    while let Some(landed) = done {
-                        if let Ok((place, result)) = landed {
-                            in_flight.remove(&place);
+                Some(landed) = flying.calls.join_next_with_id() => {
+                    let mut landed = Some(landed);
+                    while let Some(one) = landed {
+                        if let Some((place, result)) = flying.landed(one) {
                             self.land(&mut work, place, result, &mut events);
                         }
-                        done = flying.try_join_next();
+                        landed = flying.calls.try_join_next_with_id();
                     }
                 }
                 () = tokio::time::sleep(nap.unwrap_or(Duration::MAX)), if nap.is_some() => {}
@@ -186,27 +184,16 @@ impl Engine {
         }
     }
 
-    /// Starts the call at `place`; a panic in it counts as a call in doubt.
-    fn fly(self: Arc<Self>, work: &Work, place: Place, flying: &mut JoinSet<(Place, Result<Value, Failure>)>) {
+    /// Starts the call at `place`.
+    fn fly(self: Arc<Self>, work: &Work, place: Place, flying: &mut Flying) {
         Metrics::count(&self.metrics.calls);
         let live = work.live.clone();
         let node = work.run.node(&place);
-        let (input, key) = (node.and_then(|node| node.input.clone()).unwrap_or_default(), node.map(|node| node.key));
-        let key = key.unwrap_or_default();
-        flying.spawn(async move {
-            let call = tokio::spawn({
-                let place = place.clone();
-                async move { self.perform(&live, &place, &input, key).await }
-            });
-            let abort = AbortOnDrop(call.abort_handle());
-            let result = call.await.unwrap_or_else(|error| {
-                tracing::error!(%error, "an action panicked");
-                let message = "the action broke off inside Millstream; please report it".to_owned();
-                Err(failure(Class::Unknown, "engine.panic", message))
-            });
-            drop(abort);
-            (place, result)
-        });
+        let input = node.and_then(|node| node.input.clone()).unwrap_or_default();
+        let key = node.map(|node| node.key).unwrap_or_default();
+        let at = place.clone();
+        let task = flying.calls.spawn(async move { self.perform(&live, &at, &input, key).await });
+        flying.places.insert(task.id(), place);
     }
 
     async fn perform(&self, live: &LiveFlow, place: &Place, input: &Value, key: uuid::Uuid) -> Result<Value, Failure> {
@@ -333,12 +320,25 @@ fn failure(class: Class, code: &str, message: String) -> Failure {
     Failure { class, code: code.to_owned(), message, status: None, wait_ms: None }
 }
 
-/// Ends a call when the run that made it is cancelled.
-struct AbortOnDrop(tokio::task::AbortHandle);
+/// Calls on their way, each in a task of its own; dropped, they are broken off.
+#[derive(Default)]
+struct Flying {
+    calls: JoinSet<Result<Value, Failure>>,
+    places: HashMap<task::Id, Place>,
+}
 
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Flying {
+    /// Where a call belongs that came back; a panic in it counts as a call in doubt.
+    fn landed(
+        &mut self,
+        task: Result<(task::Id, Result<Value, Failure>), task::JoinError>,
+    ) -> Option<(Place, Result<Value, Failure>)> {
+        let (id, result) = task.unwrap_or_else(|error| {
+            tracing::error!(%error, "an action panicked");
+            let message = "the action broke off inside Millstream; please report it".to_owned();
+            (error.id(), Err(failure(Class::Unknown, "engine.panic", message)))
+        });
+        Some((self.places.remove(&id)?, result))
     }
 }
 

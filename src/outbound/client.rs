@@ -15,6 +15,9 @@ use crate::config;
 use crate::connector::{Answer, Class, Failure, HttpRequest};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections kept for the next call to a host: as many as runs are driven at once by default. With fewer, a burst
+/// closes what the next one opens again.
+const IDLE: usize = 256;
 
 /// Why nothing can be sent at all: what of `millstream.yaml` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +66,7 @@ impl Client {
                 .no_proxy()
                 .connect_timeout(CONNECT_TIMEOUT)
                 .pool_idle_timeout(Duration::from_secs(30))
-                .pool_max_idle_per_host(32)
+                .pool_max_idle_per_host(IDLE)
                 .dns_resolver(Resolver(guard.clone()));
             if let Some(url) = &config.proxy {
                 let proxy = reqwest::Proxy::all(url)

@@ -73,6 +73,18 @@ fn each_code_of_a_file_has_a_page_and_each_page_a_code() {
 }
 
 #[test]
+fn each_refusal_of_the_store_has_a_page() {
+    let text = fs::read_to_string(root().join("src/journal/marker.rs")).unwrap();
+    let codes: BTreeSet<String> =
+        text.match_indices("E-STORE-").filter_map(|(at, _)| Some(text.get(at..at + 11)?.to_owned())).collect();
+    assert_eq!(codes.len(), 6, "{codes:?}");
+    for code in codes {
+        let page = fs::read_to_string(root().join(format!("docs/errors/{code}.md"))).unwrap_or_default();
+        assert!(page.starts_with(&format!("# {code}: ")) && page.contains("\n**What now.** "), "{code} has no page");
+    }
+}
+
+#[test]
 fn the_lists_of_codes_are_whole_and_the_pages_have_their_titles() {
     let listed: BTreeSet<String> = flow::CODES.iter().map(|(code, _)| (*code).to_owned()).collect();
     assert_eq!(listed, literals(&["E-FLOW-"], |c| c.is_ascii_digit()));
