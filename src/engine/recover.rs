@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::drive::Work;
 use super::*;
 use crate::connector::{Class, Failure};
-use crate::journal::{Append, Error, Filter};
+use crate::journal::{Append, Error};
 use crate::run::{Event, Record, Run, State};
 
 /// Present while no process is at work on the journal: the last one stopped in order.
@@ -27,9 +27,7 @@ impl Engine {
                 noted => noted?,
             }
         }
-        let rejected = Filter { status: Some(Status::Rejected), ..Filter::default() };
-        let kept = self.journal.summaries(&rejected, None, self.limits.rejected_runs)?;
-        lock(&self.rejected).extend(kept.iter().rev().map(|summary| summary.run_id));
+        lock(&self.rejected).extend(self.journal.rejected_runs()?);
         let open = self.journal.open_runs()?;
         for id in &open {
             match self.standing(*id) {

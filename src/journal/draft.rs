@@ -23,6 +23,8 @@ pub struct Memory {
     definitions: HashSet<[u8; 32]>,
     /// Where the sweep of claims goes on.
     swept: Vec<u8>,
+    /// Claims made since the last sweep.
+    claimed: usize,
 }
 
 /// A batch, and what later jobs of it must know of earlier ones.
@@ -59,6 +61,12 @@ impl<'s> Draft<'s> {
             if let Some(holder) = self.claim(append.run, claim, now.as_millisecond())? {
                 return Ok(Appended::Duplicate(holder));
             }
+            // As many are looked at as were made, so that expired ones cannot pile up.
+            memory.claimed += 1;
+            if memory.claimed >= SWEPT {
+                memory.claimed = 0;
+                self.sweep(memory)?;
+            }
         }
         self.entries += 1;
         put_parts(&mut self.batch, &keys::record(append.run, append.seq), &append.record);
@@ -66,6 +74,9 @@ impl<'s> Draft<'s> {
             self.batch.insert(&keys::summary(append.run)[..], bytes);
             if append.seq == 0 {
                 self.batch.insert(keys::history_of(&fields.flow, append.run), &[]);
+            }
+            if fields.status == Status::Rejected {
+                self.batch.insert(&keys::rejected(append.run)[..], &[]);
             }
             if fields.status.is_ended() {
                 self.batch.remove(&keys::open(append.run)[..]);
@@ -179,11 +190,14 @@ impl<'s> Draft<'s> {
             self.entries += 1;
             self.batch.remove(keys::history_of(&summary.flow, run));
             self.batch.remove(&keys::summary(run)[..]);
+            if summary.status == Status::Rejected {
+                self.batch.remove(&keys::rejected(run)[..]);
+            }
         }
         Ok(())
     }
 
-    /// Removes expired claims, some at each removal of runs.
+    /// Removes expired claims: some at each removal of runs, and after as many new ones.
     fn sweep(&mut self, memory: &mut Memory) -> Result<(), String> {
         let now_ms = Timestamp::now().as_millisecond();
         if memory.swept.is_empty() {

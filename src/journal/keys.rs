@@ -15,6 +15,7 @@ use crate::run::RunId;
 pub const GENERATION: &[u8] = b"g";
 pub const OPEN: u8 = b'o';
 pub const SUMMARY: u8 = b's';
+pub const REJECTED: u8 = b'j';
 pub const CLAIM: u8 = b'k';
 pub const SETTING: u8 = b'm';
 const RECORD: u8 = b'r';
@@ -37,6 +38,10 @@ pub fn open(run: RunId) -> [u8; 1 + RUN_LEN] {
 
 pub fn summary(run: RunId) -> [u8; 1 + RUN_LEN] {
     of_run(SUMMARY, run)
+}
+
+pub fn rejected(run: RunId) -> [u8; 1 + RUN_LEN] {
+    of_run(REJECTED, run)
 }
 
 pub fn claim_of(run: RunId) -> [u8; 1 + RUN_LEN] {

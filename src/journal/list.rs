@@ -68,6 +68,12 @@ pub fn open_runs(store: &Store) -> Result<Vec<RunId>, String> {
     runs.map(|entry| entry.and_then(|(key, _)| run_of(&key))).collect()
 }
 
+/// Oldest first.
+pub fn rejected_runs(store: &Store) -> Result<Vec<RunId>, String> {
+    let runs = store.scan(&[keys::REJECTED]);
+    runs.map(|entry| entry.and_then(|(key, _)| run_of(&key))).collect()
+}
+
 pub fn summaries(store: &Store, filter: &Filter, cursor: Option<RunId>, limit: usize) -> Result<Vec<Summary>, String> {
     let base = filter.flow.as_deref().map_or_else(|| vec![keys::SUMMARY], keys::history);
     let since = filter.since_ms.map(|ms| first_at(ms.saturating_sub(SLACK_MS)));

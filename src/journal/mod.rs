@@ -173,6 +173,11 @@ impl Journal {
         self.read(list::open_runs)
     }
 
+    /// Runs of refused requests, oldest first.
+    pub fn rejected_runs(&self) -> Result<Vec<RunId>, Error> {
+        self.read(list::rejected_runs)
+    }
+
     /// Newest first, starting after `cursor`, at most `limit`.
     pub fn summaries(&self, filter: &Filter, cursor: Option<RunId>, limit: usize) -> Result<Vec<Summary>, Error> {
         self.read(|store| list::summaries(store, filter, cursor, limit))

@@ -327,6 +327,23 @@ fn a_run_by_hand_that_is_refused_still_stops_in_order() {
 }
 
 #[test]
+fn only_the_newest_rejected_requests_are_kept_over_a_restart_too() {
+    let strict = "trigger: {type: request, schema: {required: [email]}}\nsteps:\n  - id: note\n    set: {a: 1}\n";
+    let mut app = App::idle(&[("flows/strict.yaml", strict), ("millstream.yaml", "limits: {rejected_runs: 3}\n")]);
+    app.start();
+    let refused: Vec<String> = (0..4).map(|_| app.post("strict", &json!({})).run()).collect();
+    app.kill();
+    app.start();
+    let last = app.post("strict", &json!({})).run();
+
+    let kept = || -> Vec<String> {
+        let runs = app.runs("status=rejected");
+        runs.iter().map(|run| run["run_id"].as_str().unwrap().to_owned()).collect()
+    };
+    eventually(|| kept() == [&last, &refused[3], &refused[2]].map(String::clone));
+}
+
+#[test]
 fn a_run_keeps_the_flow_it_began_with() {
     let remote = Remote::start();
     let flow = |word: &str| {

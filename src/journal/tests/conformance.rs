@@ -33,6 +33,7 @@ conformance!(
         of_many_appends_with_one_claim_exactly_one_is_durable,
         removed_runs_leave_nothing_but_their_claims,
         the_claim_of_a_failed_run_goes_with_it,
+        rejected_runs_are_known_oldest_first_until_they_are_removed,
         settings_are_set_replaced_listed_and_removed,
         values_of_any_length_come_back_whole,
         what_many_tasks_appended_at_once_is_all_there_after_a_reopen,
@@ -249,6 +250,25 @@ async fn the_claim_of_a_failed_run_goes_with_it(dir: &Path, open: Open) {
     journal.remove(vec![run]).await.unwrap();
     let again = claimed(first(new_run(), "leads", Status::Running, 2_000), 7, i64::MAX);
     assert_eq!(journal.append(again).await.unwrap(), Appended::Durable);
+    journal.close().await;
+}
+
+async fn rejected_runs_are_known_oldest_first_until_they_are_removed(dir: &Path, open: Open) {
+    let journal = open(dir);
+    let mut rejected = Vec::new();
+    for status in [Status::Rejected, Status::Succeeded, Status::Rejected, Status::Running] {
+        let append = first(new_run(), "leads", status, 1_000);
+        if status == Status::Rejected {
+            rejected.push(append.run);
+        }
+        journal.append(append).await.unwrap();
+    }
+    journal.close().await;
+
+    let journal = open(dir);
+    assert_eq!(journal.rejected_runs().unwrap(), rejected);
+    journal.remove(vec![rejected[0]]).await.unwrap();
+    assert_eq!(journal.rejected_runs().unwrap(), rejected[1..]);
     journal.close().await;
 }
 
