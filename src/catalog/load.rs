@@ -1,20 +1,21 @@
 //! Reads the folders into a snapshot. Only files whose stamps changed are read again.
 
+mod last_good;
+mod parts;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
-use super::connections::{self, Connections};
+use super::connections::Connections;
 use super::folder::{self, Stamp};
 use super::{Definition, LiveFlow, Snapshot, last_good};
-use crate::connector::{Connectors, UNKNOWN_KEY};
-use crate::flow::{self, At, Flow, Known, Loaded, Problem, Severity, Source};
+use crate::connector::Connectors;
+use crate::flow::{self, At, Flow, Known, Loaded, Problem, Source};
 
 /// Files beside the last good flows: which file has which id, connector files by name, connections.
 const OWNERS: &str = "ids.json";
@@ -170,18 +171,6 @@ impl Loader {
         problems
     }
 
-    /// Keeps what a restart must know beside the last good flows.
-    fn keep(&self, name: &str, content: &[u8]) {
-        let Some(data) = &self.data else { return };
-        let path = last_good(data).join(name);
-        if fs::read(&path).is_ok_and(|kept| kept == content) {
-            return;
-        }
-        if let Err(error) = replace(&path, content) {
-            tracing::warn!(file = %path.display(), %error, "what is good now could not be kept for a restart");
-        }
-    }
-
     fn snapshot(&self, taken_ids: Vec<Problem>) -> Snapshot {
         let mut problems = self.connector_problems.clone();
         problems.extend(self.connection_problems.iter().cloned());
@@ -218,92 +207,6 @@ impl Loader {
             env: Value::Object(self.env.clone()),
             problems,
         }
-    }
-
-    fn read_connectors(&mut self) -> bool {
-        let folder::Tree { files, closed, .. } = folder::walk(&self.dir.join("connectors"));
-        if self.loaded_once && (files == self.connector_files || !closed.is_empty()) {
-            return false;
-        }
-        let mut texts: BTreeMap<String, String> = BTreeMap::new();
-        self.connector_problems.clear();
-        for path in files.keys() {
-            let file = self.relative(path);
-            match fs::read_to_string(path) {
-                Ok(text) => {
-                    texts.insert(file.to_string_lossy().into_owned(), text);
-                }
-                Err(error) => self.connector_problems.push(unreadable(&file, &error.to_string())),
-            }
-        }
-        let read = |texts: &BTreeMap<String, String>| {
-            Connectors::from_sources(texts.iter().map(|(file, text)| (file.as_str(), text.as_str())))
-        };
-        let (mut connectors, broken) = read(&texts);
-        // A file with errors counts as it was before; else a shipped connector of the same name would take its place.
-        let mut good = texts.clone();
-        broken.iter().for_each(|problem| drop(good.remove(&problem.file)));
-        for path in files.keys() {
-            let file = self.relative(path).to_string_lossy().into_owned();
-            if let Some(before) = self.good_connectors.get(&file).filter(|_| !good.contains_key(&file)) {
-                good.insert(file, before.clone());
-            }
-        }
-        if good != texts {
-            connectors = read(&good).0;
-        }
-        self.keep(CONNECTORS, &serde_json::to_vec(&good).unwrap_or_default());
-        self.good_connectors = good;
-        for problem in broken {
-            let text = texts.get(&problem.file).map(String::as_str).unwrap_or_default();
-            let (source, _, _) = Source::read(Path::new(&problem.file), text);
-            let code = (problem.code, flow::BAD_CONNECTOR.1);
-            let at = if problem.code == UNKNOWN_KEY { At::Key } else { At::Value };
-            self.connector_problems.push(source.problem(code, &problem.pointer, at, problem.what, problem.hint));
-        }
-        self.connectors = connectors;
-        self.connector_files = files;
-        true
-    }
-
-    fn read_connections(&mut self, connectors_changed: bool) -> bool {
-        let path = self.dir.join("connections.yaml");
-        let stamp = Stamp::of(&path);
-        if self.loaded_once && !connectors_changed && stamp == self.connections_stamp {
-            return false;
-        }
-        self.connections_stamp = stamp;
-        let mut good = None;
-        let (connections, problems) = match fs::read_to_string(&path) {
-            Ok(text) => {
-                let read = connections::read(&text, &self.dir, &self.connectors);
-                good = Some(text);
-                read
-            }
-            Err(_) if stamp.is_none() => Default::default(),
-            Err(error) => {
-                let problem = unreadable(Path::new("connections.yaml"), &error.to_string());
-                (self.connections.clone(), vec![problem])
-            }
-        };
-        // A connection whose entry has errors now keeps working as it did.
-        let mut next = connections;
-        if problems.iter().all(|problem| problem.severity != Severity::Error) {
-            self.keep(CONNECTIONS, good.unwrap_or_default().as_bytes());
-        } else {
-            if !self.loaded_once {
-                let kept = self.data.as_deref().map(|data| fs::read_to_string(last_good(data).join(CONNECTIONS)));
-                let kept = kept.and_then(Result::ok).unwrap_or_default();
-                self.connections = connections::read(&kept, &self.dir, &self.connectors).0;
-            }
-            for (name, connection) in &self.connections {
-                next.entry(name.clone()).or_insert_with(|| connection.clone());
-            }
-        }
-        let changed = next != self.connections || problems != self.connection_problems;
-        self.connections = next;
-        self.connection_problems = problems;
-        changed
     }
 
     fn read_flow(&mut self, path: &Path, stamp: Stamp) {
@@ -373,45 +276,9 @@ impl Loader {
         }
     }
 
-    /// Where the last good version of `path` is kept.
-    fn copy_of(&self, path: &Path) -> Option<PathBuf> {
-        let name = Sha256::digest(self.relative(path).to_string_lossy().as_bytes());
-        let name: String = name.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Some(last_good(self.data.as_deref()?).join(name))
-    }
-
-    fn keep_copy(&self, path: &Path, live: &LiveFlow, before: Option<&Arc<LiveFlow>>) {
-        if before.is_some_and(|old| old.digest == live.digest) {
-            return;
-        }
-        let Some(copy) = self.copy_of(path) else { return };
-        if fs::read_to_string(&copy).is_ok_and(|text| *text == *live.definition) {
-            return;
-        }
-        if let Err(error) = replace(&copy, live.definition.as_bytes()) {
-            tracing::warn!(file = %live.file.display(), %error, "the last good version could not be kept");
-        }
-    }
-
-    fn read_copy(&self, path: &Path) -> Option<Arc<LiveFlow>> {
-        let text = fs::read_to_string(self.copy_of(path)?).ok()?;
-        let live = Definition::open(&text);
-        live.map_err(|why| tracing::warn!(file = %path.display(), %why, "the last good version could not be read"))
-            .ok()
-            .map(Arc::new)
-    }
-
     fn relative(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.dir).unwrap_or(path).to_owned()
     }
-}
-
-/// Replaces a file whole.
-fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-    let fresh = path.with_extension("new");
-    fs::File::create(&fresh)?.write_all(content)?;
-    fs::rename(&fresh, path)
 }
 
 fn unreadable(file: &Path, why: &str) -> Problem {
