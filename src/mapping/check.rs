@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::expr::{Block, Body, Call, Expr, Kind, Part, Path, Root};
-use super::functions::{type_of, words};
+use super::functions::words;
 use super::path::{ROOTS, index, only_ignoring_case};
 use super::{Finding, Key, Named, Names};
 use crate::schema::{Shape, Types};
@@ -24,7 +24,7 @@ pub(super) fn check(body: &Body, names: &dyn Names) -> (Shape, Vec<Finding>) {
 
 /// All that is known of a value that is there.
 pub(super) fn shape_of(value: &Value) -> Shape {
-    let mut shape = Shape::of(type_of(value));
+    let mut shape = Shape::of(Types::of(value));
     match value {
         Value::Object(map) => {
             shape.closed = true;

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use serde_json::{Number, Value};
 
-use super::{Param, type_of, words};
+use super::{Param, words};
 use crate::mapping::eval::{Context, Fault, MAX_BYTES, eval, kind};
 use crate::mapping::expr::{Call, Expr};
 use crate::mapping::query::Query;
 use crate::mapping::text;
+use crate::schema::Types;
 
 /// The arguments of one call. None is evaluated before it is asked for, so a function is as lazy as it is written.
 #[derive(Clone, Copy)]
@@ -29,7 +30,7 @@ impl<'e> Args<'e> {
         };
         let value = eval(expr, self.context)?;
         match self.call.function.param(i) {
-            Some(param) if !type_of(&value).within(param.types) => Err(self.refused(i, param, &value)),
+            Some(param) if !Types::of(&value).within(param.types) => Err(self.refused(i, param, &value)),
             _ => Ok(value),
         }
     }

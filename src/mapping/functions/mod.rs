@@ -168,18 +168,6 @@ pub(super) fn words(types: Types) -> String {
     words.join(" or ")
 }
 
-/// The one type of a value.
-pub(super) fn type_of(value: &Value) -> Types {
-    match value {
-        Value::Null => Types::NULL,
-        Value::Bool(_) => Types::BOOLEAN,
-        Value::Number(_) => Types::NUMBER,
-        Value::String(_) => Types::STRING,
-        Value::Array(_) => Types::ARRAY,
-        Value::Object(_) => Types::OBJECT,
-    }
-}
-
 /// The union of what two values can be.
 fn either(a: &Shape, b: &Shape) -> Shape {
     if a == b {
