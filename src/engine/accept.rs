@@ -51,7 +51,7 @@ impl Engine {
             _ => None,
         };
         // First come first served: whoever finds others in line gets in line.
-        let slot = if queued == 0 { self.slots.clone().try_acquire_owned().ok() } else { None };
+        let slot = if queued == 0 { self.slots.clone().try_acquire_many_owned(self.slots_of(&run)).ok() } else { None };
         let next = slot.is_some().then(|| self.decide(&mut run, live, now, &mut events));
         let status = next.as_ref().map_or(Status::Queued, |next| status(&run, next));
         let answer = live.flow.answers.then(|| self.answers.wait(id));
@@ -129,6 +129,12 @@ impl Engine {
         Some(id)
     }
 
+    /// How many slots a run takes: one, and one more for each 64 KB of its body, since that is what it holds in memory.
+    pub(super) fn slots_of(&self, run: &Run) -> u32 {
+        let wanted = 1 + run.started.request.body.text().len() / SLOT_BYTES;
+        u32::try_from(wanted.min(self.limits.runs.max(1))).unwrap_or(1)
+    }
+
     fn refuse(&self, refusal: Refusal) -> Refusal {
         Metrics::count(&self.metrics.refused);
         refusal
@@ -184,6 +190,8 @@ impl Engine {
     }
 }
 
+/// The body that one slot stands for.
+const SLOT_BYTES: usize = 64 * 1024;
 /// A setting that never is: removing it costs one sync, and all that was written before is durable then.
 pub(super) const BARRIER: &str = "barrier";
 /// When to come back after a 503.

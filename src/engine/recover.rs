@@ -86,18 +86,21 @@ impl Engine {
     async fn serve_queue(self: Arc<Self>) {
         loop {
             let (id, command) = self.queue.pop().await;
-            let Ok(slot) = self.slots.clone().acquire_owned().await else {
-                return;
-            };
-            if self.stopping.load(Ordering::Acquire) {
-                return;
-            }
             if let Some(other) = lock(&self.working).get(&id) {
                 command.map(|command| other.send(command));
                 continue;
             }
             match self.read(id) {
-                Ok(Some((run, seq))) if run.finished.is_none() => self.take_up(run, seq, slot, command).await,
+                Ok(Some((run, seq))) if run.finished.is_none() => {
+                    // Nobody else takes up runs, so this one stays as it was read.
+                    let Ok(slot) = self.slots.clone().acquire_many_owned(self.slots_of(&run)).await else {
+                        return;
+                    };
+                    if self.stopping.load(Ordering::Acquire) {
+                        return;
+                    }
+                    self.take_up(run, seq, slot, command).await;
+                }
                 Ok(_) => {}
                 Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
             }

@@ -327,6 +327,23 @@ fn a_run_by_hand_that_is_refused_still_stops_in_order() {
 }
 
 #[test]
+fn runs_with_large_bodies_take_more_than_one_slot() {
+    let remote = Remote::start();
+    let slow = || Reply { after: Duration::from_millis(300), ..Reply::from(200) };
+    remote.answers([slow(), slow(), slow()]);
+    let settings = "limits: {runs: 8}\noutbound: {allow: [127.0.0.0/8]}\n";
+    let app = App::with(&[("flows/large.yaml", &forward(&remote, "")), ("millstream.yaml", settings)]);
+
+    let large = json!({"filler": "x".repeat(300 * 1024)});
+    let runs: Vec<String> = (0..3).map(|_| app.post("large", &large).run()).collect();
+
+    assert_eq!((app.metric("millstream_runs_working "), app.runs("status=queued").len()), (1, 2));
+    for run in &runs {
+        assert_eq!(app.ended(run)["status"], "succeeded");
+    }
+}
+
+#[test]
 fn only_the_newest_rejected_requests_are_kept_over_a_restart_too() {
     let strict = "trigger: {type: request, schema: {required: [email]}}\nsteps:\n  - id: note\n    set: {a: 1}\n";
     let mut app = App::idle(&[("flows/strict.yaml", strict), ("millstream.yaml", "limits: {rejected_runs: 3}\n")]);
