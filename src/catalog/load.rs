@@ -35,6 +35,8 @@ pub(super) struct Loader {
     good_connectors: BTreeMap<String, String>,
     connections_stamp: Option<Stamp>,
     connections: Connections,
+    /// The connector of each connection, as the checks want it.
+    connection_kinds: BTreeMap<String, String>,
     connection_problems: Vec<Problem>,
     files: BTreeMap<PathBuf, FlowFile>,
     /// Which file has which id, over a restart too: it keeps it until it gives it up.
@@ -73,6 +75,7 @@ impl Loader {
             good_connectors,
             connections_stamp: None,
             connections: Connections::new(),
+            connection_kinds: BTreeMap::new(),
             connection_problems: Vec::new(),
             files: BTreeMap::new(),
             owners,
@@ -235,10 +238,12 @@ impl Loader {
             others.borrow_mut().insert(name.to_owned(), (stamp, text.clone().ok()));
             text
         };
-        let of: BTreeMap<String, String> =
-            self.connections.iter().map(|(name, connection)| (name.clone(), connection.connector.clone())).collect();
-        let known =
-            Known { connectors: &self.connectors, connections: Some(&of), env: Some(&self.env_names), read: &read };
+        let known = Known {
+            connectors: &self.connectors,
+            connections: Some(&self.connection_kinds),
+            env: Some(&self.env_names),
+            read: &read,
+        };
         let Loaded { flow, problems, .. } = Flow::load(&file, &text, &known);
         let mut stamps = Vec::new();
         let mut texts = BTreeMap::new();

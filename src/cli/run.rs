@@ -108,13 +108,7 @@ fn rehearse(
 ) -> anyhow::Result<Vec<Value>> {
     let id = RunId(Uuid::now_v7());
     let mut now = Timestamp::now();
-    let request = Request {
-        method: "POST".into(),
-        path: String::new(),
-        headers: Default::default(),
-        query: Default::default(),
-        body: Body::of(body),
-    };
+    let request = Request::posted(Body::of(body));
     let started = Started { flow: flow.id.clone(), definition, request, keys: id.0, origin: None };
     let mut run = Run::new(id, now, started.into());
     let mut shown = Vec::new();

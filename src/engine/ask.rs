@@ -58,7 +58,7 @@ impl Engine {
                         Denied::Invalid(why)
                     })?,
                 };
-                (rejected.flow.clone(), posted(body), None)
+                (rejected.flow.clone(), Request::posted(Body::of(body)), None)
             }
             Some(_) => {
                 return Err(Denied::Unavailable("the run's history does not begin with its start".into()));
@@ -74,7 +74,7 @@ impl Engine {
     pub async fn start_by_hand(self: &Arc<Self>, flow: &str, body: Value) -> Result<RunId, Denied> {
         let live = self.flow(flow).ok_or_else(|| Denied::NoFlow(flow.to_owned()))?;
         self.check(&live, &body)?;
-        let accepted = self.start(&live, posted(body)).await;
+        let accepted = self.start(&live, Request::posted(Body::of(body))).await;
         accepted.map(|accepted| accepted.run).map_err(refused)
     }
 
@@ -158,17 +158,6 @@ impl Engine {
     /// What is wrong with the user's files as they are now.
     pub fn problems(&self) -> Vec<Value> {
         self.catalog.current().problems.iter().map(|problem| json!(problem)).collect()
-    }
-}
-
-/// A request with nothing but a body.
-fn posted(body: Value) -> Request {
-    Request {
-        method: "POST".into(),
-        path: String::new(),
-        headers: Default::default(),
-        query: Default::default(),
-        body: Body::of(body),
     }
 }
 

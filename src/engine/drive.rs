@@ -65,8 +65,8 @@ impl Engine {
                     Err(illegal) => {
                         // A fault of ours. The run is held rather than lost or spun.
                         tracing::error!(run = %run.id, %illegal, "a decision does not follow from the state");
-                        let message = "Millstream reached a state it does not understand; please report it".into();
-                        let failure = failure(Class::Held, "engine.fault", message);
+                        let message = "Millstream reached a state it does not understand; please report it";
+                        let failure = Failure::new(Class::Held, "engine.fault", message);
                         let held = Event::Held { place: None, failure };
                         if run.apply(now, &held).is_ok() {
                             events.push(held);
@@ -198,7 +198,7 @@ impl Engine {
 
     async fn perform(&self, live: &LiveFlow, place: &Place, input: &Value, key: uuid::Uuid) -> Result<Value, Failure> {
         let Some(Kind::Action(call)) = live.flow.step(&place.0).map(|step| &step.kind) else {
-            return Err(failure(Class::Permanent, "engine.fault", format!("there is no action at {place}")));
+            return Err(Failure::new(Class::Permanent, "engine.fault", format!("there is no action at {place}")));
         };
         let catalog = self.catalog.current();
         let connection = match &call.connection {
@@ -206,7 +206,7 @@ impl Engine {
             Some(name) => Some(catalog.connections.get(name).ok_or_else(|| {
                 let message =
                     format!("connections.yaml has no working connection `{name}`; the run goes on once it has");
-                failure(Class::Held, "connection.missing", message)
+                Failure::new(Class::Held, "connection.missing", message)
             })?),
         };
         let call = outbound::Call {
@@ -241,7 +241,7 @@ impl Engine {
             Command::Resume => return,
             Command::Suspect => {
                 let message = "Millstream broke off while driving this run; please report it".to_owned();
-                Event::Held { place: None, failure: failure(Class::Held, "engine.panic", message) }
+                Event::Held { place: None, failure: Failure::new(Class::Held, "engine.panic", message) }
             }
         };
         self.take(work, super::now(), event, events);
@@ -316,10 +316,6 @@ impl Engine {
     }
 }
 
-fn failure(class: Class, code: &str, message: String) -> Failure {
-    Failure { class, code: code.to_owned(), message, status: None, wait_ms: None }
-}
-
 /// Calls on their way, each in a task of its own; dropped, they are broken off.
 #[derive(Default)]
 struct Flying {
@@ -336,7 +332,7 @@ impl Flying {
         let (id, result) = task.unwrap_or_else(|error| {
             tracing::error!(%error, "an action panicked");
             let message = "the action broke off inside Millstream; please report it".to_owned();
-            (error.id(), Err(failure(Class::Unknown, "engine.panic", message)))
+            (error.id(), Err(Failure::new(Class::Unknown, "engine.panic", message)))
         });
         Some((self.places.remove(&id)?, result))
     }

@@ -135,13 +135,7 @@ impl Engine {
                 let message = format!("the version of the flow that this run began with cannot be read: {why}");
                 tracing::error!(run = %id, flow = %run.started.flow, message, "run is held");
                 if run.held.is_none() {
-                    let failure = Failure {
-                        class: Class::Held,
-                        code: "run.no_definition".into(),
-                        message,
-                        status: None,
-                        wait_ms: None,
-                    };
+                    let failure = Failure::new(Class::Held, "run.no_definition", message);
                     self.append_one(&mut run, seq, now, Event::Held { place: None, failure }, Status::Held).await;
                 }
                 return;

@@ -46,7 +46,6 @@ enum Progress {
 struct Waits {
     calls: Vec<Place>,
     wake: Option<i64>,
-    held: bool,
 }
 
 impl Run {
@@ -57,7 +56,7 @@ impl Run {
         }
         if self.held.is_none() && self.recoveries >= MAX_RECOVERIES {
             let message = format!("the process went down {MAX_RECOVERIES} times in a row while this run was at work");
-            let failure = failure(Class::Held, "run.suspected", message);
+            let failure = Failure::new(Class::Held, "run.suspected", message);
             return Next::Record(Event::Held { place: None, failure });
         }
         if self.held.is_some() {
@@ -66,7 +65,7 @@ impl Run {
         let mut waits = Waits::default();
         match (Walk { run: self, flow, around }).block(&flow.steps, &self.root, None, &mut waits) {
             Progress::Record(event) => Next::Record(event),
-            Progress::Live => Next::Wait { calls: waits.calls, wake: waits.wake, held: waits.held },
+            Progress::Live => Next::Wait { calls: waits.calls, wake: waits.wake, held: false },
             Progress::Ended(None) => Next::Record(Event::Finished { status: Status::Succeeded, failure: None }),
             Progress::Ended(failure) => Next::Record(Event::Finished { status: Status::Failed, failure }),
         }
@@ -180,7 +179,7 @@ impl Walk<'_> {
             Kind::Response(answering) => {
                 if self.run.response.is_some() {
                     let message = "the caller has already been answered by another `response` step".to_owned();
-                    return Err(failure(Class::Permanent, "run.second_response", message));
+                    return Err(Failure::new(Class::Permanent, "run.second_response", message));
                 }
                 let status = answering.status.render(scope)?;
                 let response = Response {
@@ -206,7 +205,7 @@ impl Walk<'_> {
                     Some(Value::String(text)) => duration(&text),
                     other => Err(format!("`delay` needs a length of time as text, not {}", described(other.as_ref()))),
                 };
-                let length = length.map_err(|what| failure(Class::Permanent, "run.bad_delay", what))?;
+                let length = length.map_err(|what| Failure::new(Class::Permanent, "run.bad_delay", what))?;
                 let ms = i64::try_from(length.as_millis()).unwrap_or(i64::MAX / 2);
                 Event::Waiting { place, until: self.around.now.as_millisecond().saturating_add(ms) }
             }
@@ -219,7 +218,9 @@ impl Walk<'_> {
                 let (status, failing) = match status {
                     Termination::Succeeded => (Status::Succeeded, None),
                     Termination::Cancelled => (Status::Cancelled, None),
-                    Termination::Failed => (Status::Failed, Some(failure(Class::Permanent, "run.terminated", message))),
+                    Termination::Failed => {
+                        (Status::Failed, Some(Failure::new(Class::Permanent, "run.terminated", message)))
+                    }
                 };
                 Event::Finished { status, failure: failing }
             }
@@ -232,7 +233,7 @@ impl Walk<'_> {
         match (&step.kind, node.state) {
             (Kind::Action(call), State::InDoubt) if call.on_doubt == OnDoubt::Hold => {
                 let message = "the process went down during the call: it may have happened".to_owned();
-                let failure = failure(Class::Unknown, "run.in_doubt", message);
+                let failure = Failure::new(Class::Unknown, "run.in_doubt", message);
                 Some(Event::Held { place: Some(place), failure })
             }
             (Kind::Action(_), State::Running | State::InDoubt) => {
@@ -250,10 +251,8 @@ impl Walk<'_> {
                 waits.wake = Some(waits.wake.map_or(until, |wake| wake.min(until)));
                 None
             }
-            (_, State::Held) => {
-                waits.held = true;
-                None
-            }
+            // A held step holds its run, which is looked at before its steps.
+            (_, State::Held) => None,
             (_, State::Running) => {
                 for (sub, frame) in &node.subs {
                     let block = step.block(*sub)?;
@@ -345,7 +344,7 @@ fn check_input(call: &Call, input: &Value) -> Result<(), Failure> {
     let places: Vec<String> = violations.iter().map(|v| format!("`{}`: {}", v.pointer, v.message)).collect();
     let message =
         format!("the rendered inputs do not fit {}.{}: {}", call.connector.name, call.action, places.join("; "));
-    Err(failure(Class::Permanent, "run.bad_input", message))
+    Err(Failure::new(Class::Permanent, "run.bad_input", message))
 }
 
 /// The deepest value that [`crate::mapping::parse_json`] reads.
@@ -359,7 +358,7 @@ fn readable(name: &str, value: Value, levels: usize) -> Result<Value, Failure> {
         return Ok(value);
     }
     let message = format!("{name} is nested more than {levels} levels deep; keep less of it");
-    Err(failure(Class::Permanent, "run.too_deep", message))
+    Err(Failure::new(Class::Permanent, "run.too_deep", message))
 }
 
 fn deeper_than(value: &Value, levels: usize) -> bool {
@@ -378,7 +377,7 @@ fn status_code(value: &Value) -> Result<u16, Failure> {
     let code = number.filter(|code| (200..600).contains(code)).and_then(|code| u16::try_from(code).ok());
     code.ok_or_else(|| {
         let message = format!("`status` must be 200 to 599, not {}", described(Some(value)));
-        failure(Class::Permanent, "run.bad_status", message)
+        Failure::new(Class::Permanent, "run.bad_status", message)
     })
 }
 
@@ -386,14 +385,10 @@ fn described(value: Option<&Value>) -> &'static str {
     value.map_or("nothing", crate::flow::kind_of)
 }
 
-fn failure(class: Class, code: &str, message: String) -> Failure {
-    Failure { class, code: code.to_owned(), message, status: None, wait_ms: None }
-}
-
 impl From<crate::mapping::Error> for Failure {
     fn from(error: crate::mapping::Error) -> Failure {
         let place = if error.pointer.is_empty() { String::new() } else { format!("`{}`: ", error.pointer) };
         let message = format!("{place}{} (in `{}`)", error.what, error.template);
-        failure(Class::Permanent, error.code, message)
+        Failure::new(Class::Permanent, error.code, message)
     }
 }

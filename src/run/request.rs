@@ -77,6 +77,13 @@ pub struct Request {
     pub body: Body,
 }
 
+impl Request {
+    /// A POST that brought nothing but this body: a run started by hand.
+    pub fn posted(body: Body) -> Request {
+        Request { method: "POST".into(), path: String::new(), headers: Map::new(), query: Map::new(), body }
+    }
+}
+
 /// Why a run exists although no caller asked anew.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Origin {

@@ -134,9 +134,7 @@ async fn start(State(app): State<App>, Path(flow): Path<String>, headers: Header
     if let Some(problem) = hooks::violation(&live, &body) {
         return Err(problem);
     }
-    let request =
-        Request { method: "POST".to_owned(), path: String::new(), headers: Map::new(), query: Map::new(), body };
-    let accepted = hooks::start(&app, &live, request).await?;
+    let accepted = hooks::start(&app, &live, Request::posted(body)).await?;
     Ok(hooks::accepted_response(accepted.run))
 }
 

@@ -93,6 +93,7 @@ impl Loader {
             }
         }
         let changed = next != self.connections || problems != self.connection_problems;
+        self.connection_kinds = next.iter().map(|(name, one)| (name.clone(), one.connector.clone())).collect();
         self.connections = next;
         self.connection_problems = problems;
         changed
