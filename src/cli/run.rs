@@ -109,7 +109,7 @@ fn rehearse(
     let id = RunId(Uuid::now_v7());
     let mut now = Timestamp::now();
     let request = Request::posted(Body::of(body));
-    let started = Started { flow: flow.id.clone(), definition, request, keys: id.0, origin: None };
+    let started = Started { flow: flow.id.clone(), definition, request, keys: id.0, origin: None, parent: None };
     let mut run = Run::new(id, now, started.into());
     let mut shown = Vec::new();
     loop {

@@ -12,24 +12,37 @@ use super::metrics::Metrics;
 use super::*;
 use crate::flow::Dedupe;
 use crate::journal::{Append, Appended, Claim, Error};
-use crate::run::{Event, Next, Origin, Record, Rejected, Request, Run, Started};
+use crate::run::{Event, Next, Origin, Parent, Record, Rejected, Request, Run, Started};
+
+/// A run that is to begin.
+pub(super) struct Entry {
+    pub id: RunId,
+    pub request: Request,
+    pub origin: Option<Origin>,
+    pub parent: Option<Parent>,
+    /// Where idempotency keys derive from; the run's own id unless set.
+    pub keys: Option<Uuid>,
+    /// True if the flow's `dedupe` counts.
+    pub claims: bool,
+}
+
+impl Entry {
+    pub fn new(request: Request) -> Entry {
+        let id = RunId(Uuid::now_v7());
+        Entry { id, request, origin: None, parent: None, keys: None, claims: false }
+    }
+}
 
 impl Engine {
     /// Makes the request durable as a run and drives it. The run is durable when this returns `Ok`.
     ///
     /// Must be driven to its end once begun: between the append and the return the run belongs to nobody.
     pub async fn start(self: &Arc<Self>, live: &Arc<LiveFlow>, request: Request) -> Result<Accepted, Refusal> {
-        self.admit(live, request, None, None).await
+        self.admit(live, Entry { claims: true, ..Entry::new(request) }).await
     }
 
-    /// As [`Engine::start`], for a run that repeats another: no dedupe, and the keys of `origin` unless told otherwise.
-    pub(super) async fn admit(
-        self: &Arc<Self>,
-        live: &Arc<LiveFlow>,
-        request: Request,
-        origin: Option<Origin>,
-        keys: Option<Uuid>,
-    ) -> Result<Accepted, Refusal> {
+    /// Makes an entry durable as a run and drives it; whoever gave it an id sees to it that there is no such run yet.
+    pub(super) async fn admit(self: &Arc<Self>, live: &Arc<LiveFlow>, entry: Entry) -> Result<Accepted, Refusal> {
         if !self.is_ready() {
             let stopping = self.stopping.load(Ordering::Acquire);
             let why = if stopping { "Millstream is stopping" } else { "Millstream is starting" };
@@ -40,14 +53,13 @@ impl Engine {
             return Err(self.refuse(Refusal::Busy { retry_after: SOON }));
         }
         let now = super::now();
-        let id = RunId(Uuid::now_v7());
-        let repeats = origin.is_some();
-        let keys = keys.unwrap_or(id.0);
-        let started = Arc::new(Started { flow: live.flow.id.clone(), definition: live.digest, request, keys, origin });
+        let Entry { id, request, origin, parent, keys, claims } = entry;
+        let (flow, keys) = (live.flow.id.clone(), keys.unwrap_or(id.0));
+        let started = Arc::new(Started { flow, definition: live.digest, request, keys, origin, parent });
         let mut run = Run::new(id, now, started.clone());
         let mut events = vec![Event::Started(started)];
         let claim = match &live.flow.trigger.dedupe {
-            Some(dedupe) if !repeats => self.claim(&run, live, dedupe, now),
+            Some(dedupe) if claims => self.claim(&run, live, dedupe, now),
             _ => None,
         };
         // First come first served: whoever finds others in line gets in line.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::accept::Entry;
 use super::*;
 use crate::journal::Filter;
 use crate::mapping::parse_json;
@@ -66,7 +67,7 @@ impl Engine {
         };
         let live = self.flow(&flow).ok_or_else(|| Denied::Conflict(format!("flow `{flow}` is not live any more")))?;
         self.check(&live, request.body.value())?;
-        let accepted = self.admit(&live, request, Some(Origin { run }), keys).await;
+        let accepted = self.admit(&live, Entry { origin: Some(Origin { run }), keys, ..Entry::new(request) }).await;
         accepted.map(|accepted| accepted.run).map_err(refused)
     }
 

@@ -10,6 +10,7 @@ mod policy;
 mod problem;
 mod reader;
 mod source;
+mod trigger;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -25,6 +26,7 @@ pub use policy::{Backoff, Retry, duration};
 pub use problem::*;
 pub use reader::{is_flow_id, is_name, kind_of, snake_case};
 pub use source::{At, MAX_BYTES, Source, child};
+pub use trigger::{Dedupe, Trigger};
 
 /// A flow as checked: every name resolved, every template parsed.
 #[derive(Debug)]
@@ -44,20 +46,6 @@ pub struct Flow {
     pub connectors: Vec<String>,
     /// Paths of the files it was made of, as written in it.
     pub files: Vec<String>,
-}
-
-/// What starts a flow.
-#[derive(Debug, Default)]
-pub struct Trigger {
-    pub schema: Option<Schema>,
-    pub dedupe: Option<Dedupe>,
-}
-
-/// When two requests are the same.
-#[derive(Debug)]
-pub struct Dedupe {
-    pub key: Vec<Template>,
-    pub window: Duration,
 }
 
 /// Steps side by side, in the order of the file.

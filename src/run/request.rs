@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::record::exact;
-use super::{Digest, RunId};
+use super::{Digest, Place, RunId};
 use crate::mapping::parse_json;
 
 /// A JSON body: its text as it came, and the value parsed from it at most once.
@@ -91,6 +91,15 @@ pub struct Origin {
     pub run: RunId,
 }
 
+/// The call of another flow that a run answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Parent {
+    pub run: RunId,
+    pub place: Place,
+    /// How many runs stand above this one.
+    pub depth: u32,
+}
+
 /// The first fact of a run that was let in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Started {
@@ -101,6 +110,8 @@ pub struct Started {
     pub keys: Uuid,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
 }
 
 /// A request with a good key that was not let in, kept so that it can be seen and mended.

@@ -37,7 +37,8 @@ fn stage(steps: &str, body: Value, answers: impl IntoIterator<Item = Result<Valu
     let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
     let id = RunId(Uuid::from_u128(7));
     let request = Request::posted(Body::of(body));
-    let started = Started { flow: flow.id.clone(), definition: Digest([0; 32]), request, keys: id.0, origin: None };
+    let started =
+        Started { flow: flow.id.clone(), definition: Digest([0; 32]), request, keys: id.0, origin: None, parent: None };
     let started = Arc::new(started);
     let records = vec![Record { v: RECORD_VERSION, at: now, events: vec![Event::Started(started.clone())] }];
     let run = Run::new(id, now, started);
