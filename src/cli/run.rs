@@ -113,7 +113,14 @@ fn rehearse(
     let mut run = Run::new(id, now, started.into());
     let mut shown = Vec::new();
     loop {
-        match run.next(flow, &Around { now, env: &catalog.env }) {
+        match run.next(
+            flow,
+            &Around {
+                now,
+                env: &catalog.env,
+                resume_url: &|run, place| format!("https://this-server.example/{run}/{place}"),
+            },
+        ) {
             Next::Record(event) => run.apply(now, &event)?,
             Next::Ended => break,
             Next::Wait { calls, wake, .. } => {

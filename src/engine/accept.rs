@@ -155,7 +155,7 @@ impl Engine {
     /// The claim that keeps a second equal request out; `None` where a part of the key is missing.
     fn claim(&self, run: &Run, live: &LiveFlow, dedupe: &Dedupe, now: Timestamp) -> Option<Claim> {
         let catalog = self.catalog.current();
-        let around = crate::run::Around { now, env: &catalog.env };
+        let around = crate::run::Around { now, env: &catalog.env, resume_url: &|_, _| String::new() };
         let mut hash = Sha256::new();
         for (index, part) in dedupe.key.iter().enumerate() {
             let value = run.render(&live.flow, &around, part);
@@ -214,7 +214,7 @@ pub(super) fn status(run: &Run, next: &Next) -> Status {
     match (run.finished, next) {
         (Some(status), _) => status,
         (None, Next::Wait { held: true, .. }) => Status::Held,
-        (None, Next::Wait { calls, wake: Some(_), .. }) if calls.is_empty() => Status::Waiting,
+        (None, Next::Wait { calls, .. }) if calls.is_empty() => Status::Waiting,
         (None, _) => Status::Running,
     }
 }

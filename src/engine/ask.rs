@@ -79,7 +79,7 @@ impl Engine {
         accepted.map(|accepted| accepted.run).map_err(refused)
     }
 
-    fn check(&self, live: &LiveFlow, body: &Value) -> Result<(), Denied> {
+    pub(super) fn check(&self, live: &LiveFlow, body: &Value) -> Result<(), Denied> {
         let Some(schema) = &live.flow.trigger.schema else {
             return Ok(());
         };
@@ -115,21 +115,19 @@ impl Engine {
             Some(_) => {}
         }
         let before = self.journal.records(run).map_err(unavailable)?.len();
-        let sent = lock(&self.working).get(&run).is_some_and(|task| task.send(command).is_ok());
-        if !sent {
-            self.queue.push(run, Some(command));
-        }
+        let cancels = matches!(command, Command::Cancel);
+        self.command(run, command);
         for _ in 0..250 {
             // The order is a record; a cancelled run has an end, whatever was written in between.
-            let taken = match command {
-                Command::Cancel => match self.read(run).map_err(Denied::Unavailable)?.map(|(run, _)| run.finished) {
+            let taken = match cancels {
+                true => match self.read(run).map_err(Denied::Unavailable)?.map(|(run, _)| run.finished) {
                     Some(Some(Status::Cancelled)) | None => true,
                     Some(Some(other)) => {
                         return Err(Denied::Conflict(format!("run {run} ended before it could be cancelled: {other}")));
                     }
                     Some(None) => false,
                 },
-                Command::Resume | Command::Suspect => self.journal.records(run).map_err(unavailable)?.len() > before,
+                false => self.journal.records(run).map_err(unavailable)?.len() > before,
             };
             if taken {
                 // The store shows records a moment before they are durable; the answer waits for that.

@@ -1,13 +1,13 @@
 //! One run at work: decide, append, perform, wait; and again until it ends or only a time is left to wait for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::{self, JoinSet};
+use tokio::task::{self, AbortHandle, JoinSet};
 
 use super::accept::status;
 use super::metrics::Metrics;
@@ -16,10 +16,13 @@ use crate::connector::{Class, Failure};
 use crate::flow::Kind;
 use crate::journal::{Append, Error};
 use crate::outbound;
-use crate::run::{Around, Event, Next, Place, Record, Run};
+use crate::run::{Around, Event, Next, Parent, Place, Record, Run};
 
 /// Waits shorter than this are slept through; longer ones cost no task.
 const NAP: Duration = Duration::from_millis(200);
+
+/// Events of one record; a long loop without calls is written in several.
+const MAX_EVENTS: usize = 512;
 
 /// A run with everything that driving it takes.
 pub(super) struct Work {
@@ -31,13 +34,15 @@ pub(super) struct Work {
     shown: Status,
     /// Applied and not yet appended.
     events: Vec<Event>,
+    /// Answered once what was applied is durable.
+    deliveries: Vec<(oneshot::Sender<Delivered>, Delivered)>,
     /// Given back when the run ends or is put aside.
     _slot: OwnedSemaphorePermit,
 }
 
 impl Work {
     pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: OwnedSemaphorePermit) -> Work {
-        Work { run, live, seq: 1, shown, events: Vec::new(), _slot: slot }
+        Work { run, live, seq: 1, shown, events: Vec::new(), deliveries: Vec::new(), _slot: slot }
     }
 
     /// A run as the journal has it: its next record goes to `seq`, and begins with `events`.
@@ -54,12 +59,18 @@ enum Stop {
 }
 
 impl Engine {
-    /// Applies everything that can be decided without the outside; `events` gets what must be appended.
+    /// Applies what can be decided without the outside; `events` gets what must be appended. Gives `Next::Record`, not
+    /// applied, where there is more to decide than one record should hold.
     pub(super) fn decide(&self, run: &mut Run, live: &LiveFlow, now: Timestamp, events: &mut Vec<Event>) -> Next {
         let catalog = self.catalog.current();
-        let around = Around { now, env: &catalog.env };
+        let resume_url = |run: RunId, place: &Place| {
+            let base = self.base.get().map(String::as_str).unwrap_or_default();
+            format!("{base}{}", self.keys.resume_path(&live.flow.id, run, place))
+        };
+        let around = Around { now, env: &catalog.env, resume_url: &resume_url };
         loop {
             match run.next(&live.flow, &around) {
+                next @ Next::Record(_) if events.len() >= MAX_EVENTS => return next,
                 Next::Record(event) => match run.apply(now, &event) {
                     Ok(()) => events.push(event),
                     Err(illegal) => {
@@ -71,7 +82,7 @@ impl Engine {
                         if run.apply(now, &held).is_ok() {
                             events.push(held);
                         }
-                        return Next::Wait { calls: Vec::new(), wake: None, held: true };
+                        return Next::Wait { calls: Vec::new(), children: Vec::new(), wake: None, held: true };
                     }
                 },
                 next => return next,
@@ -83,13 +94,13 @@ impl Engine {
     pub(super) fn set_to_work(self: Arc<Self>, work: Work, next: Option<Next>, command: Option<Command>) {
         let id = work.run.id;
         let (send, commands) = mpsc::unbounded_channel();
-        if let Some(command) = command {
-            let _ = send.send(command);
-        }
         {
             let mut working = lock(&self.working);
-            if let Some(other) = working.get(&id) {
-                command.map(|command| other.send(command));
+            let task = working.get(&id).unwrap_or(&send);
+            if let Some(command) = command {
+                let _ = task.send(command);
+            }
+            if working.contains_key(&id) {
                 return;
             }
             working.insert(id, send);
@@ -112,15 +123,17 @@ impl Engine {
     ) -> Stop {
         let id = work.run.id;
         let mut flying = Flying::default();
+        let mut rested = false;
         let mut events = std::mem::take(&mut work.events);
         // Before anything is decided: if deciding is what panics, a suspect run must not come to it again.
         while let Ok(command) = commands.try_recv() {
-            self.obey(&mut work, command, &mut events);
+            self.obey(&mut work, command, &mut events, &mut flying);
             decided = None;
         }
         // Likewise: that it was taken up again must be known before it can bring the process down once more.
         if !events.is_empty() {
-            let at_work = Next::Wait { calls: Vec::new(), wake: None, held: work.run.held.is_some() };
+            let at_work =
+                Next::Wait { calls: Vec::new(), children: Vec::new(), wake: None, held: work.run.held.is_some() };
             if !self.append(&mut work, super::now(), &events, &at_work).await {
                 return Stop::Ended;
             }
@@ -146,9 +159,13 @@ impl Engine {
                     lock(&self.working).remove(&id);
                     return Stop::Ended;
                 }
-                Next::Wait { calls, wake, held } => {
-                    for place in calls {
-                        if !flying.places.values().any(|other| *other == place) {
+                Next::Wait { calls, children, wake, held } => {
+                    // While it is held, what is on its way may land; else what nobody waits for is broken off.
+                    if !held {
+                        flying.keep(|place| calls.contains(place) || children.contains(place));
+                    }
+                    for place in calls.into_iter().chain(children) {
+                        if !flying.has(&place) {
                             self.clone().fly(&work, place, &mut flying);
                         }
                     }
@@ -157,9 +174,22 @@ impl Engine {
                     }
                     wake
                 }
-                Next::Record(_) => None,
+                Next::Record(_) => {
+                    // More to decide; but first what people ask for.
+                    while let Ok(command) = commands.try_recv() {
+                        self.obey(&mut work, command, &mut events, &mut flying);
+                    }
+                    continue;
+                }
             };
             let nap = wake.map(|at| Duration::from_millis(u64::try_from(at - now.as_millisecond()).unwrap_or(0)));
+            // Children that have begun are given a moment before their parent is put aside.
+            let nap = if flying.calls.is_empty() && !flying.parked.is_empty() && !rested {
+                rested = true;
+                Some(nap.map_or(NAP, |nap| nap.min(NAP)))
+            } else {
+                nap
+            };
             if flying.calls.is_empty() && nap.is_none_or(|nap| nap > NAP) {
                 let mut working = lock(&self.working);
                 // A command that came meanwhile is in the channel; commands are sent under this lock.
@@ -174,12 +204,13 @@ impl Engine {
                     while let Some(one) = landed {
                         if let Some((place, result)) = flying.landed(one) {
                             self.land(&mut work, place, result, &mut events);
+                            rested = false;
                         }
                         landed = flying.calls.try_join_next_with_id();
                     }
                 }
                 () = tokio::time::sleep(nap.unwrap_or(Duration::MAX)), if nap.is_some() => {}
-                Some(command) = commands.recv() => self.obey(&mut work, command, &mut events),
+                Some(command) = commands.recv() => self.obey(&mut work, command, &mut events, &mut flying),
             }
         }
     }
@@ -192,8 +223,15 @@ impl Engine {
         let input = node.and_then(|node| node.input.clone()).unwrap_or_default();
         let key = node.map(|node| node.key).unwrap_or_default();
         let at = place.clone();
-        let task = flying.calls.spawn(async move { self.perform(&live, &at, &input, key).await });
-        flying.places.insert(task.id(), place);
+        let task = match node.and_then(|node| node.child) {
+            Some(child) => {
+                let depth = work.run.started.parent.as_ref().map_or(0, |parent| parent.depth) + 1;
+                let parent = Parent { run: work.run.id, place: at, depth };
+                flying.calls.spawn(async move { self.child(&live, parent, child, input, key).await })
+            }
+            None => flying.calls.spawn(async move { Some(self.perform(&live, &at, &input, key).await) }),
+        };
+        flying.places.insert(task.id(), (place, task));
     }
 
     async fn perform(&self, live: &LiveFlow, place: &Place, input: &Value, key: uuid::Uuid) -> Result<Value, Failure> {
@@ -234,7 +272,7 @@ impl Engine {
         self.take(work, now, event, events);
     }
 
-    fn obey(&self, work: &mut Work, command: Command, events: &mut Vec<Event>) {
+    fn obey(&self, work: &mut Work, command: Command, events: &mut Vec<Event>, flying: &mut Flying) {
         let event = match command {
             Command::Cancel => Event::Finished { status: Status::Cancelled, failure: None },
             Command::Resume if work.run.held.is_some() => Event::Released,
@@ -242,6 +280,21 @@ impl Engine {
             Command::Suspect => {
                 let message = "Millstream broke off while driving this run; please report it".to_owned();
                 Event::Held { place: None, failure: Failure::new(Class::Held, "engine.panic", message) }
+            }
+            Command::Look => return flying.parked.clear(),
+            Command::Deliver(place, input, reply) => {
+                match super::resume::resumed(&work.run, &work.live, place, input) {
+                    Ok(event) => {
+                        work.deliveries.push((reply, Delivered::Taken));
+                        event
+                    }
+                    // What came before is durable, or will be with what is applied and not appended yet.
+                    Err(delivered) if events.is_empty() => {
+                        let _ = reply.send(delivered);
+                        return;
+                    }
+                    Err(delivered) => return work.deliveries.push((reply, delivered)),
+                }
             }
         };
         self.take(work, super::now(), event, events);
@@ -266,6 +319,9 @@ impl Engine {
                     Metrics::count(&self.metrics.appends);
                     work.seq += 1;
                     work.shown = status;
+                    for (reply, delivered) in work.deliveries.drain(..) {
+                        let _ = reply.send(delivered);
+                    }
                     return true;
                 }
                 // It was accepted before, so it waits for room as long as it takes.
@@ -280,6 +336,7 @@ impl Engine {
 
     /// Tells those who wait, now that `events` are durable.
     pub(super) fn announce(&self, run: &Run, events: &[Event]) {
+        self.tell_relatives(run, events);
         for event in events {
             match event {
                 Event::Responded { response, .. } => {
@@ -307,8 +364,14 @@ impl Engine {
                 | Event::Failed { .. }
                 | Event::Skipped { .. }
                 | Event::Entered { .. }
+                | Event::Iterating { .. }
+                | Event::Left { .. }
                 | Event::Waiting { .. }
+                | Event::Listening { .. }
+                | Event::Resumed { .. }
+                | Event::Invoked { .. }
                 | Event::Assigned { .. }
+                | Event::Failing { .. }
                 | Event::Recovered { .. }
                 | Event::Released => {}
             }
@@ -319,22 +382,48 @@ impl Engine {
 /// Calls on their way, each in a task of its own; dropped, they are broken off.
 #[derive(Default)]
 struct Flying {
-    calls: JoinSet<Result<Value, Failure>>,
-    places: HashMap<task::Id, Place>,
+    calls: JoinSet<Option<Result<Value, Failure>>>,
+    places: HashMap<task::Id, (Place, AbortHandle)>,
+    /// Children that go on by themselves: looked at again when there is news.
+    parked: HashSet<Place>,
 }
 
 impl Flying {
+    fn has(&self, place: &Place) -> bool {
+        self.parked.contains(place) || self.places.values().any(|(other, _)| other == place)
+    }
+
+    fn keep(&mut self, wanted: impl Fn(&Place) -> bool) {
+        self.parked.retain(&wanted);
+        self.places.retain(|_, (place, task)| {
+            let keep = wanted(place);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+    }
+
     /// Where a call belongs that came back; a panic in it counts as a call in doubt.
     fn landed(
         &mut self,
-        task: Result<(task::Id, Result<Value, Failure>), task::JoinError>,
+        task: Result<(task::Id, Option<Result<Value, Failure>>), task::JoinError>,
     ) -> Option<(Place, Result<Value, Failure>)> {
         let (id, result) = task.unwrap_or_else(|error| {
-            tracing::error!(%error, "an action panicked");
+            if !error.is_cancelled() {
+                tracing::error!(%error, "an action panicked");
+            }
             let message = "the action broke off inside Millstream; please report it".to_owned();
-            (error.id(), Err(Failure::new(Class::Unknown, "engine.panic", message)))
+            (error.id(), Some(Err(Failure::new(Class::Unknown, "engine.panic", message))))
         });
-        Some((self.places.remove(&id)?, result))
+        let (place, _) = self.places.remove(&id)?;
+        match result {
+            Some(result) => Some((place, result)),
+            None => {
+                self.parked.insert(place);
+                None
+            }
+        }
     }
 }
 

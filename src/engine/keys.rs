@@ -19,6 +19,7 @@ use subtle::ConstantTimeEq;
 use crate::flow::Flow;
 use crate::journal::{self, Journal};
 use crate::private;
+use crate::run::{Place, RunId};
 
 /// The secret that makes this instance's URLs its own. Whoever moves the file moves the URLs.
 pub struct InstanceKey(SecretBox<[u8; 32]>);
@@ -72,6 +73,15 @@ impl InstanceKey {
     /// The key itself, for deriving others.
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose_secret()
+    }
+
+    /// 192 bits for the `wait` step at one place of one run, as URL-safe base64 of 32 characters.
+    pub(super) fn resume_key(&self, run: RunId, place: &Place) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.expose()).expect("HMAC takes keys of any length");
+        mac.update(b"millstream resume 1\0");
+        mac.update(run.0.as_bytes());
+        mac.update(place.to_string().as_bytes());
+        BASE64_URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..24])
     }
 
     /// 192 bits for one flow name and key version, as URL-safe base64 of 32 characters.
@@ -140,6 +150,18 @@ impl Keys {
         // Derived under the lock: a rotation in between would leave the retired keys here, and the new one out.
         let mut derived = self.derived.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         judge(derived.entry(flow.to_owned()).or_insert_with(|| self.derive(flow)))
+    }
+
+    /// Path of the URL that ends the `wait` step at a place of a run of this flow.
+    ///
+    /// Where a flow's URL has its key, it has a word that is too short to be one.
+    pub fn resume_path(&self, flow: &str, run: RunId, place: &Place) -> String {
+        format!("/hooks/{flow}/resume/{run}/{place}/{}", self.instance.resume_key(run, place))
+    }
+
+    /// True if `given` is the key for the step at this place of this run.
+    pub fn may_resume(&self, run: RunId, place: &Place, given: &str) -> bool {
+        self.instance.resume_key(run, place).as_bytes().ct_eq(given.as_bytes()).into()
     }
 
     pub fn path(&self, flow: &str) -> String {

@@ -7,27 +7,31 @@
 mod accept;
 mod answers;
 mod ask;
+mod children;
 mod drive;
 mod keys;
 mod metrics;
 mod queue;
 mod recover;
+mod resume;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
+use serde_json::Value;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::catalog::{Catalog, Definition, LiveFlow};
 use crate::config::Limits;
 use crate::journal::Journal;
 use crate::outbound::Outbound;
-use crate::run::{Digest, Response, RunId, Status};
+use crate::run::{Digest, Place, Response, RunId, Status};
 
 pub use keys::InstanceKey;
+pub use resume::Delivered;
 
 /// What became of a request that was let in.
 #[derive(Debug)]
@@ -71,13 +75,17 @@ pub enum Denied {
     Unavailable(String),
 }
 
-/// What a person asks of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the outside tells a run's task.
+#[derive(Debug)]
 enum Command {
     Cancel,
     Resume,
     /// Its task ended in a panic: hold it.
     Suspect,
+    /// A run that it waits for has news.
+    Look,
+    /// A POST came for one of its `wait` steps. Answered once it is durable.
+    Deliver(Place, Arc<Value>, oneshot::Sender<Delivered>),
 }
 
 /// Old definitions kept ready; beyond it they are read from the journal again.
@@ -106,6 +114,8 @@ pub struct Engine {
     pinned: Mutex<HashMap<Digest, Arc<LiveFlow>>>,
     rejected: Mutex<VecDeque<RunId>>,
     metrics: metrics::Metrics,
+    /// How the world reaches the public listener.
+    base: OnceLock<String>,
 }
 
 impl Engine {
@@ -136,6 +146,7 @@ impl Engine {
             pinned: Mutex::default(),
             rejected: Mutex::default(),
             metrics: metrics::Metrics::default(),
+            base: OnceLock::new(),
         }))
     }
 
@@ -155,6 +166,11 @@ impl Engine {
     /// A live flow by its id or a former one.
     pub fn flow(&self, name: &str) -> Option<Arc<LiveFlow>> {
         self.catalog.current().flow(name).cloned()
+    }
+
+    /// Says how the world reaches the public listener, as in `https://flows.example.com`: before runs are driven.
+    pub fn reached_at(&self, base: &str) {
+        let _ = self.base.set(base.trim_end_matches('/').to_owned());
     }
 
     /// Path of a flow's URL, `/hooks/{flow}/{key}`, with its present key.

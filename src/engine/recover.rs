@@ -9,7 +9,7 @@ use super::drive::Work;
 use super::*;
 use crate::connector::{Class, Failure};
 use crate::journal::{Append, Error};
-use crate::run::{Event, Record, Run, State};
+use crate::run::{Event, NEVER, Record, Run, State};
 
 /// Present while no process is at work on the journal: the last one stopped in order.
 const STOPPED: &str = "stopped";
@@ -126,7 +126,7 @@ impl Engine {
         let now = super::now();
         let live = match self.definition(&run.started.definition, &run.started.flow) {
             Ok(live) => live,
-            Err(_) if command == Some(Command::Cancel) => {
+            Err(_) if matches!(command, Some(Command::Cancel)) => {
                 let end = Event::Finished { status: Status::Cancelled, failure: None };
                 self.append_one(&mut run, seq, now, end, Status::Cancelled).await;
                 return;
@@ -143,7 +143,7 @@ impl Engine {
         };
         let mut events = Vec::new();
         // A run that could go on when the process went down may be what brought it down.
-        if is_calling(&run.root) || lock(&self.suspects).remove(&id) {
+        if is_calling(&run) || lock(&self.suspects).remove(&id) {
             let recovered = Event::Recovered { crashed: self.crashed.load(Ordering::Acquire) };
             if let Err(illegal) = run.apply(now, &recovered) {
                 tracing::error!(%illegal, "an open run cannot be taken up; it is left as it is");
@@ -188,9 +188,25 @@ impl Engine {
         }
         // What could be decided was recorded with what it followed from, so a wait can be read off the state. Nothing
         // is decided here: a run whose deciding brings the process down must not keep it from starting.
-        Ok(match first_wake(&run.root) {
-            Some(at) if !is_calling(&run.root) => Standing::At(at),
-            Some(_) | None => Standing::Now,
+        let mut first = None;
+        let (mut begun, mut child) = (false, false);
+        run.each(&mut |_, node| match node.state {
+            State::Waiting(until) | State::Awaiting(until) => {
+                begun = true;
+                child |= node.child.is_some() && matches!(node.state, State::Awaiting(_));
+                first = Some(first.map_or(until, |first: i64| first.min(until)));
+            }
+            _ => {}
+        });
+        // A child may have ended while nobody was there to tell.
+        if !begun || child || is_calling(&run) {
+            return Ok(Standing::Now);
+        }
+        let deadline = self.definition(&run.started.definition, &run.started.flow);
+        let deadline = deadline.ok().and_then(|live| run.deadline(&live.flow));
+        Ok(match first.into_iter().chain(deadline).min() {
+            Some(NEVER) | None => Standing::Held,
+            Some(at) => Standing::At(at),
         })
     }
 
@@ -214,25 +230,13 @@ impl Engine {
 enum Standing {
     Now,
     At(i64),
+    /// For a person or a POST: nothing is to be done.
     Held,
 }
 
-/// The first time that a step waits for, ms since 1970.
-fn first_wake(frame: &crate::run::Frame) -> Option<i64> {
-    let wakes = frame.nodes.iter().flat_map(|node| {
-        let own = match node.state {
-            State::Waiting(until) => Some(until),
-            _ => None,
-        };
-        own.into_iter().chain(node.subs.values().filter_map(first_wake))
-    });
-    wakes.min()
-}
-
 /// True if a call was on its way when the last event was written.
-fn is_calling(frame: &crate::run::Frame) -> bool {
-    frame
-        .nodes
-        .iter()
-        .any(|node| (node.attempt > 0 && node.state == State::Running) || node.subs.values().any(is_calling))
+fn is_calling(run: &Run) -> bool {
+    let mut calling = false;
+    run.each(&mut |_, node| calling |= node.attempt > 0 && node.state == State::Running);
+    calling
 }

@@ -2,6 +2,9 @@
 
 mod block;
 mod call;
+mod kind;
+mod nested;
+mod secure;
 mod trigger;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,20 +12,22 @@ use std::path::Path;
 
 use serde_json::Value;
 
+pub(super) use self::block::Inside;
 use self::block::{address, answers, set_vars};
-use super::file::{self, CallFile, DedupeFile, FlowFile, KindFile, SchemaFile, StepFile};
+use super::file::{self, CallFile, DedupeFile, FlowFile, KindFile, MockFile, SchemaFile, StepFile};
 use super::fit::{Misfit, misfits};
 use super::names::{self, InReach};
 use super::problem::{self, Code, Problem, Severity, nearest, suggest};
 use super::source::{At, Source, child};
 use super::*;
-use crate::connector::Need;
-use crate::mapping::{Finding, ParseError};
-use crate::schema::{Shape, Types};
+use crate::connector::{Connector, Need};
+use crate::mapping::{Condition, Finding, Mapping, ParseError, Template};
+use crate::schema::{Schema, Shape, Types};
 
 pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
     let (source, value, problems) = Source::read(path, text);
-    let mut checker = Checker { source, known, problems, connectors: BTreeSet::new(), files: Vec::new() };
+    let mut checker =
+        Checker { source, known, problems, connectors: BTreeSet::new(), calls: BTreeMap::new(), files: Vec::new() };
     let Some(value) = value else { return checker.end(None, None) };
     let read = file::read(&checker.source, &value, &mut checker.problems);
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -46,6 +51,8 @@ struct Checker<'k> {
     known: &'k Known<'k>,
     problems: Vec<Problem>,
     connectors: BTreeSet<String>,
+    /// Flows that are called, and the place of each one's first call.
+    calls: BTreeMap<String, String>,
     files: Vec<String>,
 }
 
@@ -65,30 +72,56 @@ impl Checker<'_> {
         let schema = read.trigger.schema.as_ref().and_then(|schema| self.schema(schema));
         let body = schema.as_ref().map_or_else(Shape::any, |schema| schema.shape().clone());
         let mut all_steps = BTreeSet::new();
-        self.step_ids(&read.steps, &mut all_steps);
         let mut vars = BTreeMap::new();
-        set_vars(&read.steps, &mut vars);
+        let mut inside = Inside::default();
+        for steps in [Some(&read.steps), read.on_failure.as_ref()].into_iter().flatten() {
+            self.step_ids(steps, &mut all_steps);
+            set_vars(steps, &mut vars);
+            inside.look(steps, &mut Vec::new(), None, None);
+        }
         let mut reach = InReach {
             trigger: names::trigger(body),
             steps: BTreeMap::new(),
             all_steps: &all_steps,
             vars: &vars,
             env: self.known.env,
+            inside: &inside,
+            loops: Vec::new(),
+            depth: 0,
+            owner: 0,
+            failing: false,
         };
         let dedupe = read.trigger.dedupe.map(|dedupe| self.dedupe(dedupe, &reach));
-        let steps = self.block(read.steps, &mut reach);
+        let mut steps = self.block(read.steps, &mut reach);
+        let mut on_failure = read.on_failure.map(|steps| {
+            // Whichever step failed: those below it, and it, left nothing behind.
+            for shape in reach.steps.values_mut() {
+                if let Some(output) = shape.properties.get_mut("output") {
+                    output.types = output.types.or(Types::NULL);
+                }
+            }
+            (reach.failing, reach.depth) = (true, 2);
+            self.block(steps, &mut reach)
+        });
+        secure::spread([Some(&mut steps), on_failure.as_mut()]);
         let mut addresses = HashMap::new();
         address(&steps, &mut Vec::new(), &mut addresses);
+        if let Some(block) = &on_failure {
+            address(block, &mut vec![Hop::Handler], &mut addresses);
+        }
         Flow {
             id,
             description: read.description,
             aliases: read.aliases,
             enabled: read.enabled,
             trigger: Trigger { schema, dedupe },
-            answers: answers(&steps),
+            answers: answers(&steps) || on_failure.as_ref().is_some_and(answers),
             steps,
+            on_failure,
+            timeout: read.timeout,
             addresses,
             connectors: std::mem::take(&mut self.connectors).into_iter().collect(),
+            calls: std::mem::take(&mut self.calls),
             files: self.files.clone(),
         }
     }

@@ -1,8 +1,11 @@
 //! A flow file as typed: what the YAML says, before any name is resolved. Each part keeps its JSON Pointer.
 
+mod block;
 mod kind;
 mod step;
 mod trigger;
+
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -10,8 +13,11 @@ use super::problem::{self, Problem};
 use super::reader::Reader;
 use super::source::{At, Source};
 
-pub use kind::{ACTION_KEYS, CallFile, IF_KEYS, KINDS, KindFile, RESPONSE_KEYS, RETRY_KEYS, TERMINATE_KEYS};
-pub use step::{STATUSES, STEP_KEYS, StepFile};
+pub use block::{BlockFile, CASE_KEYS, FOREACH_KEYS, IF_KEYS, LIMIT_KEYS, SCOPE_KEYS, SWITCH_KEYS, UNTIL_KEYS};
+pub use kind::{
+    ACTION_KEYS, CALL_KEYS, CallFile, KINDS, KindFile, MOCK_KEYS, RESPONSE_KEYS, RETRY_KEYS, TERMINATE_KEYS, WAIT_KEYS,
+};
+pub use step::{MockFile, STATUSES, STEP_KEYS, StepFile};
 pub use trigger::{DEDUPE_KEYS, DedupeFile, SchemaFile, TRIGGER_KEYS, TriggerFile};
 
 /// One flow file.
@@ -23,9 +29,12 @@ pub struct FlowFile {
     pub enabled: bool,
     pub trigger: TriggerFile,
     pub steps: Vec<StepFile>,
+    pub on_failure: Option<Vec<StepFile>>,
+    /// Of a whole run.
+    pub timeout: Option<Duration>,
 }
 
-const FLOW_KEYS: &[&str] = &["id", "description", "aliases", "enabled", "trigger", "steps"];
+const FLOW_KEYS: &[&str] = &["id", "description", "aliases", "enabled", "trigger", "steps", "on_failure", "timeout"];
 
 /// Every key of the language, by the place where it stands; the reference is compared with it.
 pub const KEYS: &[(&str, &[&str])] = &[
@@ -35,7 +44,16 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("kind", KINDS),
     ("step", STEP_KEYS),
     ("action", ACTION_KEYS),
+    ("call", CALL_KEYS),
     ("if", IF_KEYS),
+    ("switch", SWITCH_KEYS),
+    ("case", CASE_KEYS),
+    ("foreach", FOREACH_KEYS),
+    ("until", UNTIL_KEYS),
+    ("limit", LIMIT_KEYS),
+    ("scope", SCOPE_KEYS),
+    ("wait", WAIT_KEYS),
+    ("mock", MOCK_KEYS),
     ("retry", RETRY_KEYS),
     ("response", RESPONSE_KEYS),
     ("terminate", TERMINATE_KEYS),
@@ -44,7 +62,8 @@ pub const KEYS: &[(&str, &[&str])] = &[
 
 /// Where `key` has a meaning, as a person says it.
 pub fn belongs(key: &str) -> Option<&'static str> {
-    let named = ["trigger", "dedupe", "action", "if", "retry", "response"];
+    let named =
+        ["trigger", "dedupe", "action", "if", "switch", "foreach", "until", "scope", "limit", "retry", "response"];
     let place = KEYS.iter().find(|(place, keys)| named.contains(place) && keys.contains(&key))?;
     Some(place.0)
 }
@@ -94,6 +113,8 @@ impl Reader<'_> {
             None if map.is_empty() => {}
             None => self.missing("", "steps", "a flow does something: a list of steps"),
         }
+        flow.on_failure = map.get("on_failure").map(|steps| self.block(steps, "/on_failure", 1));
+        flow.timeout = self.duration(map, "", "timeout");
         flow
     }
 

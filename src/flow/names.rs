@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::check::Inside;
 use super::problem::suggest;
 use crate::mapping::{Key, Named, Names};
 use crate::schema::{Shape, Types};
@@ -17,9 +18,19 @@ pub struct InReach<'n> {
     /// Every variable that some step sets.
     pub vars: &'n BTreeMap<String, Shape>,
     pub env: Option<&'n [String]>,
+    /// What can be named from some places only.
+    pub inside: &'n Inside,
+    /// The loops around, outermost first, and what the items of each are (`None`: it has none).
+    pub loops: Vec<(String, Option<Shape>)>,
+    /// How many numbers of a step's place stand before its position here.
+    pub depth: usize,
+    /// How many of them name the branch or iteration that owns the variables set here; 0: the run.
+    pub owner: usize,
+    /// True in `on_failure`.
+    pub failing: bool,
 }
 
-const ROOTS: [&str; 6] = ["trigger", "steps", "vars", "env", "flow", "run"];
+const ROOTS: [&str; 9] = ["trigger", "steps", "vars", "env", "flow", "run", "item", "index", "loops"];
 
 /// An object with just these keys.
 pub fn object(fields: impl IntoIterator<Item = (&'static str, Shape)>) -> Shape {
@@ -35,12 +46,38 @@ pub fn trigger(body: Shape) -> Shape {
     object([("body", body), ("headers", texts()), ("query", texts()), ("path", text()), ("method", text())])
 }
 
-/// What `steps.<id>` holds, given the shape of the step's output.
-pub fn step(output: Shape) -> Shape {
+/// What `steps.<id>` holds, given the shape of the step's output; a scope also lists its steps.
+pub fn step(output: Shape, listed: bool) -> Shape {
+    let error = Shape { types: Types::OBJECT.or(Types::NULL), ..error() };
+    let mut step = object([("output", output), ("status", Shape::of(Types::STRING)), ("error", error)]);
+    if listed {
+        let one = [("id", Shape::of(Types::STRING)), ("status", Shape::of(Types::STRING)), ("output", Shape::any())];
+        let nullable = Shape { types: Types::OBJECT.or(Types::NULL), ..self::error() };
+        let one = object(one.into_iter().chain([("error", nullable)]));
+        let all = Shape { items: Some(Box::new(one)), ..Shape::of(Types::ARRAY) };
+        step.properties.insert("results".to_owned(), all);
+    }
+    step
+}
+
+/// Why something failed.
+pub fn error() -> Shape {
     let fields = [("code", Types::STRING), ("message", Types::STRING), ("status", Types::NUMBER.or(Types::NULL))];
-    let error = object(fields.map(|(key, types)| (key, Shape::of(types))));
-    let error = Shape { types: Types::OBJECT.or(Types::NULL), ..error };
-    object([("output", output), ("status", Shape::of(Types::STRING)), ("error", error)])
+    let mut error = object(fields.map(|(key, types)| (key, Shape::of(types))));
+    error.required.clear();
+    error
+}
+
+/// What a child's `response` was; null if it ended without one.
+pub fn response() -> Shape {
+    let fields = [("status", Shape::of(Types::NUMBER)), ("headers", Shape::of(Types::OBJECT)), ("body", Shape::any())];
+    Shape { types: Types::OBJECT.or(Types::NULL), ..object(fields) }
+}
+
+/// What a POST brought that ended a `wait`.
+pub fn resumed() -> Shape {
+    let map = || Shape::of(Types::OBJECT);
+    object([("body", Shape::any()), ("query", map()), ("headers", map()), ("method", Shape::of(Types::STRING))])
 }
 
 impl Names for InReach<'_> {
@@ -52,6 +89,11 @@ impl Names for InReach<'_> {
             ("steps", Some(id)) => self.step(id),
             ("vars", Some(name)) => match self.vars.get(name) {
                 Some(shape) => Named::Known(Shape { types: shape.types.or(Types::NULL), ..shape.clone() }, 2),
+                None if self.inside.vars.contains_key(name) => {
+                    let owner = &self.inside.vars[name];
+                    let hint = "bring it out with `collect`, or as a step's output".to_owned();
+                    wrong(format!("`{name}` is a variable inside of `{owner}`, whose steps run at once"), Some(hint))
+                }
                 None => {
                     let hint = suggest(name, self.vars.keys().map(String::as_str));
                     let hint = hint.or_else(|| Some(format!("give it a value before: `set: {{{name}: …}}`")));
@@ -72,12 +114,29 @@ impl Names for InReach<'_> {
                 let description = Shape::of(Types::STRING.or(Types::NULL));
                 Named::Known(object([("id", Shape::of(Types::STRING)), ("description", description)]), 1)
             }
-            ("run", _) => {
-                let text = || Shape::of(Types::STRING);
-                Named::Known(object([("id", text()), ("started_at", text())]), 1)
-            }
-            ("steps" | "vars" | "env", None) => {
-                let one = if first == "steps" { "steps.ID.output" } else { &format!("{first}.NAME") };
+            ("run", _) => self.run(path.get(2).map(String::as_str).filter(|_| second == Some("resume_urls"))),
+            ("item", _) => match self.loops.iter().rev().find_map(|(_, item)| item.as_ref()) {
+                Some(item) => Named::Known(item.clone(), 1),
+                None => wrong("there is an `item` only inside of a `foreach`".into(), None),
+            },
+            ("index", _) if !self.loops.is_empty() => Named::Known(Shape::of(Types::NUMBER), 1),
+            ("index", _) => wrong("there is an `index` only inside of a `foreach` or an `until`".into(), None),
+            ("loops", Some(id)) => match self.loops.iter().find(|(own, _)| own == id) {
+                Some((_, item)) => {
+                    let item = item.clone().map(|item| ("item", item));
+                    Named::Known(object([("index", Shape::of(Types::NUMBER))].into_iter().chain(item)), 2)
+                }
+                None => {
+                    let hint = suggest(id, self.loops.iter().map(|(id, _)| id.as_str()));
+                    wrong(format!("this is not inside of a loop `{id}`"), hint)
+                }
+            },
+            ("steps" | "vars" | "env" | "loops", None) => {
+                let one = match first {
+                    "steps" => "steps.ID.output",
+                    "loops" => "loops.ID.item",
+                    first => &format!("{first}.NAME"),
+                };
                 wrong(format!("`{first}` alone has no value"), Some(format!("name one: `{one}`")))
             }
             ("secrets" | "secret", _) => {
@@ -105,9 +164,51 @@ impl Names for InReach<'_> {
 }
 
 impl InReach<'_> {
+    /// What `run` holds; `wait` is the step whose URL is named.
+    fn run(&self, wait: Option<&str>) -> Named {
+        let text = || Shape::of(Types::STRING);
+        let here = |loops: &[String]| {
+            loops.len() <= self.loops.len() && loops.iter().zip(&self.loops).all(|(id, (own, _))| id == own)
+        };
+        let waits = || self.inside.waits.iter();
+        if let Some(id) = wait {
+            match self.inside.waits.get(id) {
+                Some(loops) if !here(loops) => {
+                    let each = loops.last().map(String::as_str).unwrap_or_default();
+                    let what = format!("`{id}` waits inside of `{each}`, and has another URL in each iteration");
+                    return wrong(what, Some("name it in a step of that loop".to_owned()));
+                }
+                Some(_) => {}
+                None => {
+                    let hint = suggest(id, waits().map(|(id, _)| id.as_str()));
+                    return wrong(
+                        format!("no step `{id}` waits"),
+                        hint.or_else(|| Some("a `wait` step has one".into())),
+                    );
+                }
+            }
+        }
+        let urls = waits().filter(|(_, loops)| here(loops)).map(|(id, _)| (id.clone(), text()));
+        let urls = Shape { properties: urls.collect(), closed: true, ..Shape::of(Types::OBJECT) };
+        let mut fields = vec![("id", text()), ("started_at", text()), ("resume_urls", urls)];
+        if self.failing {
+            let mut error = error();
+            error.properties.insert("step".to_owned(), Shape::of(Types::STRING.or(Types::NULL)));
+            fields.push(("error", error));
+        }
+        Named::Known(object(fields), 1)
+    }
+
     fn step(&self, id: &str) -> Named {
         if let Some(shape) = self.steps.get(id) {
             return Named::Known(shape.clone(), 2);
+        }
+        if let Some(each) = self.inside.foreach.get(id).filter(|each| self.loops.iter().all(|(own, _)| own != *each)) {
+            let hint = format!("bring it out: `collect:` in `{each}` becomes `steps.{each}.output`");
+            return wrong(
+                format!("step `{id}` runs once an item of `{each}`, so from outside it has no one value"),
+                Some(hint),
+            );
         }
         if self.all_steps.contains(id) {
             let hint = "move it up, or put this step after it".to_owned();

@@ -111,6 +111,9 @@ pub const TAKEN: Code = ("E-FLOW-018", "a name that is taken");
 pub const TOO_LARGE: Code = ("E-FLOW-019", "over a limit");
 pub const BAD_CONNECTOR: Code = ("E-FLOW-020", "a connector that does not load");
 pub const UNKNOWN_STEP: Code = ("E-FLOW-021", "unknown step");
+pub const LEAK: Code = ("E-FLOW-022", "a variable of the outside");
+pub const UNKNOWN_FLOW: Code = ("E-FLOW-023", "unknown flow");
+pub const CYCLE: Code = ("E-FLOW-024", "flows that call each other in a circle");
 
 /// Every code of this module, for the pages and the tests.
 pub const CODES: [Code; 21] = [

@@ -35,7 +35,7 @@ impl Reader<'_> {
         for key in map.keys().filter(|key| !allowed.contains(&key.as_str())) {
             let what = format!("`{key}` means nothing here");
             let hint = match (problem::nearest(key, allowed.iter().copied()), file::belongs(key)) {
-                (None, Some(place @ ("action" | "if"))) => {
+                (None, Some(place @ ("action" | "call" | "if" | "switch" | "foreach" | "until" | "scope"))) => {
                     Some(format!("`{key}` has a meaning only in a step with `{place}`"))
                 }
                 (None, Some(place)) => Some(format!("`{key}` has a meaning only inside of `{place}`: indent it there")),
@@ -103,6 +103,24 @@ impl Reader<'_> {
                 Vec::new()
             }
         }
+    }
+
+    /// One of a few words; `what` says what another one is not.
+    pub fn word(
+        &mut self,
+        map: &Map<String, Value>,
+        at: &str,
+        key: &str,
+        words: &[&'static str],
+        what: &str,
+    ) -> Option<&'static str> {
+        let text = self.text(map, at, key)?;
+        let found = words.iter().find(|word| **word == text).copied();
+        if found.is_none() {
+            let hint = suggest(&text, words.iter().copied());
+            self.say(problem::BAD_VALUE, &child(at, key), At::Value, format!("`{text}` is not {what}"), hint);
+        }
+        found
     }
 
     pub fn boolean(&mut self, map: &Map<String, Value>, at: &str, key: &str) -> Option<bool> {

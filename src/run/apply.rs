@@ -15,6 +15,35 @@ pub struct Illegal {
     pub what: String,
 }
 
+impl Event {
+    /// The step that an event says something of, unless it comes from the outside or holds the run.
+    fn place(&self) -> Option<&Place> {
+        match self {
+            Event::Called { place, .. }
+            | Event::Succeeded { place, .. }
+            | Event::Failed { place, .. }
+            | Event::Skipped { place, .. }
+            | Event::Iterating { place, .. }
+            | Event::Entered { place, .. }
+            | Event::Left { place, .. }
+            | Event::Waiting { place, .. }
+            | Event::Listening { place, .. }
+            | Event::Resumed { place, .. }
+            | Event::Invoked { place, .. }
+            | Event::Assigned { place, .. }
+            | Event::Responded { place, .. }
+            | Event::Held { place: Some(place), .. } => Some(place),
+            Event::Started(_)
+            | Event::Rejected(_)
+            | Event::Recovered { .. }
+            | Event::Held { place: None, .. }
+            | Event::Released
+            | Event::Failing { .. }
+            | Event::Finished { .. } => None,
+        }
+    }
+}
+
 impl Run {
     /// A run as its first fact makes it.
     pub fn new(id: RunId, at: Timestamp, started: Arc<Started>) -> Run {
@@ -25,8 +54,12 @@ impl Run {
             updated_at: at,
             finished: None,
             failure: None,
+            begun_at: None,
             root: Frame::default(),
+            failing: None,
+            handler: Frame::default(),
             vars: Map::new(),
+            resumed: BTreeMap::new(),
             response: None,
             recoveries: 0,
             held: None,
@@ -67,6 +100,14 @@ impl Run {
             Err(Illegal { run, what: format!("step {place} {what} while it was {}", node.state.name()) })
         };
         let waiting = State::Waiting(0);
+        let awaiting = State::Awaiting(0);
+        if let Some(place) = event.place()
+            && self.failing.is_some()
+            && place.0.first() != Some(&HANDLER)
+        {
+            return refuse(format!("step {place} went on after the steps had failed"));
+        }
+        let now_ms = at.as_millisecond();
         match event {
             Event::Started(_) | Event::Rejected(_) => return refuse("it began twice".into()),
             Event::Called { place, attempt, input, key } => {
@@ -78,24 +119,44 @@ impl Run {
                 node.state = State::Running;
                 node.attempt = *attempt;
                 node.key = *key;
+                node.since = now_ms;
+                if let Some(input) = input {
+                    node.input = Some(input.clone());
+                }
+            }
+            Event::Invoked { place, attempt, input, key, child, until } => {
+                let node = self.node_mut(place)?;
+                allowed(node, place, &[State::Pending, waiting], "called another flow")?;
+                if *attempt != node.attempt + 1 || (input.is_none() && node.input.is_none()) {
+                    return refuse(format!("attempt {attempt} of step {place} has no attempt before it"));
+                }
+                node.state = State::Awaiting(until.unwrap_or(NEVER));
+                node.attempt = *attempt;
+                node.key = *key;
+                node.child = Some(*child);
+                node.since = now_ms;
                 if let Some(input) = input {
                     node.input = Some(input.clone());
                 }
             }
             Event::Succeeded { place, output } => {
                 let node = self.node_mut(place)?;
-                allowed(node, place, &[State::Running, State::InDoubt, waiting], "succeeded")?;
-                node.output = Some(output.clone());
+                let from = [State::Pending, State::Running, State::InDoubt, waiting, awaiting];
+                allowed(node, place, &from, "succeeded")?;
+                node.output = Some(match node.looped.as_mut().filter(|looped| looped.collects) {
+                    Some(looped) => Arc::new(Value::Array(std::mem::take(&mut looped.collected))),
+                    None => output.clone(),
+                });
                 self.end(place, State::Succeeded);
             }
             Event::Failed { place, failure, retry_at } => {
                 let node = self.node_mut(place)?;
-                allowed(node, place, &[State::Pending, State::Running, State::InDoubt], "failed")?;
+                allowed(node, place, &[State::Pending, State::Running, State::InDoubt, awaiting], "failed")?;
                 node.failure = Some(failure.clone());
                 match retry_at {
                     Some(until) => node.state = State::Waiting(*until),
                     None => {
-                        let timed_out = failure.code == TIMEOUT;
+                        let timed_out = TIMED_OUT.contains(&failure.code.as_str());
                         self.end(place, if timed_out { State::TimedOut } else { State::Failed });
                     }
                 }
@@ -104,22 +165,71 @@ impl Run {
                 allowed(self.node_mut(place)?, place, &[State::Pending], "was skipped")?;
                 self.end(place, if *unmet { State::Unmet } else { State::Skipped });
             }
-            Event::Entered { place, sub } => {
+            Event::Iterating { place, items, collects } => {
+                let node = self.node_mut(place)?;
+                allowed(node, place, &[State::Pending], "began to iterate")?;
+                let Value::Array(list) = items.as_ref() else {
+                    return refuse(format!("step {place} iterates over what is no list"));
+                };
+                node.state = State::Running;
+                node.since = now_ms;
+                let collected = if *collects { vec![Value::Null; list.len()] } else { Vec::new() };
+                let (items, collects) = (items.clone(), *collects);
+                node.looped = Some(Box::new(Looped { items, collects, collected, failed: 0, first: None }));
+            }
+            Event::Entered { place, sub, again } => {
                 let node = self.node_mut(place)?;
                 allowed(node, place, &[State::Pending, State::Running], "was entered")?;
+                if *again {
+                    node.subs.clear();
+                }
                 if node.subs.insert(*sub, Frame::default()).is_some() {
                     return refuse(format!("branch {sub} of step {place} was entered twice"));
                 }
+                if node.state == State::Pending {
+                    node.since = now_ms;
+                }
+                node.entered = sub.saturating_add(1);
                 node.state = State::Running;
+            }
+            Event::Left { place, sub, value, failure } => {
+                let node = self.node_mut(place)?;
+                allowed(node, place, &[State::Running], "left an iteration")?;
+                let Some(looped) = node.looped.as_mut().filter(|_| node.subs.contains_key(sub)) else {
+                    return refuse(format!("iteration {sub} of step {place} ended but had not begun"));
+                };
+                if let (Some(value), Some(at)) = (value, looped.collected.get_mut(*sub as usize)) {
+                    *at = Value::clone(value);
+                }
+                if let Some(failure) = failure {
+                    looped.failed += 1;
+                    looped.first.get_or_insert_with(|| (*sub, failure.clone()));
+                }
+                node.subs.remove(sub);
+                self.recoveries = 0;
             }
             Event::Waiting { place, until } => {
                 let node = self.node_mut(place)?;
                 allowed(node, place, &[State::Pending], "began to wait")?;
                 node.state = State::Waiting(*until);
             }
-            Event::Assigned { place, vars } => {
+            Event::Listening { place, until } => {
+                let node = self.node_mut(place)?;
+                allowed(node, place, &[State::Pending], "began to wait")?;
+                node.state = State::Awaiting(until.unwrap_or(NEVER));
+            }
+            Event::Resumed { place, input } => {
+                allowed(self.node_mut(place)?, place, &[State::Pending, awaiting], "was resumed")?;
+                if self.resumed.insert(place.clone(), input.clone()).is_some() {
+                    return refuse(format!("step {place} was resumed twice"));
+                }
+            }
+            Event::Assigned { place, vars, owner } => {
                 allowed(self.node_mut(place)?, place, &[State::Pending], "set variables")?;
-                self.vars.extend(vars.clone());
+                match self.vars_mut(place, *owner) {
+                    Some(owned) => owned.extend(vars.clone()),
+                    None => return refuse(format!("step {place} set variables of a branch it is not in")),
+                }
                 let output = Arc::new(Value::Object(vars.clone()));
                 self.node_mut(place)?.output = Some(output);
                 self.end(place, State::Succeeded);
@@ -135,6 +245,7 @@ impl Run {
             Event::Recovered { crashed } => {
                 self.recoveries += u32::from(*crashed);
                 doubt(&mut self.root);
+                doubt(&mut self.handler);
             }
             Event::Held { place, failure } => {
                 match place {
@@ -154,7 +265,14 @@ impl Run {
                     return refuse("it was released but not held".into());
                 }
                 self.recoveries = 0;
-                release(&mut self.root, at.as_millisecond());
+                release(&mut self.root, now_ms);
+                release(&mut self.handler, now_ms);
+            }
+            Event::Failing { status, failure } => {
+                if self.failing.replace((*status, failure.clone())).is_some() {
+                    return refuse("it failed twice".into());
+                }
+                self.recoveries = 0;
             }
             Event::Finished { status, failure } => {
                 self.finished = Some(*status);
@@ -162,18 +280,29 @@ impl Run {
             }
         }
         self.updated_at = at;
+        self.begun_at.get_or_insert(at);
         Ok(())
+    }
+
+    fn vars_mut(&mut self, place: &Place, owner: usize) -> Option<&mut Map<String, Value>> {
+        if owner == 0 {
+            return Some(&mut self.vars);
+        }
+        let inside = Place(place.0.get(..owner)?.iter().copied().chain([0]).collect());
+        self.frame_mut(&inside).map(|(frame, _)| &mut frame.vars)
     }
 
     /// Ends a step. Progress was made, so the process's going down is not this run's doing.
     fn end(&mut self, place: &Place, state: State) {
         self.recoveries = 0;
+        self.resumed.remove(place);
         let Some((frame, position)) = self.frame_mut(place) else {
             return;
         };
         let node = &mut frame.nodes[position];
         node.state = state;
         node.input = None;
+        node.looped = None;
         node.subs.retain(|_, _| state == State::Succeeded || state == State::Failed || state == State::TimedOut);
         while frame.nodes.get(frame.ended).is_some_and(|node| node.state.is_ended()) {
             frame.ended += 1;
@@ -181,8 +310,11 @@ impl Run {
     }
 
     fn frame_mut(&mut self, place: &Place) -> Option<(&mut Frame, usize)> {
-        let mut frame = &mut self.root;
-        let mut parts = place.0.iter();
+        let (mut frame, path) = match &place.0[..] {
+            [HANDLER, _, rest @ ..] => (&mut self.handler, rest),
+            path => (&mut self.root, path),
+        };
+        let mut parts = path.iter();
         loop {
             let position = *parts.next()? as usize;
             match parts.next() {
@@ -207,8 +339,8 @@ impl Run {
     }
 }
 
-/// The failure code of an attempt that took too long.
-pub const TIMEOUT: &str = "outbound.timeout";
+/// The failure codes of what took too long: a step that ends in one has *timed out*.
+pub const TIMED_OUT: [&str; 2] = ["outbound.timeout", super::next::TIMEOUT];
 
 fn doubt(frame: &mut Frame) {
     for node in frame.nodes.iter_mut().filter(|node| node.state == State::Running) {

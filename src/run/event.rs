@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::record::exact;
-use super::{Place, Rejected, Response, Started, Status};
+use super::{Place, Rejected, Response, RunId, Started, Status};
 use crate::connector::Failure;
 
 /// One fact. What it says of a place, it says of the step there.
@@ -45,21 +45,66 @@ pub enum Event {
         place: Place,
         unmet: bool,
     },
-    /// A step's branch or iteration begins.
+    /// A `foreach` begins; `collects` if each iteration gives a value.
+    Iterating {
+        place: Place,
+        #[serde(deserialize_with = "exact::one")]
+        items: Arc<Value>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        collects: bool,
+    },
+    /// A step's branch or iteration begins; `again`: the iteration before it is forgotten.
     Entered {
         place: Place,
         sub: u32,
+        #[serde(default, skip_serializing_if = "is_false")]
+        again: bool,
+    },
+    /// An iteration of a `foreach` ended, with the value collected of it, or in this failure.
+    Left {
+        place: Place,
+        sub: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "exact::some")]
+        value: Option<Arc<Value>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
     },
     /// A step waits for a time, ms since 1970.
     Waiting {
         place: Place,
         until: i64,
     },
-    /// A `set` step gave variables values.
+    /// A `wait` step waits for its POST; at most until then, ms since 1970.
+    Listening {
+        place: Place,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<i64>,
+    },
+    /// The POST that a `wait` step waits for, or will wait for, came.
+    Resumed {
+        place: Place,
+        #[serde(deserialize_with = "exact::one")]
+        input: Arc<Value>,
+    },
+    /// An attempt of a call of another flow begins, as the run `child`. `input` as with `Called`; at most until then.
+    Invoked {
+        place: Place,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "exact::some")]
+        input: Option<Arc<Value>>,
+        key: Uuid,
+        child: RunId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<i64>,
+    },
+    /// A `set` step gave variables values. `owner` is how many leading numbers of the place name the branch or
+    /// iteration that has them; 0: the run.
     Assigned {
         place: Place,
         #[serde(deserialize_with = "exact::map")]
         vars: Map<String, Value>,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        owner: usize,
     },
     /// A `response` step answered.
     Responded {
@@ -77,10 +122,23 @@ pub enum Event {
     },
     /// A person let it go on.
     Released,
+    /// The run will end like this, after the flow's `on_failure`.
+    Failing {
+        status: Status,
+        failure: Failure,
+    },
     /// The run ended.
     Finished {
         status: Status,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
     },
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

@@ -1,15 +1,17 @@
 //! A run told step by step, as the API and the command line show it.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::flow::Flow;
+use crate::flow::{BODY, CATCH, Flow, Kind, Secure, Step, THEN};
 
 /// The history of `records` as one JSON document. Without the flow (its definition cannot be read any more) steps are
 /// named by their places.
 pub fn history(run: RunId, records: &[Record], flow: Option<&Flow>) -> Value {
-    let mut told = Told { flow, steps: Vec::new(), whole: Map::new() };
+    let mut told = Told { flow, ..Told::default() };
     told.whole.insert("run_id".into(), json!(run.to_string()));
     for record in records {
         for event in &record.events {
@@ -21,18 +23,26 @@ pub fn history(run: RunId, records: &[Record], flow: Option<&Flow>) -> Value {
         let status = if run.held.is_some() { Status::Held } else { Status::Running };
         told.whole.insert("status".into(), json!(status));
     }
-    let steps: Vec<Value> = told.steps.into_iter().map(|(_, step)| Value::Object(step)).collect();
+    let steps: Vec<Value> = told.steps.into_iter().map(Value::Object).collect();
     told.whole.insert("steps".into(), Value::Array(steps));
     Value::Object(told.whole)
 }
 
+/// What stands for a value that `secure` hides.
+const HIDDEN: &str = "(secure)";
+
+#[derive(Default)]
 struct Told<'f> {
     flow: Option<&'f Flow>,
-    steps: Vec<(Place, Map<String, Value>)>,
+    /// In the order in which they began.
+    steps: Vec<Map<String, Value>>,
+    known: HashMap<Place, usize>,
     whole: Map<String, Value>,
+    /// What iterations gave so far.
+    collected: HashMap<Place, Vec<Value>>,
 }
 
-impl Told<'_> {
+impl<'f> Told<'f> {
     fn tell(&mut self, at: Timestamp, event: &Event) {
         match event {
             Event::Started(started) => {
@@ -61,23 +71,45 @@ impl Told<'_> {
                 self.say("error", json!({"code": rejected.code, "message": rejected.message}));
             }
             Event::Called { place, attempt, input, key } => {
+                let input = input.as_deref().map(|input| self.input(place, input));
                 let step = self.step(place, at);
                 step.insert("status".into(), json!("running"));
                 step.insert("key".into(), json!(key));
                 if let Some(input) = input {
-                    step.insert("inputs".into(), json!(input));
+                    step.insert("inputs".into(), input);
                 }
                 attempts(step).push(json!({"attempt": attempt, "started_at": at}));
             }
+            Event::Invoked { place, attempt, input, key, child, .. } => {
+                let input = input.as_deref().map(|input| self.input(place, input));
+                let step = self.step(place, at);
+                step.insert("status".into(), json!("waiting"));
+                step.insert("key".into(), json!(key));
+                step.insert("run".into(), json!(child));
+                if let Some(input) = input {
+                    step.insert("inputs".into(), input);
+                }
+                attempts(step).push(json!({"attempt": attempt, "started_at": at, "run": child}));
+            }
             Event::Succeeded { place, output } => {
+                let output = match self.collected.remove(place) {
+                    Some(collected) => self.output(place, &Value::Array(collected)),
+                    None => self.output(place, output),
+                };
+                let mocked = self.typed(place).is_some_and(|step| step.mock.is_some());
                 let step = self.end(place, at, "succeeded");
-                step.insert("output".into(), json!(output));
+                step.insert("output".into(), output);
                 step.remove("error");
+                if mocked {
+                    step.insert("mocked".into(), json!(true));
+                }
                 end_attempt(step, json!({"ended_at": at, "status": "succeeded"}));
             }
             Event::Failed { place, failure, retry_at } => {
                 let retry_at = retry_at.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-                let timed_out = failure.code == super::apply::TIMEOUT;
+                let timed_out = TIMED_OUT.contains(&failure.code.as_str());
+                self.collected.remove(place);
+                let mocked = self.typed(place).is_some_and(|step| step.mock.is_some());
                 let step = match retry_at {
                     Some(_) => self.step(place, at),
                     None => self.end(place, at, if timed_out { "timed_out" } else { "failed" }),
@@ -86,6 +118,9 @@ impl Told<'_> {
                     step.insert("status".into(), json!("waiting"));
                 }
                 step.insert("error".into(), json!(failure));
+                if mocked {
+                    step.insert("mocked".into(), json!(true));
+                }
                 let mut ended = json!({"ended_at": at, "status": "failed", "error": failure});
                 if let Some(retry_at) = retry_at {
                     ended["retry_at"] = json!(retry_at);
@@ -96,22 +131,58 @@ impl Told<'_> {
                 let reason = if *unmet { "what it follows did not end as it asks" } else { "its `when` was false" };
                 self.end(place, at, "skipped").insert("reason".into(), json!(reason));
             }
-            Event::Entered { place, sub } => {
+            Event::Iterating { place, items, collects } => {
+                let items = items.as_array().map_or(0, Vec::len);
+                if *collects {
+                    self.collected.insert(place.clone(), vec![Value::Null; items]);
+                }
+                self.step(place, at).insert("items".into(), json!(items));
+            }
+            Event::Entered { place, sub, .. } => {
+                let name = self.typed(place).map(|step| branch(step, *sub));
                 let step = self.step(place, at);
                 step.insert("status".into(), json!("running"));
-                step.insert("branch".into(), json!(sub));
+                match name {
+                    Some(Some(name)) => step.insert("branch".into(), json!(name)),
+                    Some(None) => step.insert("iterations".into(), json!(sub + 1)),
+                    None => step.insert("branch".into(), json!(sub)),
+                };
+            }
+            Event::Left { place, sub, value, failure } => {
+                let at_sub = self.collected.get_mut(place).and_then(|all| all.get_mut(*sub as usize));
+                if let (Some(at_sub), Some(value)) = (at_sub, value) {
+                    *at_sub = Value::clone(value);
+                }
+                if failure.is_some() {
+                    let step = self.step(place, at);
+                    let failed = step.get("failed").and_then(Value::as_u64).unwrap_or(0) + 1;
+                    step.insert("failed".into(), json!(failed));
+                }
             }
             Event::Waiting { place, until } => {
                 let step = self.step(place, at);
                 step.insert("status".into(), json!("waiting"));
                 step.insert("until".into(), json!(Timestamp::from_millisecond(*until).ok()));
             }
-            Event::Assigned { place, vars } => {
-                self.end(place, at, "succeeded").insert("output".into(), json!(vars));
+            Event::Listening { place, until } => {
+                let until = until.and_then(|until| Timestamp::from_millisecond(until).ok());
+                let step = self.step(place, at);
+                step.insert("status".into(), json!("waiting"));
+                if let Some(until) = until {
+                    step.insert("until".into(), json!(until));
+                }
+            }
+            Event::Resumed { place, .. } => {
+                self.step(place, at).insert("resumed_at".into(), json!(at));
+            }
+            Event::Assigned { place, vars, .. } => {
+                let output = self.output(place, &Value::Object(vars.clone()));
+                self.end(place, at, "succeeded").insert("output".into(), output);
             }
             Event::Responded { place, response } => {
-                self.end(place, at, "succeeded").insert("output".into(), json!(response));
-                self.say("response", json!(response));
+                let response = self.output(place, &json!(response));
+                self.end(place, at, "succeeded").insert("output".into(), response.clone());
+                self.say("response", response);
             }
             Event::Recovered { .. } => {
                 let times = self.whole.get("recoveries").and_then(Value::as_u64).unwrap_or(0) + 1;
@@ -129,7 +200,9 @@ impl Told<'_> {
             Event::Released => {
                 self.whole.remove("reason");
             }
+            Event::Failing { .. } => self.cancel(at),
             Event::Finished { status, failure } => {
+                self.cancel(at);
                 self.say("status", json!(status));
                 self.say("ended_at", json!(at));
                 if let Some(failure) = failure {
@@ -143,19 +216,47 @@ impl Told<'_> {
         self.whole.insert(key.to_owned(), value);
     }
 
+    /// Steps that had not ended never will.
+    fn cancel(&mut self, at: Timestamp) {
+        for step in self.steps.iter_mut().filter(|step| !step.contains_key("ended_at")) {
+            step.insert("status".into(), json!("cancelled"));
+            step.insert("ended_at".into(), json!(at));
+        }
+    }
+
+    /// The step as the flow has it.
+    fn typed(&self, place: &Place) -> Option<&'f Step> {
+        self.flow?.step(&place.0)
+    }
+
+    fn secure(&self, place: &Place) -> Secure {
+        self.typed(place).map(|step| step.secure).unwrap_or_default()
+    }
+
+    fn input(&self, place: &Place, input: &Value) -> Value {
+        if self.secure(place).inputs { json!(HIDDEN) } else { input.clone() }
+    }
+
+    fn output(&self, place: &Place, output: &Value) -> Value {
+        if self.secure(place).outputs && !output.is_null() { json!(HIDDEN) } else { output.clone() }
+    }
+
     fn step(&mut self, place: &Place, at: Timestamp) -> &mut Map<String, Value> {
-        let found = self.steps.iter().position(|(other, _)| other == place);
-        let index = found.unwrap_or_else(|| {
-            let id = self.flow.and_then(|flow| flow.step(&place.0)).map(|step| step.id.clone());
-            let mut step = Map::new();
-            step.insert("id".into(), json!(id.unwrap_or_else(|| place.to_string())));
-            step.insert("place".into(), json!(place));
-            step.insert("status".into(), json!("running"));
-            step.insert("started_at".into(), json!(at));
-            self.steps.push((place.clone(), step));
-            self.steps.len() - 1
-        });
-        &mut self.steps[index].1
+        let index = match self.known.get(place) {
+            Some(index) => *index,
+            None => {
+                let id = self.typed(place).map(|step| step.id.clone());
+                let mut step = Map::new();
+                step.insert("id".into(), json!(id.unwrap_or_else(|| place.to_string())));
+                step.insert("place".into(), json!(place));
+                step.insert("status".into(), json!("running"));
+                step.insert("started_at".into(), json!(at));
+                self.steps.push(step);
+                self.known.insert(place.clone(), self.steps.len() - 1);
+                self.steps.len() - 1
+            }
+        };
+        &mut self.steps[index]
     }
 
     fn end(&mut self, place: &Place, at: Timestamp, status: &str) -> &mut Map<String, Value> {
@@ -164,6 +265,22 @@ impl Told<'_> {
         step.insert("ended_at".into(), json!(at));
         step
     }
+}
+
+/// What a branch is called; `None` for an iteration.
+fn branch(step: &Step, sub: u32) -> Option<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    Some(match &step.kind {
+        Kind::Foreach(_) | Kind::Until(_) => return None,
+        Kind::Switch(switch) => match switch.cases.get(sub as usize) {
+            Some((values, _)) => values.iter().map(text).collect::<Vec<_>>().join(", "),
+            None => "default".to_owned(),
+        },
+        Kind::Parallel(branches) => branches.get(sub as usize)?.0.clone(),
+        Kind::Scope(_) if sub == BODY => "scope".to_owned(),
+        Kind::Scope(_) => (if sub == CATCH { "catch" } else { "finally" }).to_owned(),
+        _ => (if sub == THEN { "then" } else { "else" }).to_owned(),
+    })
 }
 
 fn attempts(step: &mut Map<String, Value>) -> &mut Vec<Value> {

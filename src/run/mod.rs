@@ -4,6 +4,7 @@
 //! state. So a run that went down between two appends goes on exactly where its events end.
 
 mod apply;
+mod begin;
 mod event;
 mod history;
 mod id;
@@ -14,6 +15,7 @@ mod scope;
 mod status;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,8 +25,10 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::connector::Failure;
+use crate::flow::HANDLER;
 
 pub use apply::Illegal;
+pub use apply::TIMED_OUT;
 pub use event::Event;
 pub use history::history;
 pub use id::{Digest, Place, RunId};
@@ -44,8 +48,16 @@ pub struct Run {
     pub finished: Option<Status>,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// When its first step was decided; flow timeouts count from here.
+    pub begun_at: Option<Timestamp>,
     pub root: Frame,
+    /// Set once the steps have failed and the flow's `on_failure` is at work: how the run will end.
+    pub failing: Option<(Status, Failure)>,
+    /// The steps of `on_failure`.
+    pub handler: Frame,
     pub vars: Map<String, Value>,
+    /// What came for `wait` steps that have not ended.
+    pub resumed: BTreeMap<Place, Arc<Value>>,
     pub response: Option<Arc<Response>>,
     /// Times in a row that the process went down with this run open and no step ended in between.
     pub recoveries: u32,
@@ -59,6 +71,8 @@ pub struct Frame {
     pub nodes: Vec<Node>,
     /// How many leading steps have ended: where looking for work begins.
     pub ended: usize,
+    /// Variables of this branch or iteration alone.
+    pub vars: Map<String, Value>,
 }
 
 /// How one step stands.
@@ -71,8 +85,27 @@ pub struct Node {
     pub input: Option<Arc<Value>>,
     pub output: Option<Arc<Value>>,
     pub failure: Option<Failure>,
-    /// Branches or iterations entered.
+    /// When its present attempt, or its first iteration, began; ms since 1970.
+    pub since: i64,
+    /// The run that a `call` waits for.
+    pub child: Option<RunId>,
+    /// Branches or iterations that are not forgotten.
     pub subs: BTreeMap<u32, Frame>,
+    /// How many were entered.
+    pub entered: u32,
+    pub looped: Option<Box<Looped>>,
+}
+
+/// How a `foreach` stands.
+#[derive(Debug, Clone)]
+pub struct Looped {
+    pub items: Arc<Value>,
+    pub collects: bool,
+    /// By iteration; null where one failed or has not ended.
+    pub collected: Vec<Value>,
+    pub failed: u32,
+    /// The first failure that was recorded, and its iteration.
+    pub first: Option<(u32, Failure)>,
 }
 
 /// Where a step is in its life.
@@ -86,6 +119,8 @@ pub enum State {
     InDoubt,
     /// Until a time, ms since 1970.
     Waiting(i64),
+    /// For a POST, or for another run; at most until then, ms since 1970, [`NEVER`] without an end.
+    Awaiting(i64),
     /// For a person.
     Held,
     Succeeded,
@@ -97,10 +132,15 @@ pub enum State {
     Unmet,
 }
 
+/// A time that does not come.
+pub const NEVER: i64 = i64::MAX;
+
 impl State {
     pub fn is_ended(self) -> bool {
         match self {
-            State::Pending | State::Running | State::InDoubt | State::Waiting(_) | State::Held => false,
+            State::Pending | State::Running | State::InDoubt | State::Waiting(_) | State::Awaiting(_) | State::Held => {
+                false
+            }
             State::Succeeded | State::Failed | State::TimedOut | State::Skipped | State::Unmet => true,
         }
     }
@@ -111,7 +151,7 @@ impl State {
             State::Pending => "pending",
             State::Running => "running",
             State::InDoubt => "in_doubt",
-            State::Waiting(_) => "waiting",
+            State::Waiting(_) | State::Awaiting(_) => "waiting",
             State::Held => "held",
             State::Succeeded => "succeeded",
             State::Failed => "failed",
@@ -135,8 +175,8 @@ impl Frame {
 impl Run {
     /// The node at a place, if its step has begun.
     pub fn node(&self, place: &Place) -> Option<&Node> {
-        let mut frame = &self.root;
-        let mut parts = place.0.iter();
+        let (mut frame, path) = self.origin(&place.0);
+        let mut parts = path.iter();
         loop {
             let node = frame.node(*parts.next()?)?;
             match parts.next() {
@@ -144,6 +184,43 @@ impl Run {
                 Some(sub) => frame = node.subs.get(sub)?,
             }
         }
+    }
+
+    /// The frame that a place starts in, and the way from there.
+    fn origin<'p>(&self, path: &'p [u32]) -> (&Frame, &'p [u32]) {
+        match path {
+            [HANDLER, _, rest @ ..] => (&self.handler, rest),
+            path => (&self.root, path),
+        }
+    }
+
+    /// The runs that steps of this one wait for, by place.
+    pub fn children(&self) -> Vec<(Place, RunId)> {
+        let mut found = Vec::new();
+        self.each(&mut |place, node| {
+            if let (State::Awaiting(_), Some(child)) = (node.state, node.child) {
+                found.push((Place(place.to_vec()), child));
+            }
+        });
+        found
+    }
+
+    /// Shows every node that is not forgotten.
+    pub fn each(&self, show: &mut dyn FnMut(&[u32], &Node)) {
+        fn frame_in(frame: &Frame, path: &mut Vec<u32>, show: &mut dyn FnMut(&[u32], &Node)) {
+            for (position, node) in frame.nodes.iter().enumerate() {
+                path.push(position as u32);
+                show(path, node);
+                for (sub, inner) in &node.subs {
+                    path.push(*sub);
+                    frame_in(inner, path, show);
+                    path.pop();
+                }
+                path.pop();
+            }
+        }
+        frame_in(&self.root, &mut Vec::new(), show);
+        frame_in(&self.handler, &mut vec![HANDLER, 0], show);
     }
 
     /// The run as lists show it.

@@ -3,14 +3,17 @@
 //! Pure: the engine appends the event returned here, applies it and asks again, until only the outside is left.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::scope::{InRun, call_key};
+use super::begin::{DEEPEST, readable};
+use super::scope::InRun;
+use super::verdict::{Ready, ready, verdict};
 use super::*;
 use crate::connector::{Class, Failure, OnDoubt};
-use crate::flow::{Block, Call, ELSE, Ends, Flow, Kind, Step, THEN, Termination, duration};
+use crate::flow::{BODY, Block, CATCH, Child, FINALLY, Flow, Foreach, Guarded, Kind, Mock, Step, Until};
 use crate::mapping::Template;
 
 /// What the outside lends to a decision.
@@ -18,6 +21,8 @@ pub struct Around<'a> {
     pub now: Timestamp,
     /// The allow-listed environment, an object.
     pub env: &'a Value,
+    /// The URL whose POST ends the `wait` step at a place of a run.
+    pub resume_url: &'a dyn Fn(RunId, &Place) -> String,
 }
 
 /// What comes next.
@@ -25,17 +30,20 @@ pub struct Around<'a> {
 pub enum Next {
     /// Record this, apply it, ask again.
     Record(Event),
-    /// Nothing can be decided until one of these calls ends, or this time (ms since 1970) comes.
-    Wait { calls: Vec<Place>, wake: Option<i64>, held: bool },
+    /// Nothing can be decided until one of these calls or children ends, a POST comes that a step waits for, or
+    /// this time (ms since 1970) comes.
+    Wait { calls: Vec<Place>, children: Vec<Place>, wake: Option<i64>, held: bool },
     /// The run has ended.
     Ended,
 }
 
 /// Runs that brought the process down this often in a row are held.
 pub const MAX_RECOVERIES: u32 = 3;
+/// The failure code of a wait, a child or a run that took too long.
+pub const TIMEOUT: &str = "run.timeout";
 
 /// How a block stands.
-enum Progress {
+pub(super) enum Progress {
     Record(Event),
     Live,
     /// All its steps have ended: well, or with this failure.
@@ -43,9 +51,18 @@ enum Progress {
 }
 
 #[derive(Default)]
-struct Waits {
+pub(super) struct Waits {
     calls: Vec<Place>,
+    children: Vec<Place>,
     wake: Option<i64>,
+}
+
+impl Waits {
+    fn until(&mut self, at: i64) {
+        if at != NEVER {
+            self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+        }
+    }
 }
 
 impl Run {
@@ -60,15 +77,37 @@ impl Run {
             return Next::Record(Event::Held { place: None, failure });
         }
         if self.held.is_some() {
-            return Next::Wait { calls: Vec::new(), wake: None, held: true };
+            return Next::Wait { calls: Vec::new(), children: Vec::new(), wake: None, held: true };
         }
+        let walk = Walk { run: self, flow, around };
         let mut waits = Waits::default();
-        match (Walk { run: self, flow, around }).block(&flow.steps, &self.root, None, &mut waits) {
+        let progress = match &self.failing {
+            None => walk.main(&mut waits),
+            Some((status, failure)) => {
+                let nothing = Block::default();
+                let block = flow.on_failure.as_ref().unwrap_or(&nothing);
+                match walk.block(block, &self.handler, &mut vec![HANDLER, 0], &mut waits) {
+                    Progress::Ended(_) => {
+                        Progress::Record(Event::Finished { status: *status, failure: Some(failure.clone()) })
+                    }
+                    other => other,
+                }
+            }
+        };
+        match progress {
             Progress::Record(event) => Next::Record(event),
-            Progress::Live => Next::Wait { calls: waits.calls, wake: waits.wake, held: false },
+            Progress::Live => {
+                Next::Wait { calls: waits.calls, children: waits.children, wake: waits.wake, held: false }
+            }
             Progress::Ended(None) => Next::Record(Event::Finished { status: Status::Succeeded, failure: None }),
-            Progress::Ended(failure) => Next::Record(Event::Finished { status: Status::Failed, failure }),
+            Progress::Ended(Some(failure)) => Next::Record(walk.ending(Status::Failed, failure)),
         }
+    }
+
+    /// When the flow's own timeout ends the run, ms since 1970.
+    pub fn deadline(&self, flow: &Flow) -> Option<i64> {
+        let timeout = flow.timeout.filter(|_| self.failing.is_none())?;
+        Some(later(self.begun_at?, timeout))
     }
 
     /// Renders a template of the flow's trigger, which sees what came in and no step.
@@ -81,11 +120,10 @@ impl Run {
         around: &Around<'_>,
         template: &Template,
     ) -> Result<Option<Value>, crate::mapping::Error> {
-        let place = Place::root(0);
-        template.render(&InRun { run: self, flow, place: &place, around })
+        template.render(&InRun { run: self, flow, path: &[0], around })
     }
 
-    /// The event for a call that came back: an end, a wait for another attempt, or a hold.
+    /// The event for a call, or a child, that came back: an end, a wait for another attempt, or a hold.
     pub fn settle(
         &self,
         flow: &Flow,
@@ -96,37 +134,88 @@ impl Run {
     ) -> Event {
         let place = place.clone();
         let failure = match result.and_then(|output| readable("the output", output, DEEPEST)) {
-            Ok(output) => {
-                return Event::Succeeded { place, output: Arc::new(output) };
-            }
+            Ok(output) => return Event::Succeeded { place, output: Arc::new(output) },
             Err(failure) => failure,
         };
-        let call = flow.step(&place.0).and_then(|step| match &step.kind {
-            Kind::Action(call) => Some(call),
-            Kind::Response(_) | Kind::Set(_) | Kind::If { .. } | Kind::Delay(_) | Kind::Terminate { .. } => None,
+        let step = flow.step(&place.0);
+        let doubt = step.and_then(|step| match &step.kind {
+            Kind::Action(call) => Some(call.on_doubt),
+            _ => None,
         });
-        let Some(call) = call else {
-            return Event::Failed { place, failure, retry_at: None };
-        };
-        let holds = failure.class == Class::Held || (failure.class == Class::Unknown && call.on_doubt == OnDoubt::Hold);
-        if holds {
+        let in_doubt = failure.class == Class::Unknown && doubt == Some(OnDoubt::Hold);
+        if failure.class == Class::Held || in_doubt {
             return Event::Held { place: Some(place), failure };
         }
         let attempt = self.node(&place).map_or(1, |node| node.attempt);
-        let wait = call.retry.wait(attempt, &failure, random);
-        let retry_at = wait.map(|wait| now.as_millisecond() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX / 2));
-        Event::Failed { place, failure, retry_at }
+        let wait = step.and_then(Step::retry).and_then(|retry| retry.wait(attempt, &failure, random));
+        Event::Failed { place, failure, retry_at: wait.map(|wait| later(now, wait)) }
     }
 }
 
-struct Walk<'w> {
-    run: &'w Run,
-    flow: &'w Flow,
-    around: &'w Around<'w>,
+pub(super) struct Walk<'w> {
+    pub run: &'w Run,
+    pub flow: &'w Flow,
+    pub around: &'w Around<'w>,
 }
 
-impl Walk<'_> {
-    fn block(&self, block: &Block, frame: &Frame, within: Option<(&Place, u32)>, waits: &mut Waits) -> Progress {
+impl<'w> Walk<'w> {
+    fn main(&self, waits: &mut Waits) -> Progress {
+        if let Some(deadline) = self.run.deadline(self.flow) {
+            if deadline <= self.now() {
+                let length = self.flow.timeout.unwrap_or_default();
+                let message = format!("the run took longer than the flow's `timeout`, {}", words(length));
+                return Progress::Record(
+                    self.ending(Status::TimedOut, Failure::new(Class::Permanent, TIMEOUT, message)),
+                );
+            }
+            waits.until(deadline);
+        }
+        self.block(&self.flow.steps, &self.run.root, &mut Vec::new(), waits)
+    }
+
+    /// The event that ends the run, or its steps if the flow has something to do then.
+    pub(super) fn ending(&self, status: Status, failure: Failure) -> Event {
+        if self.flow.on_failure.is_some() && self.run.failing.is_none() {
+            return Event::Failing { status, failure };
+        }
+        let (status, failure) = self.run.failing.clone().unwrap_or((status, failure));
+        Event::Finished { status, failure: Some(failure) }
+    }
+
+    pub(super) fn scope<'s>(&'s self, path: &'s [u32]) -> InRun<'s> {
+        InRun { run: self.run, flow: self.flow, path, around: self.around }
+    }
+
+    /// `length` from now, ms since 1970.
+    pub(super) fn after(&self, length: Duration) -> i64 {
+        later(self.around.now, length)
+    }
+
+    fn now(&self) -> i64 {
+        self.around.now.as_millisecond()
+    }
+
+    /// The event that begins an attempt of a call of another flow.
+    pub(super) fn invoke(
+        &self,
+        child: &Child,
+        place: Place,
+        attempt: u32,
+        input: Option<Arc<Value>>,
+        key: Uuid,
+    ) -> Event {
+        let until = child.timeout.map(|timeout| self.after(timeout));
+        // Not random: what is decided again gives the same run, so that none is started twice.
+        let bytes = Uuid::new_v5(&key, &attempt.to_be_bytes());
+        let mut tail = [0; 10];
+        tail.copy_from_slice(&bytes.as_bytes()[..10]);
+        let now = u64::try_from(self.now()).unwrap_or(0);
+        let child = RunId(uuid::Builder::from_unix_timestamp_millis(now, &tail).into_uuid());
+        Event::Invoked { place, attempt, input, key, child, until }
+    }
+
+    /// `path` leads to the block: the numbers that stand before the positions of its steps.
+    fn block(&self, block: &Block, frame: &Frame, path: &mut Vec<u32>, waits: &mut Waits) -> Progress {
         let mut live = false;
         for (position, step) in block.steps.iter().enumerate().skip(frame.ended) {
             let at = position as u32;
@@ -134,20 +223,17 @@ impl Walk<'_> {
             if state.is_ended() {
                 continue;
             }
-            let place = match within {
-                None => Place::root(at),
-                Some((outer, sub)) => outer.within(sub, at),
+            path.push(at);
+            let event = match frame.node(at).filter(|_| state != State::Pending) {
+                Some(node) => self.going(step, node, path, waits),
+                None => match ready(block, step, frame) {
+                    Ready::Yes => Some(self.begin(step, Place(path.clone()))),
+                    Ready::No => Some(Event::Skipped { place: Place(path.clone()), unmet: true }),
+                    Ready::NotYet => None,
+                },
             };
-            if state == State::Pending {
-                match ready(block, step, frame) {
-                    Ready::Yes => return Progress::Record(self.begin(step, place)),
-                    Ready::No => return Progress::Record(Event::Skipped { place, unmet: true }),
-                    Ready::NotYet => live = true,
-                }
-                continue;
-            }
-            let Some(node) = frame.node(at) else { continue };
-            match self.going(step, node, place, waits) {
+            path.pop();
+            match event {
                 Some(event) => return Progress::Record(event),
                 None => live = true,
             }
@@ -155,240 +241,232 @@ impl Walk<'_> {
         if live { Progress::Live } else { Progress::Ended(verdict(block, frame)) }
     }
 
-    /// The event that begins a step.
-    fn begin(&self, step: &Step, place: Place) -> Event {
-        let scope = InRun { run: self.run, flow: self.flow, place: &place, around: self.around };
-        let begun = self.try_begin(step, &place, &scope);
-        begun.unwrap_or_else(|failure| Event::Failed { place, failure, retry_at: None })
-    }
-
-    fn try_begin(&self, step: &Step, place: &Place, scope: &InRun<'_>) -> Result<Event, Failure> {
-        if let Some(when) = &step.when
-            && !when.holds(scope)?
-        {
-            return Ok(Event::Skipped { place: place.clone(), unmet: false });
-        }
-        let place = place.clone();
-        Ok(match &step.kind {
-            Kind::Action(call) => {
-                let input = readable("the input", call.input.render(scope)?, DEEPEST)?;
-                check_input(call, &input)?;
-                let key = call_key(self.run, &place);
-                Event::Called { place, attempt: 1, input: Some(Arc::new(input)), key }
-            }
-            Kind::Response(answering) => {
-                if self.run.response.is_some() {
-                    let message = "the caller has already been answered by another `response` step".to_owned();
-                    return Err(Failure::new(Class::Permanent, "run.second_response", message));
-                }
-                let status = answering.status.render(scope)?;
-                let response = Response {
-                    status: status_code(&status)?,
-                    headers: match readable("`headers`", answering.headers.render(scope)?, DEEPEST_HEADERS)? {
-                        Value::Object(headers) => headers,
-                        _ => Map::new(),
-                    },
-                    body: readable("`body`", answering.body.render(scope)?, DEEPEST)?,
-                };
-                Event::Responded { place, response: Arc::new(response) }
-            }
-            Kind::Set(values) => match readable("a variable", values.render(scope)?, DEEPEST)? {
-                Value::Object(vars) => Event::Assigned { place, vars },
-                _ => Event::Assigned { place, vars: Map::new() },
-            },
-            Kind::If { condition, .. } => {
-                let sub = if condition.holds(scope)? { THEN } else { ELSE };
-                Event::Entered { place, sub }
-            }
-            Kind::Delay(template) => {
-                let length = match template.render(scope)? {
-                    Some(Value::String(text)) => duration(&text),
-                    other => Err(format!("`delay` needs a length of time as text, not {}", described(other.as_ref()))),
-                };
-                let length = length.map_err(|what| Failure::new(Class::Permanent, "run.bad_delay", what))?;
-                let ms = i64::try_from(length.as_millis()).unwrap_or(i64::MAX / 2);
-                Event::Waiting { place, until: self.around.now.as_millisecond().saturating_add(ms) }
-            }
-            Kind::Terminate { status, message } => {
-                let message = match message.render(scope)? {
-                    Value::Null => format!("ended by step `{}`", step.id),
-                    Value::String(text) => text,
-                    other => other.to_string(),
-                };
-                let (status, failing) = match status {
-                    Termination::Succeeded => (Status::Succeeded, None),
-                    Termination::Cancelled => (Status::Cancelled, None),
-                    Termination::Failed => {
-                        (Status::Failed, Some(Failure::new(Class::Permanent, "run.terminated", message)))
-                    }
-                };
-                Event::Finished { status, failure: failing }
-            }
-        })
+    /// The block inside of the step at `path`.
+    fn inner(&self, block: &Block, node: &Node, sub: u32, path: &mut Vec<u32>, waits: &mut Waits) -> Progress {
+        let Some(frame) = node.subs.get(&sub) else { return Progress::Live };
+        path.push(sub);
+        let progress = self.block(block, frame, path, waits);
+        path.pop();
+        progress
     }
 
     /// What becomes of a step that has begun and not ended: an event, or it goes on waiting.
-    fn going(&self, step: &Step, node: &Node, place: Place, waits: &mut Waits) -> Option<Event> {
-        let now = self.around.now.as_millisecond();
+    fn going(&self, step: &Step, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
+        let place = |path: &[u32]| Place(path.to_vec());
         match (&step.kind, node.state) {
+            (_, State::Running | State::InDoubt) if step.mock.is_some() => Some(self.mocked(step, place(path))),
             (Kind::Action(call), State::InDoubt) if call.on_doubt == OnDoubt::Hold => {
                 let message = "the process went down during the call: it may have happened".to_owned();
                 let failure = Failure::new(Class::Unknown, "run.in_doubt", message);
-                Some(Event::Held { place: Some(place), failure })
+                Some(Event::Held { place: Some(place(path)), failure })
             }
             (Kind::Action(_), State::Running | State::InDoubt) => {
-                waits.calls.push(place);
+                waits.calls.push(place(path));
                 None
             }
-            (Kind::Action(_), State::Waiting(until)) if until <= now => {
+            (Kind::Action(_), State::Waiting(until)) if until <= self.now() => {
                 let (attempt, key) = (node.attempt + 1, node.key);
-                Some(Event::Called { place, attempt, input: None, key })
+                Some(Event::Called { place: place(path), attempt, input: None, key })
             }
-            (Kind::Delay(_), State::Waiting(until)) if until <= now => {
-                Some(Event::Succeeded { place, output: Arc::new(Value::Null) })
+            (Kind::Call(child), State::Waiting(until)) if until <= self.now() => {
+                Some(self.invoke(child, place(path), node.attempt + 1, None, node.key))
+            }
+            (Kind::Call(child), State::Awaiting(until)) => {
+                if until <= self.now() {
+                    let length = words(child.timeout.unwrap_or_default());
+                    let message = format!("flow `{}` took longer than the `timeout` of {length}", child.flow);
+                    let failure = Failure::new(Class::Retry, TIMEOUT, message);
+                    let (now, middle) = (self.around.now, u64::MAX / 2);
+                    return Some(self.run.settle(self.flow, &place(path), Err(failure), now, middle));
+                }
+                waits.children.push(place(path));
+                waits.until(until);
+                None
+            }
+            (Kind::Wait { timeout }, State::Awaiting(until)) => {
+                let place = place(path);
+                if let Some(input) = self.run.resumed.get(&place) {
+                    return Some(Event::Succeeded { place, output: input.clone() });
+                }
+                if until <= self.now() {
+                    let message = format!("nobody answered within {}", words(timeout.unwrap_or_default()));
+                    let failure = Failure::new(Class::Permanent, TIMEOUT, message);
+                    return Some(Event::Failed { place, failure, retry_at: None });
+                }
+                waits.until(until);
+                None
+            }
+            (Kind::Delay(_) | Kind::DelayUntil(_), State::Waiting(until)) if until <= self.now() => {
+                Some(Event::Succeeded { place: place(path), output: Arc::new(Value::Null) })
             }
             (_, State::Waiting(until)) => {
-                waits.wake = Some(waits.wake.map_or(until, |wake| wake.min(until)));
+                waits.until(until);
                 None
             }
+            (Kind::Foreach(each), State::Running) => self.each(each, node, path, waits),
+            (Kind::Until(until), State::Running) => self.again(until, node, path, waits),
+            (Kind::Scope(scope), State::Running) => self.guarded(scope, node, path, waits),
+            (_, State::Running) => self.branches(step, node, path, waits),
             // A held step holds its run, which is looked at before its steps.
-            (_, State::Held) => None,
-            (_, State::Running) => {
-                for (sub, frame) in &node.subs {
-                    let block = step.block(*sub)?;
-                    match self.block(block, frame, Some((&place, *sub)), waits) {
-                        Progress::Record(event) => return Some(event),
-                        Progress::Live => return None,
-                        Progress::Ended(None) => {}
-                        Progress::Ended(Some(failure)) => {
-                            return Some(Event::Failed { place, failure, retry_at: None });
-                        }
-                    }
-                }
-                Some(Event::Succeeded { place, output: Arc::new(Value::Null) })
+            (_, State::Pending | State::InDoubt | State::Awaiting(_) | State::Held) => None,
+            (_, State::Succeeded | State::Failed | State::TimedOut | State::Skipped | State::Unmet) => None,
+        }
+    }
+
+    fn mocked(&self, step: &Step, place: Place) -> Event {
+        let scope = self.scope(&place.0);
+        let rendered = match &step.mock {
+            Some(Mock::Output(output)) => output.render(&scope).map(Ok),
+            Some(Mock::Error(error)) => error.render(&scope).map(Err),
+            None => Ok(Ok(Value::Null)),
+        };
+        let text = |error: &Value, key: &str| error.get(key).and_then(Value::as_str).map(str::to_owned);
+        let failure = match rendered.map_err(Failure::from) {
+            Ok(Ok(output)) => match readable("the output", output, DEEPEST) {
+                Ok(output) => return Event::Succeeded { place, output: Arc::new(output) },
+                Err(failure) => failure,
+            },
+            Ok(Err(error)) => Failure {
+                class: Class::Permanent,
+                code: text(&error, "code").unwrap_or_else(|| "run.mocked".to_owned()),
+                message: text(&error, "message").unwrap_or_else(|| "a mocked failure".to_owned()),
+                status: error.get("status").and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok()),
+                wait_ms: None,
+            },
+            Err(failure) => failure,
+        };
+        Event::Failed { place, failure, retry_at: None }
+    }
+
+    /// The branch of an `if` or `switch`, or the branches of a `parallel`.
+    fn branches(&self, step: &Step, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
+        let at = Place(path.clone());
+        if let Kind::Parallel(branches) = &step.kind
+            && (node.entered as usize) < branches.len()
+        {
+            return Some(Event::Entered { place: at, sub: node.entered, again: false });
+        }
+        let (mut live, mut failed) = (false, None);
+        for sub in node.subs.keys() {
+            match self.inner(step.block(*sub)?, node, *sub, path, waits) {
+                Progress::Record(event) => return Some(event),
+                Progress::Live => live = true,
+                Progress::Ended(failure) => failed = failed.or(failure),
             }
-            _ => None,
         }
-    }
-}
-
-enum Ready {
-    Yes,
-    No,
-    NotYet,
-}
-
-fn ready(block: &Block, step: &Step, frame: &Frame) -> Ready {
-    for after in &step.after {
-        let state = frame.state(after.position);
-        if !state.is_ended() {
-            return Ready::NotYet;
+        if live {
+            return None;
         }
-        let continues = block.steps.get(after.position as usize).is_some_and(|before| before.continues);
-        let passed_over = continues && after.on == Ends::DEFAULT && matches!(state, State::Failed | State::TimedOut);
-        if !passed_over && !after.on.has(end_of(state)) {
-            return Ready::No;
-        }
+        Some(ended(at, failed))
     }
-    Ready::Yes
-}
 
-fn end_of(state: State) -> Ends {
-    match state {
-        State::Succeeded => Ends::SUCCEEDED,
-        State::Failed => Ends::FAILED,
-        State::TimedOut => Ends::TIMED_OUT,
-        State::Skipped => Ends::SKIPPED,
-        State::Unmet | State::Pending | State::Running | State::InDoubt | State::Waiting(_) | State::Held => {
-            Ends::UNMET
-        }
-    }
-}
-
-/// How a block ended: each branch end counts, and a skipped end takes the status of what it follows.
-fn verdict(block: &Block, frame: &Frame) -> Option<Failure> {
-    let mut seen = vec![false; block.steps.len()];
-    block.ends.iter().find_map(|end| failing(block, frame, *end, &mut seen))
-}
-
-/// `seen` are the steps that had nothing to tell: many paths can lead to each, and each is asked once.
-fn failing(block: &Block, frame: &Frame, position: u32, seen: &mut [bool]) -> Option<Failure> {
-    let step = block.steps.get(position as usize)?;
-    if std::mem::replace(seen.get_mut(position as usize)?, true) {
-        return None;
-    }
-    match frame.state(position) {
-        State::Failed | State::TimedOut if step.continues => None,
-        State::Failed | State::TimedOut => {
-            let mut failure = frame.node(position)?.failure.clone()?;
-            if !failure.message.starts_with("step `") {
-                failure.message = format!("step `{}`: {}", step.id, failure.message);
+    fn each(&self, each: &Foreach, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
+        let looped = node.looped.as_ref()?;
+        let place = Place(path.clone());
+        for sub in node.subs.keys() {
+            match self.inner(&each.body, node, *sub, path, waits) {
+                Progress::Record(event) => return Some(event),
+                Progress::Live => {}
+                Progress::Ended(failure) => return Some(self.leave(each, place, *sub, failure)),
             }
-            Some(failure)
         }
-        State::Skipped | State::Unmet => {
-            step.after.iter().find_map(|after| failing(block, frame, after.position, seen))
+        let items = looped.items.as_array().map_or(0, Vec::len);
+        if (node.entered as usize) < items {
+            let room = node.subs.len() < each.concurrency as usize;
+            return room.then_some(Event::Entered { place, sub: node.entered, again: false });
         }
-        State::Succeeded | State::Pending | State::Running | State::InDoubt | State::Waiting(_) | State::Held => None,
+        if !node.subs.is_empty() {
+            return None;
+        }
+        let failed = looped.first.as_ref().map(|(sub, first)| {
+            let message = format!("{} of {items} items failed; item {sub}: {}", looped.failed, first.message);
+            Failure { message, ..first.clone() }
+        });
+        Some(ended(place, failed))
+    }
+
+    /// The event that ends an iteration.
+    fn leave(&self, each: &Foreach, place: Place, sub: u32, failure: Option<Failure>) -> Event {
+        let value = match &each.collect {
+            Some(collect) if failure.is_none() => {
+                let path: Vec<u32> = place.0.iter().copied().chain([sub]).collect();
+                let value = collect.render(&self.scope(&path)).map_err(Failure::from);
+                value.and_then(|value| readable("`collect`", value, DEEPEST)).map(Some)
+            }
+            _ => Ok(None),
+        };
+        match value {
+            Ok(value) => Event::Left { place, sub, value: value.map(Arc::new), failure },
+            Err(failure) => Event::Left { place, sub, value: None, failure: Some(failure) },
+        }
+    }
+
+    fn again(&self, until: &Until, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
+        let place = Place(path.clone());
+        let sub = node.entered.checked_sub(1)?;
+        match self.inner(&until.body, node, sub, path, waits) {
+            Progress::Record(event) => return Some(event),
+            Progress::Live => return None,
+            Progress::Ended(Some(failure)) => return Some(ended(place, Some(failure))),
+            Progress::Ended(None) => {}
+        }
+        path.push(sub);
+        let met = until.condition.holds(&self.scope(path));
+        path.pop();
+        let met = match met {
+            Ok(met) => met,
+            Err(error) => return Some(ended(place, Some(error.into()))),
+        };
+        let time = i64::try_from(until.time.as_millis()).unwrap_or(NEVER);
+        let over = node.entered >= until.count || self.now().saturating_sub(node.since) >= time;
+        if !met && !over {
+            return Some(Event::Entered { place, sub: sub + 1, again: true });
+        }
+        if !met && until.fails {
+            let (count, time) = (node.entered, words(until.time));
+            let message =
+                format!("the condition did not hold after {count} iterations (limit {}, {time})", until.count);
+            return Some(ended(place, Some(Failure::new(Class::Permanent, "run.until_limit", message))));
+        }
+        let output = Arc::new(json!({"iterations": node.entered, "met": met}));
+        Some(Event::Succeeded { place, output })
+    }
+
+    fn guarded(&self, scope: &Guarded, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
+        let place = Place(path.clone());
+        let mut result = None;
+        for (sub, block) in
+            [(BODY, Some(&scope.body)), (CATCH, scope.catch.as_ref()), (FINALLY, scope.finally.as_ref())]
+        {
+            let Some(block) = block.filter(|_| sub != CATCH || result.is_some()) else { continue };
+            if !node.subs.contains_key(&sub) {
+                return Some(Event::Entered { place, sub, again: false });
+            }
+            match self.inner(block, node, sub, path, waits) {
+                Progress::Record(event) => return Some(event),
+                Progress::Live => return None,
+                // A failure that `catch` handles is handled.
+                Progress::Ended(failure) if sub == CATCH => result = failure,
+                Progress::Ended(failure) => result = result.or(failure),
+            }
+        }
+        Some(ended(place, result))
     }
 }
 
-fn check_input(call: &Call, input: &Value) -> Result<(), Failure> {
-    let Some(action) = call.connector.actions.get(&call.action) else {
-        return Ok(());
-    };
-    let violations = action.input.violations(input);
-    if violations.is_empty() {
-        return Ok(());
-    }
-    let places: Vec<String> = violations.iter().map(|v| format!("`{}`: {}", v.pointer, v.message)).collect();
-    let message =
-        format!("the rendered inputs do not fit {}.{}: {}", call.connector.name, call.action, places.join("; "));
-    Err(Failure::new(Class::Permanent, "run.bad_input", message))
-}
-
-/// The deepest value that [`crate::mapping::parse_json`] reads.
-const DEEPEST: usize = 127;
-/// The same for a response's headers, which are read with the record around them.
-const DEEPEST_HEADERS: usize = 100;
-
-/// A value that the journal can read again. A run with a deeper one could never be taken up after a wait or a restart.
-fn readable(name: &str, value: Value, levels: usize) -> Result<Value, Failure> {
-    if !deeper_than(&value, levels) {
-        return Ok(value);
-    }
-    let message = format!("{name} is nested more than {levels} levels deep; keep less of it");
-    Err(Failure::new(Class::Permanent, "run.too_deep", message))
-}
-
-fn deeper_than(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::Array(items) => levels == 0 || items.iter().any(|item| deeper_than(item, levels - 1)),
-        Value::Object(members) => levels == 0 || members.values().any(|member| deeper_than(member, levels - 1)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+fn ended(place: Place, failure: Option<Failure>) -> Event {
+    match failure {
+        None => Event::Succeeded { place, output: Arc::new(Value::Null) },
+        Some(failure) => Event::Failed { place, failure, retry_at: None },
     }
 }
 
-fn status_code(value: &Value) -> Result<u16, Failure> {
-    let number = match value {
-        Value::String(text) => text.trim().parse().ok(),
-        other => other.as_u64(),
-    };
-    let code = number.filter(|code| (200..600).contains(code)).and_then(|code| u16::try_from(code).ok());
-    code.ok_or_else(|| {
-        let message = format!("`status` must be 200 to 599, not {}", described(Some(value)));
-        Failure::new(Class::Permanent, "run.bad_status", message)
-    })
+/// `length` after `start`, ms since 1970.
+fn later(start: Timestamp, length: Duration) -> i64 {
+    let ms = i64::try_from(length.as_millis()).unwrap_or(NEVER / 2);
+    start.as_millisecond().saturating_add(ms)
 }
 
-fn described(value: Option<&Value>) -> &'static str {
-    value.map_or("nothing", crate::flow::kind_of)
-}
-
-impl From<crate::mapping::Error> for Failure {
-    fn from(error: crate::mapping::Error) -> Failure {
-        let place = if error.pointer.is_empty() { String::new() } else { format!("`{}`: ", error.pointer) };
-        let message = format!("{place}{} (in `{}`)", error.what, error.template);
-        Failure::new(Class::Permanent, error.code, message)
-    }
+fn words(length: Duration) -> String {
+    jiff::SignedDuration::try_from(length).map_or_else(|_| format!("{length:?}"), |length| format!("{length:#}"))
 }

@@ -59,7 +59,10 @@ impl Stage {
         let env = json!({});
         let mut events = Vec::new();
         let next = loop {
-            match self.run.next(&self.flow, &Around { now: self.now, env: &env }) {
+            match self.run.next(
+                &self.flow,
+                &Around { now: self.now, env: &env, resume_url: &|_, place| format!("/resume/{place}") },
+            ) {
                 Next::Record(event) => {
                     self.run.apply(self.now, &event).unwrap();
                     events.push(event);

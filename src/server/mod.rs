@@ -88,12 +88,10 @@ impl Server {
         let mut public = Listener::bind(address, Router::new(), bounds, tls)
             .await
             .map_err(|source| bind_error("the public listener", address, source))?;
-        let app = App {
-            engine,
-            reader: Reader::new(&config.limits),
-            reach: Arc::new(reach(config, public.address)),
-            token: Arc::new(admin_token),
-        };
+        let reach = reach(config, public.address);
+        engine.reached_at(&reach.base);
+        let app =
+            App { engine, reader: Reader::new(&config.limits), reach: Arc::new(reach), token: Arc::new(admin_token) };
         public.router = public_router(app.clone());
         let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
         let address = config.admin.as_deref().unwrap_or(ADMIN);

@@ -1,4 +1,4 @@
-//! Checks lists of steps, and each kind of step but calls.
+//! Checks lists of steps: ids, order, and what they have in common.
 
 use super::*;
 
@@ -13,9 +13,8 @@ impl Checker<'_> {
                 let hint = Some("ids are unique in the whole flow, so that `steps.<id>` means one step".to_owned());
                 self.say(problem::DUPLICATE_ID, &child(&step.at, "id"), At::Value, what, hint);
             }
-            if let Some(KindFile::If { then, otherwise, .. }) = &step.kind {
-                self.step_ids(then, ids);
-                self.step_ids(otherwise, ids);
+            if let Some(KindFile::Block(block)) = &step.kind {
+                block.lists().0.into_iter().for_each(|steps| self.step_ids(steps, ids));
             }
         }
     }
@@ -33,18 +32,21 @@ impl Checker<'_> {
             }
             let when = step.when.as_ref().and_then(|text| Condition::parse(text).ok());
             let (kind, output) = match step.kind {
-                Some(kind) => self.kind(kind, &step.at, reach),
+                Some(kind) => self.kind(kind, &step.at, step.id.as_deref().unwrap_or_default(), reach),
                 None => (None, Shape::any()),
             };
             // A step that may be skipped, or fail and be passed over, leaves null where its output would be.
             let sure = when.is_none() && !step.continues;
             let types = if sure { output.types } else { output.types.or(Types::NULL) };
             if let Some(id) = &step.id {
-                reach.steps.insert(id.clone(), names::step(Shape { types, ..output }));
+                let listed = matches!(&kind, Some(Kind::Scope(_)));
+                reach.steps.insert(id.clone(), names::step(Shape { types, ..output }, listed));
             }
+            let mock = step.mock.and_then(|mock| self.mock(mock, &child(&step.at, "mock"), reach));
             // What has no kind is a problem, so the flow is not used; something must keep positions right.
             let kind = kind.unwrap_or(Kind::Delay(Template::parse("").expect("text without braces is a template")));
-            steps.push(Step { id: step.id.unwrap_or_default(), kind, when, continues: step.continues, after });
+            let (id, continues, secure) = (step.id.unwrap_or_default(), step.continues, step.secure);
+            steps.push(Step { id, kind, when, continues, after, secure, mock });
         }
         let mut ends: Vec<u32> = (0..steps.len() as u32).collect();
         ends.retain(|end| !steps.iter().any(|step| step.after.iter().any(|after| after.position == *end)));
@@ -73,109 +75,79 @@ impl Checker<'_> {
         }
         found
     }
-
-    /// The kind as checked, and the shape of its output.
-    fn kind(&mut self, kind: KindFile, at: &str, reach: &mut InReach<'_>) -> (Option<Kind>, Shape) {
-        let null = Shape::of(Types::NULL);
-        match kind {
-            KindFile::Action(call) => self.call(call, at, reach),
-            KindFile::Response { status, headers, body } => {
-                let here = child(at, "response");
-                let whole = [("status", Types::NUMBER), ("headers", Types::OBJECT), ("body", Types::ANY)];
-                let mut parts = Vec::new();
-                for ((key, types), value) in whole.into_iter().zip([status, headers, body]) {
-                    let at = child(&here, key);
-                    let (mapping, shape) = self.mapping(&value, &at, reach);
-                    self.fits(&Shape::of(types), &shape, &at);
-                    if key == "status" && value.is_number() && !value.as_u64().is_some_and(|s| (200..600).contains(&s))
-                    {
-                        let what = format!("{value} is not a status that can be answered: 200 to 599");
-                        self.say(problem::BAD_VALUE, &at, At::Value, what, None);
-                    }
-                    parts.extend(mapping);
-                }
-                let [status, headers, body] = match <[Mapping; 3]>::try_from(parts) {
-                    Ok(parts) => parts,
-                    Err(_) => return (None, null),
-                };
-                (Some(Kind::Response(Box::new(Answering { status, headers, body }))), null)
-            }
-            KindFile::Set(value) => {
-                let (mapping, shape) = self.mapping(&value, &child(at, "set"), reach);
-                (mapping.map(Kind::Set), shape)
-            }
-            KindFile::If { condition, then, otherwise } => {
-                let parsed = condition.and_then(|text| self.condition(&text, &child(at, "if"), reach));
-                let before: BTreeSet<String> = reach.steps.keys().cloned().collect();
-                let mut inner = reach.clone();
-                let then = self.block(then, &mut inner);
-                let mut seen = inner.steps;
-                inner = reach.clone();
-                let otherwise = self.block(otherwise, &mut inner);
-                seen.extend(inner.steps);
-                // From below, a step in a branch can be named; it is null where the branch was not taken.
-                for (id, mut shape) in seen.into_iter().filter(|(id, _)| !before.contains(id)) {
-                    if let Some(output) = shape.properties.get_mut("output") {
-                        output.types = output.types.or(Types::NULL);
-                    }
-                    reach.steps.insert(id, shape);
-                }
-                (parsed.map(|condition| Kind::If { condition, then, otherwise }), null)
-            }
-            KindFile::Delay(text) => {
-                let at = child(at, "delay");
-                let Some((template, shape)) = self.template(&text, &at, reach) else { return (None, null) };
-                if template.is_literal()
-                    && let Err(what) = duration(&text)
-                {
-                    self.say(problem::BAD_VALUE, &at, At::Value, what, None);
-                }
-                self.fits(&Shape::of(Types::STRING), &shape, &at);
-                (Some(Kind::Delay(template)), null)
-            }
-            KindFile::Terminate { status, message } => {
-                let here = child(at, "terminate");
-                let termination = match status.as_str() {
-                    "succeeded" => Some(Termination::Succeeded),
-                    "failed" => Some(Termination::Failed),
-                    "cancelled" => Some(Termination::Cancelled),
-                    other => {
-                        let pointer = child(&here, "status");
-                        let hint = suggest(other, ["succeeded", "failed", "cancelled"]);
-                        let what = format!("`{other}` is not how a run can be ended");
-                        self.say(problem::BAD_VALUE, &pointer, At::Value, what, hint);
-                        None
-                    }
-                };
-                let (message, _) = self.mapping(&message, &child(&here, "message"), reach);
-                let kind = termination.zip(message).map(|(status, message)| Kind::Terminate { status, message });
-                (kind, null)
-            }
-        }
-    }
 }
 
-/// Shapes of the variables that `set` steps give values; what a template gives is not known yet.
+/// Shapes of the variables that `set` steps of this list give values, but for those in steps that run at once, whose
+/// variables are their own; what a template gives is not known yet.
 pub(super) fn set_vars(steps: &[StepFile], vars: &mut BTreeMap<String, Shape>) {
     for step in steps {
         match &step.kind {
             Some(KindFile::Set(Value::Object(values))) => {
-                for name in values.keys() {
-                    vars.insert(name.clone(), Shape::any());
-                }
+                vars.extend(values.keys().map(|name| (name.clone(), Shape::any())));
             }
-            Some(KindFile::If { then, otherwise, .. }) => {
-                set_vars(then, vars);
-                set_vars(otherwise, vars);
+            Some(KindFile::Block(block)) => {
+                let (lists, at_once) = block.lists();
+                if !at_once {
+                    lists.into_iter().for_each(|steps| set_vars(steps, vars));
+                }
             }
             None
             | Some(
                 KindFile::Set(_)
                 | KindFile::Action(_)
+                | KindFile::Call(_)
                 | KindFile::Response { .. }
                 | KindFile::Delay(_)
+                | KindFile::DelayUntil(_)
+                | KindFile::Wait { .. }
                 | KindFile::Terminate { .. },
             ) => {}
+        }
+    }
+}
+
+/// Where things stand that can be named from some places only.
+#[derive(Debug, Default)]
+pub struct Inside {
+    /// Steps of a `foreach`, and the innermost one that each is in.
+    pub foreach: BTreeMap<String, String>,
+    /// Steps that wait, and the loops around each, outermost first.
+    pub waits: BTreeMap<String, Vec<String>>,
+    /// Variables of steps that run at once, and the step they run in.
+    pub vars: BTreeMap<String, String>,
+}
+
+impl Inside {
+    pub fn look(&mut self, steps: &[StepFile], loops: &mut Vec<String>, foreach: Option<&str>, at_once: Option<&str>) {
+        for step in steps {
+            let id = step.id.clone().unwrap_or_default();
+            if let Some(foreach) = foreach {
+                self.foreach.insert(id.clone(), foreach.to_owned());
+            }
+            match &step.kind {
+                Some(KindFile::Wait { .. }) => {
+                    self.waits.insert(id, loops.clone());
+                }
+                Some(KindFile::Set(Value::Object(values))) => {
+                    let owner = at_once.map(|owner| values.keys().map(|name| (name.clone(), owner.to_owned())));
+                    self.vars.extend(owner.into_iter().flatten());
+                }
+                Some(KindFile::Block(block)) => {
+                    let (lists, apart) = block.lists();
+                    let each = matches!(**block, file::BlockFile::Foreach { .. });
+                    let is_loop = each || matches!(**block, file::BlockFile::Until { .. });
+                    if is_loop {
+                        loops.push(id.clone());
+                    }
+                    let foreach = if each { Some(id.as_str()) } else { foreach };
+                    let at_once = if apart { Some(id.as_str()) } else { at_once };
+                    lists.into_iter().for_each(|steps| self.look(steps, loops, foreach, at_once));
+                    if is_loop {
+                        loops.pop();
+                    }
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -184,8 +156,8 @@ pub(super) fn address(block: &Block, path: &mut Vec<Hop>, found: &mut HashMap<St
     for (position, step) in block.steps.iter().enumerate() {
         path.push(Hop::Position(position as u32));
         found.insert(step.id.clone(), Address(path.clone()));
-        for (sub, inner) in step.blocks() {
-            path.push(Hop::Branch(sub));
+        for (hop, inner) in step.blocks() {
+            path.push(hop);
             address(inner, path, found);
             path.pop();
         }

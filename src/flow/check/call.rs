@@ -1,4 +1,4 @@
-//! Checks an `action` step: connector, action, connection, and whether its inputs can fit.
+//! Checks `action` steps (connector, action, connection, whether the inputs can fit), and calls of other flows.
 
 use serde_json::Value;
 
@@ -10,8 +10,8 @@ impl Checker<'_> {
         // What is missing from a `with` that is not there is missing from the action.
         let whole = if self.source.has(&with) { with.clone() } else { child(at, "action") };
         let (input, got) = self.mapping(&read.with, &with, reach);
-        let Some((connector, action)) = self.known.connectors.action(&read.action) else {
-            self.unknown_action(&read.action, &child(at, "action"));
+        let Some((connector, action)) = self.known.connectors.action(&read.name) else {
+            self.unknown_action(&read.name, &child(at, "action"));
             return (None, Shape::any());
         };
         self.connectors.insert(connector.name.clone());
@@ -33,11 +33,25 @@ impl Checker<'_> {
                 connection: read.connection,
                 input,
                 timeout: read.timeout,
-                retry: read.retry,
+                retry: read.retry.unwrap_or_default(),
                 on_doubt: read.on_doubt.unwrap_or(action.on_doubt),
             }))
         });
         (call, output)
+    }
+
+    /// Whether there is such a flow, and no circle of calls, is known only where all flows are: in the catalog.
+    pub(super) fn child(&mut self, read: CallFile, at: &str, reach: &InReach<'_>) -> (Option<Kind>, Shape) {
+        let (body, _) = self.mapping(&read.with, &child(at, "with"), reach);
+        let here = child(at, "call");
+        if !is_flow_id(&read.name) {
+            let what = format!("`{}` cannot be the id of a flow", read.name);
+            self.say(problem::BAD_NAME, &here, At::Value, what, None);
+        }
+        self.calls.entry(read.name.clone()).or_insert(here);
+        let retry = read.retry.unwrap_or(Retry { attempts: 1, ..Retry::default() });
+        let kind = body.map(|body| Kind::Call(Box::new(Child { flow: read.name, body, timeout: read.timeout, retry })));
+        (kind, names::response())
     }
 
     fn unknown_action(&mut self, name: &str, at: &str) {

@@ -1,72 +1,91 @@
-//! What each kind of step has of its own, as typed.
+//! What each kind of step has of its own, as typed. The kinds that hold other steps are in `block.rs`.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::super::policy::{Backoff, Retry};
-use super::super::problem::{self, suggest};
+use super::super::problem;
 use super::super::reader::Reader;
 use super::super::source::{At, child};
 use super::MAX_ATTEMPTS;
-use super::step::StepFile;
+use super::block::BlockFile;
 use crate::connector::OnDoubt;
 
 /// What a step does.
 #[derive(Debug)]
 pub enum KindFile {
     Action(CallFile),
+    Call(CallFile),
     Response { status: Value, headers: Value, body: Value },
     Set(Value),
-    If { condition: Option<String>, then: Vec<StepFile>, otherwise: Vec<StepFile> },
+    Block(Box<BlockFile>),
     Delay(String),
+    DelayUntil(String),
+    Wait { timeout: Option<Duration> },
     Terminate { status: String, message: Value },
 }
 
-/// An `action` step.
+/// An `action` or a `call` step.
 #[derive(Debug)]
 pub struct CallFile {
-    pub action: String,
+    /// The action, or the other flow.
+    pub name: String,
     pub connection: Option<String>,
     pub with: Value,
     pub timeout: Option<Duration>,
-    pub retry: Retry,
+    pub retry: Option<Retry>,
     pub on_doubt: Option<OnDoubt>,
 }
 
-pub const KINDS: &[&str] = &["action", "response", "set", "if", "delay", "terminate"];
-pub const ACTION_KEYS: &[&str] = &["action", "connection", "with", "timeout", "retry", "on_doubt"];
-pub const IF_KEYS: &[&str] = &["if", "then", "else"];
+pub const KINDS: &[&str] = &[
+    "action",
+    "call",
+    "response",
+    "set",
+    "if",
+    "switch",
+    "foreach",
+    "until",
+    "parallel",
+    "scope",
+    "delay",
+    "delay_until",
+    "wait",
+    "terminate",
+];
+pub const ACTION_KEYS: &[&str] = &["action", "connection", "with", "timeout", "retry", "on_doubt", "mock"];
+pub const CALL_KEYS: &[&str] = &["call", "with", "timeout", "retry", "on_doubt", "mock"];
 pub const RETRY_KEYS: &[&str] = &["attempts", "backoff", "delay", "max_delay"];
+pub const MOCK_KEYS: &[&str] = &["output", "error"];
 pub const RESPONSE_KEYS: &[&str] = &["status", "headers", "body"];
+pub const WAIT_KEYS: &[&str] = &["timeout"];
 pub const TERMINATE_KEYS: &[&str] = &["status", "message"];
+
+/// The keys that steps of this kind have of their own.
+pub fn own_keys(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "action" => ACTION_KEYS,
+        "call" => CALL_KEYS,
+        "if" => super::IF_KEYS,
+        "switch" => super::SWITCH_KEYS,
+        "foreach" => super::FOREACH_KEYS,
+        "until" => super::UNTIL_KEYS,
+        "scope" => super::SCOPE_KEYS,
+        _ => &[],
+    }
+}
 
 impl Reader<'_> {
     pub(super) fn kind(&mut self, kind: &str, map: &Map<String, Value>, at: &str, depth: usize) -> Option<KindFile> {
         let here = child(at, kind);
         let value = &map[kind];
         Some(match kind {
-            "action" => KindFile::Action(CallFile {
-                action: self.text(map, at, "action")?,
-                connection: self.text(map, at, "connection"),
-                with: map
-                    .get("with")
-                    .filter(|with| !with.is_null())
-                    .cloned()
-                    .unwrap_or_else(|| Value::Object(Map::new())),
-                timeout: self.duration(map, at, "timeout"),
-                retry: map.get("retry").map_or_else(Retry::default, |value| self.retry(value, &child(at, "retry"))),
-                on_doubt: self.text(map, at, "on_doubt").and_then(|text| match text.as_str() {
-                    "repeat" => Some(OnDoubt::Repeat),
-                    "hold" => Some(OnDoubt::Hold),
-                    other => {
-                        let hint = suggest(other, ["repeat", "hold"]);
-                        let what = format!("`{other}` is not what a step can do in doubt");
-                        self.say(problem::BAD_VALUE, &child(at, "on_doubt"), At::Value, what, hint);
-                        None
-                    }
-                }),
-            }),
+            "action" => KindFile::Action(self.call(map, at, "action")?),
+            "call" => KindFile::Call(self.call(map, at, "call")?),
+            "if" | "switch" | "foreach" | "until" | "parallel" | "scope" => {
+                KindFile::Block(Box::new(self.block_kind(kind, map, at, depth)?))
+            }
             "response" => {
                 let empty = Map::new();
                 let inner = if value.is_null() { &empty } else { self.map(value, &here, "{status: 200, body: done}")? };
@@ -85,19 +104,19 @@ impl Reader<'_> {
                 }
                 KindFile::Set(value.clone())
             }
-            "if" => {
-                let condition = self.condition(map, at, "if");
-                let then = map.get("then").map(|steps| self.block(steps, &child(at, "then"), depth + 1));
-                if then.is_none() {
-                    self.missing(at, "then", "what to do where the condition holds: a list of steps");
-                }
-                let otherwise = map.get("else").map(|steps| self.block(steps, &child(at, "else"), depth + 1));
-                KindFile::If { condition, then: then.unwrap_or_default(), otherwise: otherwise.unwrap_or_default() }
-            }
             "delay" => match value {
                 Value::String(text) => KindFile::Delay(text.clone()),
                 // Says what a length of time looks like.
                 _ => return self.duration(map, at, "delay").and(None),
+            },
+            "delay_until" => KindFile::DelayUntil(self.text(map, at, "delay_until")?),
+            "wait" => match value {
+                Value::Null => KindFile::Wait { timeout: None },
+                Value::Object(inner) => {
+                    self.keys(inner, &here, WAIT_KEYS);
+                    KindFile::Wait { timeout: self.duration(inner, &here, "timeout") }
+                }
+                _ => KindFile::Wait { timeout: self.duration(map, at, "wait") },
             },
             _ => {
                 let (status, message) = match value {
@@ -111,6 +130,22 @@ impl Reader<'_> {
                 };
                 KindFile::Terminate { status, message }
             }
+        })
+    }
+
+    /// What `action` and `call` have alike.
+    fn call(&mut self, map: &Map<String, Value>, at: &str, key: &str) -> Option<CallFile> {
+        Some(CallFile {
+            name: self.text(map, at, key)?,
+            connection: self.text(map, at, "connection"),
+            with: map.get("with").filter(|with| !with.is_null()).cloned().unwrap_or_else(|| Value::Object(Map::new())),
+            timeout: self.duration(map, at, "timeout"),
+            retry: map.get("retry").map(|value| self.retry(value, &child(at, "retry"))),
+            on_doubt: match self.word(map, at, "on_doubt", &["repeat", "hold"], "what a step can do in doubt") {
+                Some("repeat") => Some(OnDoubt::Repeat),
+                Some(_) => Some(OnDoubt::Hold),
+                None => None,
+            },
         })
     }
 
@@ -134,19 +169,8 @@ impl Reader<'_> {
                 }
             }
         }
-        match self.text(map, at, "backoff").as_deref() {
-            None | Some("exponential") => {}
-            Some("fixed") => retry.backoff = Backoff::Fixed,
-            Some(other) => {
-                let hint = suggest(other, ["exponential", "fixed"]);
-                self.say(
-                    problem::BAD_VALUE,
-                    &child(at, "backoff"),
-                    At::Value,
-                    format!("`{other}` is no backoff"),
-                    hint,
-                );
-            }
+        if self.word(map, at, "backoff", &["exponential", "fixed"], "a backoff") == Some("fixed") {
+            retry.backoff = Backoff::Fixed;
         }
         retry.delay = self.duration(map, at, "delay").unwrap_or(retry.delay);
         retry.max_delay = self.duration(map, at, "max_delay").unwrap_or(retry.max_delay);

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use super::super::problem::{self, suggest};
 use super::super::reader::Reader;
 use super::super::source::{At, child};
-use super::kind::{ACTION_KEYS, IF_KEYS, KINDS, KindFile};
+use super::super::step::Secure;
+use super::kind::{KINDS, KindFile, MOCK_KEYS, own_keys};
 use super::{MAX_DEPTH, MAX_STEPS};
 
 /// One step and its children. What could not be read is `None`; the problem is known.
@@ -17,9 +18,18 @@ pub struct StepFile {
     pub when: Option<String>,
     pub continues: bool,
     pub run_after: Option<Vec<(String, Vec<String>)>>,
+    pub secure: Secure,
+    pub mock: Option<MockFile>,
 }
 
-pub const STEP_KEYS: &[&str] = &["id", "when", "on_error", "run_after"];
+/// `mock:` of a call.
+#[derive(Debug)]
+pub enum MockFile {
+    Output(Value),
+    Error(Value),
+}
+
+pub const STEP_KEYS: &[&str] = &["id", "when", "on_error", "run_after", "secure"];
 pub const STATUSES: &[&str] = &["succeeded", "failed", "skipped", "timed_out"];
 
 impl Reader<'_> {
@@ -71,29 +81,53 @@ impl Reader<'_> {
             }
         };
         if let Some(kind) = kind {
-            let own = match kind {
-                "action" => ACTION_KEYS,
-                "if" => IF_KEYS,
-                _ => &[],
-            };
+            let own = own_keys(kind);
             let others = kinds.iter().filter(|kind| !own.contains(kind));
             let allowed: Vec<&str> = STEP_KEYS.iter().chain(own).chain(others).copied().collect();
             self.keys(map, &at, &allowed);
         }
         let kind = kind.and_then(|kind| self.kind(kind, map, &at, depth));
-        let continues = match self.text(map, &at, "on_error").as_deref() {
-            None | Some("fail") => false,
-            Some("continue") => true,
-            Some(other) => {
-                let hint = suggest(other, ["fail", "continue"]);
-                let what = format!("`{other}` is not what a step can do on an error");
-                self.say(problem::BAD_VALUE, &child(&at, "on_error"), At::Value, what, hint);
-                false
-            }
-        };
+        let on_error = self.word(map, &at, "on_error", &["fail", "continue"], "what a step can do on an error");
+        let continues = on_error == Some("continue");
         let when = self.condition(map, &at, "when");
         let run_after = map.get("run_after").and_then(|value| self.run_after(value, &child(&at, "run_after")));
-        Some(StepFile { id, at, kind, when, continues, run_after })
+        let secure = self.secure(map, &at);
+        let mock = map.get("mock").and_then(|value| self.mock(value, &child(&at, "mock")));
+        Some(StepFile { id, at, kind, when, continues, run_after, secure, mock })
+    }
+
+    fn secure(&mut self, map: &Map<String, Value>, at: &str) -> Secure {
+        let mut secure = Secure::default();
+        for (index, part) in self.texts(map, at, "secure").iter().enumerate() {
+            match part.as_str() {
+                "inputs" => secure.inputs = true,
+                "outputs" => secure.outputs = true,
+                other => {
+                    let here = child(at, "secure");
+                    let here = if map["secure"].is_array() { format!("{here}/{index}") } else { here };
+                    let hint = suggest(other, ["inputs", "outputs"]);
+                    let what = format!("`{other}` is not what a step can hide");
+                    self.say(problem::BAD_VALUE, &here, At::Value, what, hint);
+                }
+            }
+        }
+        secure
+    }
+
+    fn mock(&mut self, value: &Value, at: &str) -> Option<MockFile> {
+        let map = self.map(value, at, "{output: {id: 7}}")?;
+        self.keys(map, at, MOCK_KEYS);
+        match (map.get("output"), map.get("error")) {
+            (Some(output), None) => Some(MockFile::Output(output.clone())),
+            (None, Some(error)) => Some(MockFile::Error(error.clone())),
+            _ => {
+                let what = "a mock has either an `output` or an `error`".to_owned();
+                let hint =
+                    Some("`mock: {output: {id: 7}}`, or `mock: {error: {code: busy, message: too busy}}`".into());
+                self.say(problem::BAD_VALUE, at, At::Value, what, hint);
+                None
+            }
+        }
     }
 
     fn no_kind(&mut self, map: &Map<String, Value>, at: &str) {

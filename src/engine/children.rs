@@ -1,0 +1,103 @@
+//! Runs that are called by other runs: begun, looked at, and told of to those who wait.
+//!
+//! A parent that only waits for children gives its slot back, so that children cannot starve for want of one. Each child
+//! knows its parent from its own first record; nothing about the two is kept in memory alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::accept::Entry;
+use super::*;
+use crate::connector::{Class, Failure};
+use crate::flow::Kind;
+use crate::run::{Body, Event, Parent, Request, Run, TIMED_OUT};
+
+impl Engine {
+    /// What the child at `place` came to; `None` while it goes on. Begun here unless it was before.
+    pub(super) async fn child(
+        self: &Arc<Self>,
+        live: &LiveFlow,
+        parent: Parent,
+        child: RunId,
+        input: Arc<Value>,
+        key: uuid::Uuid,
+    ) -> Option<Result<Value, Failure>> {
+        let fault = |code: &str, message: String| Some(Err(Failure::new(Class::Permanent, code, message)));
+        let name = match live.flow.step(&parent.place.0).map(|step| &step.kind) {
+            Some(Kind::Call(call)) => &call.flow,
+            _ => return fault("engine.fault", format!("there is no call at {}", parent.place)),
+        };
+        match self.read(child) {
+            Ok(Some((run, _))) => return outcome(&run),
+            Ok(None) => {}
+            Err(why) => return fault("run.child_unreadable", format!("run {child} of flow `{name}`: {why}")),
+        }
+        loop {
+            let Some(called) = self.flow(name).filter(|called| called.flow.enabled) else {
+                return fault("run.no_flow", format!("there is no flow `{name}`, or it is not enabled"));
+            };
+            let body = Body::of(Value::clone(&input));
+            if let Err(Denied::Invalid(why)) = self.check(&called, body.value()) {
+                return fault("run.bad_input", format!("flow `{name}`: {why}"));
+            }
+            let entry =
+                Entry { id: child, keys: Some(key), parent: Some(parent.clone()), ..Entry::new(Request::posted(body)) };
+            match self.admit(&called, entry).await {
+                Ok(_) => break,
+                Err(Refusal::Busy { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+                // The process stops, or is about to: the next one begins it.
+                Err(Refusal::Unavailable { .. }) => return None,
+            }
+        }
+        self.read(child).ok().flatten().and_then(|(run, _)| outcome(&run))
+    }
+
+    /// Tells those whom `events` concern: a parent, and children whom nobody waits for any more.
+    pub(super) fn tell_relatives(&self, run: &Run, events: &[Event]) {
+        for event in events {
+            let over = matches!(event, Event::Finished { .. } | Event::Failing { .. });
+            if let Some(parent) = &run.started.parent
+                && (matches!(event, Event::Responded { .. }) || over)
+            {
+                self.command(parent.run, Command::Look);
+            }
+            if over {
+                run.children().into_iter().for_each(|(_, child)| self.command(child, Command::Cancel));
+            }
+            if let Event::Failed { place, failure, .. } = event
+                && TIMED_OUT.contains(&failure.code.as_str())
+                && let Some(child) = run.node(place).and_then(|node| node.child)
+            {
+                self.command(child, Command::Cancel);
+            }
+        }
+    }
+}
+
+/// What a child's caller gets: its response, or how it ended; `None` while it can still answer.
+fn outcome(run: &Run) -> Option<Result<Value, Failure>> {
+    let flow = &run.started.flow;
+    if let Some(response) = &run.response {
+        let status = response.status;
+        if status < 400 {
+            return Some(Ok(json!({"status": status, "headers": response.headers, "body": response.body})));
+        }
+        let class = if status == 408 || status == 429 || status >= 500 { Class::Retry } else { Class::Permanent };
+        let message = format!("flow `{flow}` answered {status} (run {})", run.id);
+        let failure = Failure { status: Some(status), ..Failure::new(class, "run.child_answered", message) };
+        return Some(Err(failure));
+    }
+    let failed = |class: Class, how: &str| {
+        let why = run.failure.as_ref().map(|failure| format!(": {}", failure.message)).unwrap_or_default();
+        let message = format!("flow `{flow}` {how} (run {}){why}", run.id);
+        Some(Err(Failure::new(class, "run.child_failed", message)))
+    };
+    match run.finished? {
+        Status::Succeeded => Some(Ok(Value::Null)),
+        Status::Cancelled => failed(Class::Permanent, "was cancelled"),
+        Status::TimedOut => failed(Class::Retry, "timed out"),
+        _ => failed(Class::Retry, "failed"),
+    }
+}
