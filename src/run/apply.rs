@@ -141,7 +141,7 @@ impl Run {
             }
             Event::Succeeded { place, output } => {
                 let node = self.node_mut(place)?;
-                let from = [State::Pending, State::Running, State::InDoubt, waiting, awaiting];
+                let from = [State::Running, State::InDoubt, waiting, awaiting];
                 allowed(node, place, &from, "succeeded")?;
                 node.output = Some(match node.looped.as_mut().filter(|looped| looped.collects) {
                     Some(looped) => Arc::new(Value::Array(std::mem::take(&mut looped.collected))),

@@ -98,9 +98,6 @@ impl Walk<'_> {
                 let items = readable("the list", items, DEEPEST)?;
                 Event::Iterating { place, items: Arc::new(items), collects: each.collect.is_some() }
             }
-            Kind::Parallel(branches) if branches.is_empty() => {
-                Event::Succeeded { place, output: Arc::new(Value::Null) }
-            }
             Kind::Until(_) | Kind::Parallel(_) | Kind::Scope(_) => Event::Entered { place, sub: 0, again: false },
             Kind::Wait { timeout } => Event::Listening { place, until: timeout.map(|timeout| self.after(timeout)) },
             Kind::Delay(template) => {

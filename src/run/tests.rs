@@ -1,5 +1,7 @@
 //! Runs driven without an engine: scripted answers, time advanced by hand, a crash after any append.
 
+mod kinds;
+
 use std::collections::VecDeque;
 use std::path::Path;
 

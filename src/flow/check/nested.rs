@@ -63,12 +63,14 @@ impl Checker<'_> {
                 let mut inner = Inner::new(reach);
                 inner.around.loops.push((id.to_owned(), Some(item)));
                 let apart = if concurrency > 1 { Apart::AtOnce } else { Apart::No };
+                let mut vars = reach.vars.clone();
+                set_vars(&steps, &mut vars);
                 let body = self.inner(steps, &mut inner, apart, id);
                 let mut output = null;
                 let collect = match collect {
                     None => None,
                     Some(value) => {
-                        let (mapping, shape) = self.collect(&value, &child(at, "collect"), inner);
+                        let (mapping, shape) = self.collect(&value, &child(at, "collect"), &inner, &vars);
                         output = Shape { items: Some(Box::new(shape)), ..Shape::of(Types::ARRAY) };
                         let Some(mapping) = mapping else { return (None, output) };
                         Some(mapping)
@@ -119,8 +121,14 @@ impl Checker<'_> {
     }
 
     /// Checks `collect`, which sees what the end of an iteration sees.
-    fn collect(&mut self, value: &Value, at: &str, inner: Inner<'_>) -> (Option<Mapping>, Shape) {
-        let seen = inner.after(false);
+    fn collect(
+        &mut self,
+        value: &Value,
+        at: &str,
+        inner: &Inner<'_>,
+        vars: &BTreeMap<String, Shape>,
+    ) -> (Option<Mapping>, Shape) {
+        let seen = InReach { vars, ..inner.after(false) };
         self.mapping(value, at, &seen)
     }
 

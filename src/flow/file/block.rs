@@ -123,6 +123,10 @@ impl Reader<'_> {
             "parallel" => {
                 let here = child(at, "parallel");
                 let branches = self.map(&map["parallel"], &here, "{left: [...], right: [...]}")?;
+                if branches.is_empty() {
+                    let what = "without a branch there is nothing to do at once".to_owned();
+                    self.say(problem::BAD_VALUE, &here, At::Value, what, Some("`{left: [...], right: [...]}`".into()));
+                }
                 let mut read = Vec::new();
                 for (name, steps) in branches {
                     self.check_name(name, &child(&here, name), At::Key);
