@@ -1,5 +1,6 @@
 //! Reads the folders into a snapshot. Only files whose stamps changed are read again.
 
+mod calls;
 mod last_good;
 mod parts;
 
@@ -143,11 +144,18 @@ impl Loader {
         for good in self.files.values().filter_map(|file| file.good.as_ref()) {
             owners.entry(good.flow.id.clone()).or_insert_with(|| good.file.clone());
         }
+        let good = self.files.iter().filter_map(|(path, file)| Some((path.as_path(), file.good.as_ref()?)));
+        let mut calls = calls::problems(good);
         let mut problems = Vec::new();
         let mut settled = Vec::new();
         for (path, file) in &self.files {
             let Some(good) = &file.good else { continue };
+            let wrong_calls = calls.remove(path);
             let live = match owners.get(&good.flow.id).filter(|owner| **owner != good.file) {
+                None if wrong_calls.is_some() => {
+                    problems.extend(wrong_calls);
+                    file.live.clone().or_else(|| self.read_copy(path))
+                }
                 None => {
                     self.keep_copy(path, good, file.live.as_ref());
                     Some(good.clone())
@@ -292,7 +300,12 @@ fn unreadable(file: &Path, why: &str) -> Problem {
 }
 
 fn taken(live: &LiveFlow, pointer: &str, what: String, hint: &str) -> Problem {
+    problem_of(flow::TAKEN, live, pointer, what, Some(hint.to_owned()))
+}
+
+/// A problem at a place of a flow that was read before.
+fn problem_of(code: flow::Code, live: &LiveFlow, pointer: &str, what: String, hint: Option<String>) -> Problem {
     let text = serde_json::from_str::<Definition>(&live.definition).map(|d| d.flow).unwrap_or_default();
     let (source, _, _) = Source::read(&live.file, &text);
-    source.problem(flow::TAKEN, pointer, At::Value, what, Some(hint.to_owned()))
+    source.problem(code, pointer, At::Value, what, hint)
 }

@@ -16,7 +16,7 @@ use crate::catalog::{Catalog, Snapshot};
 use crate::config::Config;
 use crate::flow::Kind;
 use crate::outbound::{Call, Outbound};
-use crate::run::{Around, Body, Next, Request, Run, RunId, Started};
+use crate::run::{self, Around, Body, Event, Next, Request, Run, RunId, Started};
 
 /// Runs a flow with a body and waits for its end.
 #[derive(Debug, clap::Args)]
@@ -123,33 +123,21 @@ fn rehearse(
         ) {
             Next::Record(event) => run.apply(now, &event)?,
             Next::Ended => break,
-            Next::Wait { calls, wake, .. } => {
-                for place in &calls {
-                    let Some(step) = flow.step(&place.0) else { continue };
-                    let Kind::Action(action) = &step.kind else { continue };
-                    let Some(node) = run.node(place) else { continue };
-                    let connection = action.connection.as_ref().and_then(|name| catalog.connections.get(name));
-                    let input = node.input.as_deref().cloned().unwrap_or_default();
-                    let preview = Outbound::preview(Call {
-                        connector: &action.connector,
-                        action: &action.action,
-                        connection,
-                        input: &input,
-                        key: node.key,
-                        timeout: action.timeout,
-                        output_limit: 0,
-                    });
-                    let name = format!("{}.{}", action.connector.name, action.action);
-                    shown.push(match preview {
-                        Ok(request) => json!({"step": step.id, "action": name, "request": request}),
-                        Err(failure) => json!({"step": step.id, "action": name, "error": failure}),
-                    });
+            Next::Wait { calls, children, wake, .. } => {
+                for place in calls.iter().chain(&children) {
+                    shown.extend(rehearsed(catalog, flow, &run, place));
                     let event = run.settle(flow, place, Ok(Value::Null), now, 0);
                     run.apply(now, &event)?;
                 }
-                if calls.is_empty() {
-                    let Some(at) = wake else { break };
-                    now = Timestamp::from_millisecond(at)?;
+                if calls.is_empty() && children.is_empty() {
+                    match (wake, listening(&run)) {
+                        (Some(at), _) => now = Timestamp::from_millisecond(at)?,
+                        (None, Some(place)) => {
+                            let input = json!({"body": null, "query": {}, "headers": {}, "method": "POST"}).into();
+                            run.apply(now, &Event::Resumed { place, input })?;
+                        }
+                        (None, None) => break,
+                    }
                 }
             }
         }
@@ -158,4 +146,43 @@ fn rehearse(
         shown.push(json!({"step": "", "action": "the run fails", "error": failure, "request": failure.message}));
     }
     Ok(shown)
+}
+
+/// What the call at `place` would send.
+fn rehearsed(catalog: &Snapshot, flow: &crate::flow::Flow, run: &Run, place: &run::Place) -> Option<Value> {
+    let step = flow.step(&place.0)?;
+    let node = run.node(place)?;
+    let input = node.input.as_deref().cloned().unwrap_or_default();
+    let action = match &step.kind {
+        Kind::Action(action) => action,
+        Kind::Call(child) => {
+            return Some(json!({"step": step.id, "action": format!("call {}", child.flow), "request": input}));
+        }
+        _ => return None,
+    };
+    let preview = Outbound::preview(Call {
+        connector: &action.connector,
+        action: &action.action,
+        connection: action.connection.as_ref().and_then(|name| catalog.connections.get(name)),
+        input: &input,
+        key: node.key,
+        timeout: action.timeout,
+        output_limit: 0,
+    });
+    let name = format!("{}.{}", action.connector.name, action.action);
+    Some(match preview {
+        Ok(request) => json!({"step": step.id, "action": name, "request": request}),
+        Err(failure) => json!({"step": step.id, "action": name, "error": failure}),
+    })
+}
+
+/// The first step that waits for a POST.
+fn listening(run: &Run) -> Option<run::Place> {
+    let mut found = None;
+    run.each(&mut |place, node| {
+        if found.is_none() && matches!(node.state, run::State::Awaiting(_)) {
+            found = Some(run::Place(place.to_vec()));
+        }
+    });
+    found
 }

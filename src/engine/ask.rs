@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::accept::Entry;
 use super::*;
+use crate::flow::Kind;
 use crate::journal::Filter;
 use crate::mapping::parse_json;
 use crate::run::{Body, Event, Origin, Request, Summary, history};
@@ -36,7 +37,21 @@ impl Engine {
         {
             told["status"] = json!(status);
         }
+        if let Some(live) = &live {
+            self.show_resume_urls(run, live, &mut told);
+        }
         Ok(told)
+    }
+
+    /// Who may see the run may answer for those it waits for.
+    fn show_resume_urls(&self, run: RunId, live: &LiveFlow, told: &mut Value) {
+        let steps = told["steps"].as_array_mut().into_iter().flatten();
+        for step in steps.filter(|step| step["status"] == "waiting") {
+            let Ok(place) = serde_json::from_value::<Place>(step["place"].clone()) else { continue };
+            if live.flow.step(&place.0).is_some_and(|step| matches!(step.kind, Kind::Wait { .. })) {
+                step["resume_url"] = json!(self.resume_url(&live.flow.id, run, &place));
+            }
+        }
     }
 
     /// Starts a new run of the flow's present version with the request of `run` (or with `body`); it names its origin.

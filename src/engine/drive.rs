@@ -63,10 +63,7 @@ impl Engine {
     /// applied, where there is more to decide than one record should hold.
     pub(super) fn decide(&self, run: &mut Run, live: &LiveFlow, now: Timestamp, events: &mut Vec<Event>) -> Next {
         let catalog = self.catalog.current();
-        let resume_url = |run: RunId, place: &Place| {
-            let base = self.base.get().map(String::as_str).unwrap_or_default();
-            format!("{base}{}", self.keys.resume_path(&live.flow.id, run, place))
-        };
+        let resume_url = |run: RunId, place: &Place| self.resume_url(&live.flow.id, run, place);
         let around = Around { now, env: &catalog.env, resume_url: &resume_url };
         loop {
             match run.next(&live.flow, &around) {

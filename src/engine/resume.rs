@@ -32,6 +32,12 @@ impl Engine {
         self.keys.may_resume(run, place, key)
     }
 
+    /// The URL of the `wait` step at a place of a run.
+    pub(super) fn resume_url(&self, flow: &str, run: RunId, place: &Place) -> String {
+        let base = self.base.get().map(String::as_str).unwrap_or_default();
+        format!("{base}{}", self.keys.resume_path(flow, run, place))
+    }
+
     /// Hands a POST to the `wait` step at `place`, early or in time. Who asks has shown the step's key.
     pub async fn deliver(self: &Arc<Self>, run: RunId, place: Place, input: Value) -> Result<Delivered, Refusal> {
         let unavailable = |why: String| Refusal::Unavailable { retry_after: Duration::from_secs(2), why };

@@ -114,6 +114,9 @@ impl Names for InReach<'_> {
                 let description = Shape::of(Types::STRING.or(Types::NULL));
                 Named::Known(object([("id", Shape::of(Types::STRING)), ("description", description)]), 1)
             }
+            ("run", _) if second == Some("error") && !self.failing => {
+                wrong("`run.error` is there only in `on_failure`".into(), Some("a `catch` has `steps.ID.error`".into()))
+            }
             ("run", _) => self.run(path.get(2).map(String::as_str).filter(|_| second == Some("resume_urls"))),
             ("item", _) => match self.loops.iter().rev().find_map(|(_, item)| item.as_ref()) {
                 Some(item) => Named::Known(item.clone(), 1),

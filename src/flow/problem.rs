@@ -116,7 +116,7 @@ pub const UNKNOWN_FLOW: Code = ("E-FLOW-023", "unknown flow");
 pub const CYCLE: Code = ("E-FLOW-024", "flows that call each other in a circle");
 
 /// Every code of this module, for the pages and the tests.
-pub const CODES: [Code; 21] = [
+pub const CODES: [Code; 24] = [
     NOT_YAML,
     DUPLICATE_KEY,
     UNKNOWN_KEY,
@@ -138,6 +138,9 @@ pub const CODES: [Code; 21] = [
     TOO_LARGE,
     BAD_CONNECTOR,
     UNKNOWN_STEP,
+    LEAK,
+    UNKNOWN_FLOW,
+    CYCLE,
 ];
 
 /// The name nearest to `wrong`, if one is near enough to have been meant.

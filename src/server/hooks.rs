@@ -19,7 +19,7 @@ use super::App;
 use super::body::{Refused, Taken};
 use super::form::Fields;
 use super::problem::{Code, Problem};
-use super::reply;
+use super::{reply, resume};
 use crate::catalog::LiveFlow;
 use crate::engine::{Accepted, Answer};
 use crate::run::{Rejected, Request, RunId};
@@ -42,6 +42,9 @@ pub(super) struct Reached(pub Arc<LiveFlow>);
 pub(super) async fn hook(State(app): State<App>, request: HttpRequest) -> Response {
     if !app.engine.is_ready() {
         return starting().into_response();
+    }
+    if let Some(target) = resume::target(request.uri().path()) {
+        return resume::resume(&app, target, request).await;
     }
     let Some((live, rest)) = find(&app, request.uri()) else {
         return Problem::not_found().into_response();
@@ -229,7 +232,7 @@ async fn answered(run: RunId, answer: oneshot::Receiver<Answer>) -> Result<Respo
 }
 
 /// What templates see of the headers, and the journal keeps: nothing that proves who the caller is.
-fn visible_headers(headers: &HeaderMap) -> Map<String, Value> {
+pub(super) fn visible_headers(headers: &HeaderMap) -> Map<String, Value> {
     let mut visible = Map::new();
     for name in headers.keys() {
         if is_hidden(name.as_str()) {
@@ -258,7 +261,7 @@ fn is_hidden(name: &str) -> bool {
     OF_THE_CONNECTION.contains(&name) || CREDENTIALS.iter().any(|part| name.contains(part))
 }
 
-fn query(uri: &Uri) -> Result<Map<String, Value>, Problem> {
+pub(super) fn query(uri: &Uri) -> Result<Map<String, Value>, Problem> {
     let mut fields = Fields::default();
     for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         fields.add(name.into_owned(), Value::String(value.into_owned()))?;

@@ -5,6 +5,7 @@
 //! tls.rs      certificates                         api.rs      what the CLI and a console ask
 //! body.rs, form.rs   bodies in bounds              reply.rs    what `response` steps answer
 //! problem.rs  errors → status                      reach.rs    URLs as the world sees them
+//! resume.rs   URLs of `wait` steps
 //! ```
 
 mod accept;
@@ -15,6 +16,7 @@ mod hooks;
 mod problem;
 mod reach;
 mod reply;
+mod resume;
 mod tls;
 
 use std::future::Future;

@@ -29,6 +29,8 @@ pub enum Code {
     MethodNotAllowed,
     RequestTimeout,
     Conflict,
+    AlreadyResumed,
+    Gone,
     BodyTooLarge,
     UriTooLong,
     UnsupportedMediaType,
@@ -44,7 +46,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 24] = [
+    pub const ALL: [Code; 26] = [
         Code::NotJson,
         Code::TooDeep,
         Code::BadForm,
@@ -57,6 +59,8 @@ impl Code {
         Code::MethodNotAllowed,
         Code::RequestTimeout,
         Code::Conflict,
+        Code::AlreadyResumed,
+        Code::Gone,
         Code::BodyTooLarge,
         Code::UriTooLong,
         Code::UnsupportedMediaType,
@@ -87,6 +91,8 @@ impl Code {
             Code::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED, "Use another method", false),
             Code::RequestTimeout => ("request_timeout", S::REQUEST_TIMEOUT, "The body came too slowly", true),
             Code::Conflict => ("conflict", S::CONFLICT, "The run is not in a state for this", false),
+            Code::AlreadyResumed => ("already_resumed", S::CONFLICT, "An answer came before", false),
+            Code::Gone => ("gone", S::GONE, "It is over", false),
             Code::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large", false),
             Code::UriTooLong => ("uri_too_long", S::URI_TOO_LONG, "The URL is too long", false),
             Code::UnsupportedMediaType => {

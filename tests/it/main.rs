@@ -4,6 +4,7 @@ mod app;
 mod check;
 mod cli;
 mod connector_docs;
+mod control;
 mod durability;
 mod dynamics365;
 mod house;

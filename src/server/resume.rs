@@ -1,0 +1,144 @@
+//! `/hooks/{flow}/resume/{run}/{place}/{key}`: the URL of a `wait` step, for people and programs.
+//!
+//! A POST ends the wait. A GET never does, since mail scanners and previews follow links: it shows a page with a
+//! button that posts.
+
+use axum::body::Body as Incoming;
+use axum::extract::Request as HttpRequest;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::App;
+use super::hooks::{accepted_response, query, visible_headers};
+use super::problem::{Code, Problem};
+use crate::engine::Delivered;
+use crate::run::{Place, RunId};
+
+/// What the URL of a `wait` step names.
+pub(super) struct Target {
+    run: RunId,
+    place: Place,
+    key: String,
+}
+
+/// Takes the path of such a URL apart; `None` if it is none.
+pub(super) fn target(path: &str) -> Option<Target> {
+    let mut parts = path.strip_prefix("/hooks/")?.split('/').skip(1);
+    if parts.next()? != "resume" {
+        return None;
+    }
+    let (run, place, key) = (parts.next()?, parts.next()?, parts.next()?);
+    let place = serde_json::from_value(Value::String(place.to_owned())).ok()?;
+    let end = parts.next().is_none_or(str::is_empty);
+    end.then_some(Target { run: run.parse().ok()?, place, key: key.to_owned() })
+}
+
+pub(super) async fn resume(app: &App, target: Target, request: HttpRequest) -> Response {
+    if !app.engine.may_resume(target.run, &target.place, &target.key) {
+        return Problem::not_found().into_response();
+    }
+    let (parts, incoming) = request.into_parts();
+    let for_people = wants_html(&parts.headers);
+    match parts.method {
+        Method::GET | Method::HEAD => page(
+            "Go on?",
+            "<p>A flow waits for this. It goes on when you press the button.</p>\
+             <form method=\"post\"><button>Go on</button></form>",
+        ),
+        Method::POST => match post(app, &target, &parts.uri, &parts.headers, incoming).await {
+            Ok(_) if for_people => page("Thank you", "<p>The flow goes on. You can close this page.</p>"),
+            Ok(response) => response,
+            Err(problem) if for_people && matches!(problem.code, Code::AlreadyResumed | Code::Gone) => {
+                let mut told = page("Nothing left to do", &format!("<p>{}</p>", problem.detail));
+                *told.status_mut() = problem.code.status();
+                told
+            }
+            Err(problem) => problem.into_response(),
+        },
+        _ => Problem::method_not_allowed("GET, POST").into_response(),
+    }
+}
+
+async fn post(
+    app: &App,
+    target: &Target,
+    uri: &axum::http::Uri,
+    headers: &HeaderMap,
+    incoming: Incoming,
+) -> Result<Response, Problem> {
+    // A button, or `curl -X POST`, brings no body.
+    let body = if is_empty(headers) {
+        Value::Null
+    } else {
+        let taken = app.reader.read(headers, incoming).await.map_err(|refused| refused.problem)?;
+        Value::clone(taken.body.value())
+    };
+    let input = json!({
+        "body": body, "query": query(uri)?, "headers": visible_headers(headers), "method": Method::POST.as_str(),
+    });
+    // In a task of its own: a caller who hangs up must not leave it half done.
+    let (engine, run, place) = (app.engine.clone(), target.run, target.place.clone());
+    let delivered = tokio::spawn(async move { engine.deliver(run, place, input).await }).await;
+    match delivered.map_err(|panic| Problem::internal("resuming a run", &panic))?? {
+        Delivered::Taken | Delivered::Repeated => Ok(accepted_response(target.run)),
+        Delivered::Late => Err(Problem::new(Code::AlreadyResumed, "An answer came before this one; it stands.")),
+        Delivered::Gone => {
+            Err(Problem::new(Code::Gone, "The run has ended, or no longer waits here. Nothing was changed."))
+        }
+    }
+}
+
+fn is_empty(headers: &HeaderMap) -> bool {
+    match headers.get(header::CONTENT_LENGTH) {
+        Some(length) => length == "0",
+        None => !headers.contains_key(header::TRANSFER_ENCODING) && !headers.contains_key(header::CONTENT_TYPE),
+    }
+}
+
+fn wants_html(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// A page that loads nothing and cannot be framed; `body` is our own text.
+fn page(title: &str, body: &str) -> Response {
+    const STYLE: &str = "body{font:1.1rem system-ui,sans-serif;max-width:30rem;margin:20vh auto;padding:0 1rem}\
+                         button{font:inherit;padding:.6rem 2rem}";
+    let html = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style><h1>{title}</h1>{body}</html>"
+    );
+    let mut response = (StatusCode::OK, Html(html)).into_response();
+    const HEADERS: [(&str, &str); 4] = [
+        (
+            "content-security-policy",
+            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
+        ),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+    ];
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target;
+
+    #[test]
+    fn only_the_url_of_a_wait_is_taken_apart() {
+        let run = "0190f000-0000-7000-8000-000000000000";
+        let found = |path: String| target(&path).map(|found| (found.place.to_string(), found.key));
+        assert_eq!(found(format!("/hooks/a/resume/{run}/2.0.1/KEY")), Some(("2.0.1".into(), "KEY".into())));
+        assert_eq!(found(format!("/hooks/a/resume/{run}/2/KEY/")), Some(("2".into(), "KEY".into())));
+        for wrong in ["/hooks/a/KEY", "/hooks/a/KEY/resume", "/hooks/resume/a/b/c/d", "/hooks/a/resume/x/1/KEY"] {
+            assert_eq!(found(wrong.to_owned()), None, "{wrong}");
+        }
+        assert_eq!(found(format!("/hooks/a/resume/{run}/2.0/KEY")), None);
+        assert_eq!(found(format!("/hooks/a/resume/{run}/1/KEY/more")), None);
+    }
+}
