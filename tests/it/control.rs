@@ -1,7 +1,5 @@
 //! Control flow through the door: children, waits, loops and branches, and what a kill -9 leaves of them.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics says where")]
-
 use serde_json::{Value, json};
 
 use crate::app::{App, Remote, Reply, eventually, http, told};
