@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::accept::{Entry, SOON};
@@ -25,6 +26,18 @@ pub enum Begun {
     Each(Vec<RunId>),
     /// A condition is false: there is no run.
     Skipped,
+}
+
+impl Serialize for Begun {
+    /// As callers are told.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Begun::One(accepted) => json!({"run_id": accepted.run, "status": "accepted"}),
+            Begun::Each(runs) => json!({"status": "accepted", "count": runs.len(), "run_ids": runs}),
+            Begun::Skipped => json!({"status": "skipped"}),
+        }
+        .serialize(serializer)
+    }
 }
 
 /// Why a request cannot become a run, though its body is as the schema wants it. In words for the caller.
