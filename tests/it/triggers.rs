@@ -42,6 +42,8 @@ fn a_flow_takes_the_methods_that_it_lists_and_no_others() {
         (&Value::Null, &json!({"a": "1"})),
         "no body, and none asked for"
     );
+    let again = app.api("POST", &format!("/runs/{}/resubmit", get["run_id"].as_str().unwrap()), None);
+    assert_eq!(app.ended(&again.run())["trigger"]["method"], "GET", "a repeat is judged as it was");
     assert_eq!(send(&app, "PUT", &hook, "").status, 422, "the schema is asked about a PUT in any case");
     assert_eq!(send(&app, "GET", &hook, "{}").status, 422, "and about a body that is there");
     let post = send(&app, "POST", &hook, r#"{"id": 1}"#);
