@@ -211,6 +211,7 @@ impl Loader {
             }
         }
         Snapshot {
+            dir: self.dir.clone(),
             flows,
             aliases,
             connectors: self.connectors.clone(),

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::accept::Entry;
 use super::*;
 use crate::flow::Kind;
+use crate::flow::{BODYLESS, TriggerKind};
 use crate::journal::Filter;
 use crate::mapping::parse_json;
-use crate::run::{Body, Event, Origin, Request, Summary, history};
+use crate::run::{Around, Body, Event, Origin, Request, Summary, history};
 
 impl Engine {
     /// Newest first.
@@ -55,43 +56,63 @@ impl Engine {
     }
 
     /// Starts a new run of the flow's present version with the request of `run` (or with `body`); it names its origin.
-    pub async fn resubmit(self: &Arc<Self>, run: RunId, body: Option<Value>, new_keys: bool) -> Result<RunId, Denied> {
+    /// A person wants it, so neither the trigger's conditions nor its `dedupe` are asked. A request that was not split
+    /// yet is split if the flow does so now.
+    pub async fn resubmit(self: &Arc<Self>, run: RunId, body: Option<Value>, new_keys: bool) -> Result<Begun, Denied> {
         let records = self.records(run).map_err(Denied::Unavailable)?;
-        let (flow, request, keys) = match records.first().and_then(|record| record.events.first()) {
+        let (flow, mut request, keys) = match records.first().and_then(|record| record.events.first()) {
             None => return Err(Denied::NoRun(run)),
             Some(Event::Started(started)) => {
-                let mut request = started.request.clone();
-                if let Some(body) = body {
-                    request.body = Body::of(body);
-                }
-                (started.flow.clone(), request, (!new_keys).then_some(started.keys))
+                (started.flow.clone(), started.request.clone(), (!new_keys).then_some(started.keys))
             }
             Some(Event::Rejected(rejected)) => {
-                let body = match body {
-                    Some(body) => body,
+                let kept = match body {
+                    Some(_) => Value::Null,
                     None => parse_json(rejected.body.as_bytes()).map_err(|error| {
                         let why = format!("what was kept of the request is not JSON ({error}); give a mended `body`");
                         Denied::Invalid(why)
                     })?,
                 };
-                (rejected.flow.clone(), Request::posted(Body::of(body)), None)
+                let (method, path, params) = (rejected.method.clone(), rejected.path.clone(), rejected.params.clone());
+                let query = rejected.query.clone();
+                let request = Request { method, path, params, query, ..Request::posted(Body::of(kept)) };
+                (rejected.flow.clone(), request, None)
             }
             Some(_) => {
                 return Err(Denied::Unavailable("the run's history does not begin with its start".into()));
             }
         };
         let live = self.flow(&flow).ok_or_else(|| Denied::Conflict(format!("flow `{flow}` is not live any more")))?;
-        self.check(&live, request.body.value())?;
+        if let Some(body) = body {
+            request.body = Body::of(live.flow.trigger.fill(body));
+        }
+        let splits = live.flow.trigger.request().is_some_and(|request| request.split_on.is_some());
+        let without_body = request.body.value().is_null() && BODYLESS.contains(&request.method.as_str());
+        // The schema is that of a whole body; of one item it says nothing.
+        if !(without_body || splits && request.item.is_some()) {
+            self.check(&live, request.body.value())?;
+        }
+        if splits && request.item.is_none() {
+            let items = {
+                let catalog = self.catalog.current();
+                self.items(&live, &request, &Around::new(super::now(), &catalog.env)).map_err(unfit)?
+            };
+            let runs = self.start_each(&live, request, items.unwrap_or_default(), Some(run)).await;
+            return runs.map(Begun::Each).map_err(refused);
+        }
         let accepted = self.admit(&live, Entry { origin: Some(Origin { run }), keys, ..Entry::new(request) }).await;
-        accepted.map(|accepted| accepted.run).map_err(refused)
+        accepted.map(Begun::One).map_err(refused)
     }
 
-    /// Starts a run by hand, as if `body` had been posted.
-    pub async fn start_by_hand(self: &Arc<Self>, flow: &str, body: Value) -> Result<RunId, Denied> {
+    /// Starts a run by hand, as if `body` had been posted; inputs that are missing get their defaults.
+    pub async fn start_by_hand(self: &Arc<Self>, flow: &str, body: Value) -> Result<Begun, Denied> {
         let live = self.flow(flow).ok_or_else(|| Denied::NoFlow(flow.to_owned()))?;
+        let body = live.flow.trigger.fill(body);
         self.check(&live, &body)?;
-        let accepted = self.start(&live, Request::posted(Body::of(body))).await;
-        accepted.map(|accepted| accepted.run).map_err(refused)
+        self.start(&live, Request::posted(Body::of(body))).await.map_err(|turned| match turned {
+            Turned::Unfit(reason) => unfit(reason),
+            Turned::Refused(refusal) => refused(refusal),
+        })
     }
 
     pub(super) fn check(&self, live: &LiveFlow, body: &Value) -> Result<(), Denied> {
@@ -103,7 +124,11 @@ impl Engine {
             return Ok(());
         }
         let places: Vec<String> = violations.iter().map(|v| format!("`{}`: {}", v.pointer, v.message)).collect();
-        Err(Denied::Invalid(format!("the body does not fit the flow's schema: {}", places.join("; "))))
+        let what = match live.flow.trigger.kind {
+            TriggerKind::Request(_) => "the body does not fit the flow's schema",
+            TriggerKind::Manual(_) => "the inputs are not what the flow wants",
+        };
+        Err(Denied::Invalid(format!("{what}: {}", places.join("; "))))
     }
 
     /// Ends a run. A call on its way is broken off; it may have happened.
@@ -163,7 +188,8 @@ impl Engine {
             json!({
                 "id": live.flow.id, "description": live.flow.description, "file": live.file,
                 "enabled": live.flow.enabled, "aliases": live.flow.aliases, "definition": live.digest,
-                "has_problems": broken(live),
+                "has_problems": broken(live), "trigger": live.flow.trigger.name(),
+                "inputs": live.flow.trigger.inputs(),
             })
         };
         flows.iter().map(one).collect()
@@ -175,9 +201,17 @@ impl Engine {
     }
 }
 
+fn unfit(reason: Unfit) -> Denied {
+    match reason {
+        Unfit::Condition(what) | Unfit::NoList(what) | Unfit::TooMany(what) => Denied::Invalid(what),
+    }
+}
+
 fn refused(refusal: Refusal) -> Denied {
     match refusal {
-        Refusal::Busy { .. } => Denied::Unavailable("too many runs are queued; try again".into()),
+        Refusal::Busy { .. } | Refusal::Full { .. } => {
+            Denied::Unavailable("too many runs are queued; try again".into())
+        }
         Refusal::Unavailable { why, .. } => Denied::Unavailable(why),
     }
 }

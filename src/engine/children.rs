@@ -46,7 +46,9 @@ impl Engine {
                 Entry { id: child, keys: Some(key), parent: Some(parent.clone()), ..Entry::new(Request::posted(body)) };
             match self.admit(&called, entry).await {
                 Ok(_) => break,
-                Err(Refusal::Busy { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(Refusal::Busy { .. } | Refusal::Full { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(100)).await
+                }
                 // The process stops, or is about to: the next one begins it.
                 Err(Refusal::Unavailable { .. }) => return None,
             }

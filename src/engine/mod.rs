@@ -14,6 +14,7 @@ mod metrics;
 mod queue;
 mod recover;
 mod resume;
+mod split;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,17 +22,20 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::catalog::{Catalog, Definition, LiveFlow};
 use crate::config::Limits;
+use crate::connector::SecretSource;
 use crate::journal::Journal;
 use crate::outbound::Outbound;
 use crate::run::{Digest, Place, Response, RunId, Status};
 
 pub use keys::InstanceKey;
 pub use resume::Delivered;
+pub use split::{Begun, MAX_ITEMS, Turned, Unfit};
 
 /// What became of a request that was let in.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ pub enum Answer {
 pub enum Refusal {
     /// Over capacity: 503 with Retry-After.
     Busy { retry_after: Duration },
+    /// A request brought more runs than the queue has room for now: 429 with Retry-After.
+    Full { retry_after: Duration },
     /// It cannot be made durable, or the process is starting or stopping: 503 with Retry-After.
     Unavailable { retry_after: Duration, why: String },
 }
@@ -113,6 +119,8 @@ pub struct Engine {
     /// Definitions that are not live any more but that open runs pin.
     pinned: Mutex<HashMap<Digest, Arc<LiveFlow>>>,
     rejected: Mutex<VecDeque<RunId>>,
+    /// Held while a request is split into runs.
+    splitting: tokio::sync::Mutex<()>,
     metrics: metrics::Metrics,
     /// How the world reaches the public listener.
     base: OnceLock<String>,
@@ -145,6 +153,7 @@ impl Engine {
             answers: answers::Answers::default(),
             pinned: Mutex::default(),
             rejected: Mutex::default(),
+            splitting: tokio::sync::Mutex::default(),
             metrics: metrics::Metrics::default(),
             base: OnceLock::new(),
         }))
@@ -158,7 +167,7 @@ impl Engine {
     /// The live flow whose URL has this flow name and key; the time taken tells nothing about either.
     pub fn hook(&self, flow: &str, key: &str) -> Option<Arc<LiveFlow>> {
         let catalog = self.catalog.current();
-        let live = catalog.flow(flow).filter(|live| live.flow.enabled);
+        let live = catalog.flow(flow).filter(|live| live.flow.enabled && live.flow.trigger.no_url().is_none());
         let right = self.keys.is_right(flow, key, live.is_some(), Timestamp::now().as_millisecond());
         live.filter(|_| right).cloned()
     }
@@ -171,6 +180,20 @@ impl Engine {
     /// Says how the world reaches the public listener, as in `https://flows.example.com`: before runs are driven.
     pub fn reached_at(&self, base: &str) {
         let _ = self.base.set(base.trim_end_matches('/').to_owned());
+    }
+
+    /// The secret at `source` as it is now, and the reason for the log if there is none. An empty one is none.
+    pub async fn secret(&self, source: &SecretSource) -> Result<SecretString, String> {
+        let secret = self.outbound.secret(source, &self.catalog.current().dir).await?;
+        match secret.expose_secret().is_empty() {
+            true => Err("it is empty; set it anew".to_owned()),
+            false => Ok(secret),
+        }
+    }
+
+    /// A request that did not prove who sent it was turned away.
+    pub fn count_unproven(&self) {
+        metrics::Metrics::count(&self.metrics.unproven);
     }
 
     /// Path of a flow's URL, `/hooks/{flow}/{key}`, with its present key.

@@ -14,7 +14,10 @@ use serde_json::Value;
 
 pub(super) use self::block::Inside;
 use self::block::{address, answers, set_vars};
-use super::file::{self, CallFile, DedupeFile, FlowFile, KindFile, MockFile, SchemaFile, StepFile};
+use super::file::{
+    self, CallFile, DedupeFile, FlowFile, KindFile, MockFile, RequestFile, SchemaFile, StepFile, TriggerFile,
+    TriggerKindFile,
+};
 use super::fit::{Misfit, misfits};
 use super::names::{self, InReach};
 use super::problem::{self, Code, Problem, Severity, nearest, suggest};
@@ -26,8 +29,15 @@ use crate::schema::{Schema, Shape, Types};
 
 pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
     let (source, value, problems) = Source::read(path, text);
-    let mut checker =
-        Checker { source, known, problems, connectors: BTreeSet::new(), calls: BTreeMap::new(), files: Vec::new() };
+    let mut checker = Checker {
+        source,
+        known,
+        problems,
+        connectors: BTreeSet::new(),
+        calls: BTreeMap::new(),
+        files: Vec::new(),
+        raw: Vec::new(),
+    };
     let Some(value) = value else { return checker.end(None, None) };
     let read = file::read(&checker.source, &value, &mut checker.problems);
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -54,6 +64,8 @@ struct Checker<'k> {
     /// Flows that are called, and the place of each one's first call.
     calls: BTreeMap<String, String>,
     files: Vec<String>,
+    /// What stands where a secret's place should: no message may show it.
+    raw: Vec<String>,
 }
 
 impl Checker<'_> {
@@ -64,13 +76,12 @@ impl Checker<'_> {
         self.problems.retain(|p| p.code == problem::UNQUOTED.0 || !unquoted.contains(&(p.line, p.column)));
         self.problems.sort_by(|a, b| (a.line, a.column, &a.code, &a.what).cmp(&(b.line, b.column, &b.code, &b.what)));
         self.problems.dedup();
+        self.mask();
         let failed = self.problems.iter().any(|problem| problem.severity == Severity::Error);
         Loaded { flow: if failed { None } else { flow }, id, files: self.files, problems: self.problems }
     }
 
     fn flow(&mut self, read: FlowFile, id: String) -> Flow {
-        let schema = read.trigger.schema.as_ref().and_then(|schema| self.schema(schema));
-        let body = schema.as_ref().map_or_else(Shape::any, |schema| schema.shape().clone());
         let mut all_steps = BTreeSet::new();
         let mut vars = BTreeMap::new();
         let mut inside = Inside::default();
@@ -80,7 +91,7 @@ impl Checker<'_> {
             inside.look(steps, &mut Vec::new(), None, None);
         }
         let mut reach = InReach {
-            trigger: names::trigger(body),
+            trigger: Shape::any(),
             steps: BTreeMap::new(),
             all_steps: &all_steps,
             vars: &vars,
@@ -91,7 +102,7 @@ impl Checker<'_> {
             owner: 0,
             failing: false,
         };
-        let dedupe = read.trigger.dedupe.map(|dedupe| self.dedupe(dedupe, &reach));
+        let trigger = self.trigger(read.trigger, &mut reach);
         let mut steps = self.block(read.steps, &mut reach);
         let mut on_failure = read.on_failure.map(|steps| {
             // Whichever step failed: those below it, and it, left nothing behind.
@@ -104,6 +115,8 @@ impl Checker<'_> {
             self.block(steps, &mut reach)
         });
         secure::spread([Some(&mut steps), on_failure.as_mut()]);
+        let answers = answers(&steps) || on_failure.as_ref().is_some_and(answers);
+        self.split_answers(&trigger, answers);
         let mut addresses = HashMap::new();
         address(&steps, &mut Vec::new(), &mut addresses);
         if let Some(block) = &on_failure {
@@ -114,8 +127,8 @@ impl Checker<'_> {
             description: read.description,
             aliases: read.aliases,
             enabled: read.enabled,
-            trigger: Trigger { schema, dedupe },
-            answers: answers(&steps) || on_failure.as_ref().is_some_and(answers),
+            trigger,
+            answers,
             steps,
             on_failure,
             timeout: read.timeout,

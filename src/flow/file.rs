@@ -18,7 +18,10 @@ pub use kind::{
     ACTION_KEYS, CALL_KEYS, CallFile, KINDS, KindFile, MOCK_KEYS, RESPONSE_KEYS, RETRY_KEYS, TERMINATE_KEYS, WAIT_KEYS,
 };
 pub use step::{MockFile, STATUSES, STEP_KEYS, StepFile};
-pub use trigger::{DEDUPE_KEYS, DedupeFile, SchemaFile, TRIGGER_KEYS, TriggerFile};
+pub use trigger::{
+    AUTH_KEYS, BASIC_KEYS, DEDUPE_KEYS, DedupeFile, HMACS, INPUT_KEYS, MANUAL_KEYS, REQUEST_KEYS, RequestFile,
+    SchemaFile, TRIGGER_KEYS, TriggerFile, TriggerKindFile,
+};
 
 /// One flow file.
 #[derive(Debug, Default)]
@@ -40,6 +43,12 @@ const FLOW_KEYS: &[&str] = &["id", "description", "aliases", "enabled", "trigger
 pub const KEYS: &[(&str, &[&str])] = &[
     ("flow", FLOW_KEYS),
     ("trigger", TRIGGER_KEYS),
+    ("request", REQUEST_KEYS),
+    ("manual", MANUAL_KEYS),
+    ("input", INPUT_KEYS),
+    ("auth", AUTH_KEYS),
+    ("basic", BASIC_KEYS),
+    ("hmac", HMACS),
     ("dedupe", DEDUPE_KEYS),
     ("kind", KINDS),
     ("step", STEP_KEYS),
@@ -62,6 +71,10 @@ pub const KEYS: &[(&str, &[&str])] = &[
 
 /// Where `key` has a meaning, as a person says it.
 pub fn belongs(key: &str) -> Option<&'static str> {
+    // An action's input may well be called `path` or `methods` too.
+    if ["schema", "dedupe", "conditions", "split_on", "auth"].contains(&key) {
+        return Some("trigger");
+    }
     let named =
         ["trigger", "dedupe", "action", "if", "switch", "foreach", "until", "scope", "limit", "retry", "response"];
     let place = KEYS.iter().find(|(place, keys)| named.contains(place) && keys.contains(&key))?;

@@ -11,6 +11,7 @@ mod marker;
 mod store;
 #[cfg(test)]
 mod tests;
+mod together;
 mod writer;
 
 use std::fs::File;
@@ -24,7 +25,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use self::store::Store;
-use self::writer::{Disk, Job, Task};
+use self::writer::{Disk, Done, Job, Task};
 use crate::run::{RunId, Summary};
 
 /// One durable step of a run's history.
@@ -137,8 +138,10 @@ impl Journal {
         Journal::open_on(dir, Disk::default())
     }
 
-    fn open_on(dir: &Path, disk: Disk) -> Result<Journal, Error> {
+    fn open_on(dir: &Path, mut disk: Disk) -> Result<Journal, Error> {
         let (lock, store) = marker::open(dir).map_err(Error::Open)?;
+        together::take_back(&store, &mut disk.sync)
+            .map_err(|reason| Error::Open(format!("{}: a group of runs was cut short: {reason}", dir.display())))?;
         let store = Arc::new(store);
         let room = Arc::new(Semaphore::new(ROOM as usize));
         let (failed, _) = watch::channel(None);
@@ -158,9 +161,26 @@ impl Journal {
     /// Durable when it returns `Ok`. Waits a second for room, then it is [`Error::Busy`].
     pub async fn append(&self, append: Append) -> Result<Appended, Error> {
         let summary = append.summary.as_ref().map(list::encode);
-        let definition = append.definition.as_ref().map_or(0, |(_, text)| text.len());
-        let bytes = append.record.len() + definition + summary.as_ref().map_or(0, Vec::len);
-        self.submit(Job::Append { append, summary }, bytes).await
+        let bytes = size(&append, summary.as_deref());
+        self.submit(Job::Append { append, summary }, bytes).await.map(Done::one)
+    }
+
+    /// First records of several runs, durable together: all of them, but those whose claim is held, or none. One
+    /// answer for each, in order; of two with one claim the second is a duplicate of the first. Waits a second for room.
+    pub async fn append_together(&self, appends: Vec<Append>) -> Result<Vec<Appended>, Error> {
+        let mut bytes = 0;
+        let encode = |append: Append| {
+            let summary = append.summary.as_ref().map(list::encode);
+            bytes += size(&append, summary.as_deref());
+            (append, summary)
+        };
+        let appends: Vec<_> = appends.into_iter().map(encode).collect();
+        // However large, it leaves room for others to wait beside it.
+        let room = bytes.min(ROOM as usize / 2 * 1024);
+        match self.submit(Job::Together { appends, bytes }, room).await? {
+            Done::Each(answers) => Ok(answers),
+            Done::One(answer) => Ok(vec![answer]),
+        }
     }
 
     /// A run's records in order; empty if there is no such run.
@@ -243,7 +263,7 @@ impl Journal {
         let _ = release.await;
     }
 
-    async fn submit(&self, job: Job, bytes: usize) -> Result<Appended, Error> {
+    async fn submit(&self, job: Job, bytes: usize) -> Result<Done, Error> {
         let permits = u32::try_from(JOB_PERMITS + bytes / 1024).unwrap_or(ROOM).min(ROOM);
         let room = self.room(permits).await?;
         let (reply, answer) = oneshot::channel();
@@ -287,6 +307,21 @@ impl Journal {
             ))),
         }
     }
+}
+
+impl Done {
+    fn one(self) -> Appended {
+        match self {
+            Done::One(answer) => answer,
+            Done::Each(answers) => answers.first().copied().unwrap_or(Appended::Durable),
+        }
+    }
+}
+
+/// Bytes that an append carries.
+fn size(append: &Append, summary: Option<&[u8]>) -> usize {
+    let definition = append.definition.as_ref().map_or(0, |(_, text)| text.len());
+    append.record.len() + definition + summary.map_or(0, <[u8]>::len)
 }
 
 impl Inner {

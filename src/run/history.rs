@@ -55,7 +55,7 @@ impl<'f> Told<'f> {
                     self.say("origin", json!(origin.run));
                 }
                 let trigger = json!({
-                    "method": request.method, "path": request.path, "query": request.query,
+                    "method": request.method, "path": request.seen_path(), "query": request.query,
                     "headers": request.headers, "body": request.body.value(),
                 });
                 self.say("trigger", trigger);

@@ -5,9 +5,11 @@
 
 mod apply;
 mod begin;
+mod door;
 mod event;
 mod history;
 mod id;
+mod nested;
 mod next;
 mod record;
 mod request;
@@ -29,6 +31,7 @@ use crate::flow::HANDLER;
 
 pub use apply::Illegal;
 pub use apply::TIMED_OUT;
+pub use door::AtTheDoor;
 pub use event::Event;
 pub use history::history;
 pub use id::{Digest, Place, RunId};

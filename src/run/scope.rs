@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::door::{of_flow, of_request};
 use super::verdict::verdict;
 use super::*;
 use crate::flow::{BODY, Flow, Guarded, Hop, Kind, Step};
@@ -22,7 +23,7 @@ impl Scope for InRun<'_> {
     fn find<'s>(&'s self, path: &[Key]) -> Option<(Cow<'s, Value>, usize)> {
         let key = |index: usize| path.get(index).map(String::as_str);
         match key(0)? {
-            "trigger" => self.trigger(path),
+            "trigger" => of_request(&self.run.started.request, path),
             "steps" => self.step(key(1)?, key(2)),
             "vars" => self.var(key(1)?).map(|value| (Cow::Borrowed(value), 2)),
             "item" => {
@@ -40,10 +41,7 @@ impl Scope for InRun<'_> {
                 }
             }
             "env" => Some((Cow::Borrowed(self.around.env), 1)),
-            "flow" => {
-                let flow = json!({"id": self.flow.id, "description": self.flow.description});
-                Some((Cow::Owned(flow), 1))
-            }
+            "flow" => Some(of_flow(self.flow)),
             "run" => self.run(path),
             _ => None,
         }
@@ -122,33 +120,6 @@ impl<'r> InRun<'r> {
             }
         }
         Some(Place(place))
-    }
-
-    fn trigger(&self, path: &[Key]) -> Option<(Cow<'_, Value>, usize)> {
-        let request = &self.run.started.request;
-        let map = |map: &'_ Map<String, Value>| Cow::Owned(Value::Object(map.clone()));
-        let text = |text: &str| Cow::Owned(Value::String(text.to_owned()));
-        let Some(field) = path.get(1) else {
-            let all = json!({
-                "body": request.body.value(), "headers": request.headers, "query": request.query,
-                "path": request.path, "method": request.method,
-            });
-            return Some((Cow::Owned(all), 1));
-        };
-        match field.to_ascii_lowercase().as_str() {
-            "body" => Some((Cow::Borrowed(request.body.value()), 2)),
-            "headers" => match path.get(2) {
-                Some(name) => Some((Cow::Borrowed(request.headers.get(&name.to_ascii_lowercase())?), 3)),
-                None => Some((map(&request.headers), 2)),
-            },
-            "query" => match path.get(2).and_then(|name| request.query.get(name)) {
-                Some(value) => Some((Cow::Borrowed(value), 3)),
-                None => Some((map(&request.query), 2)),
-            },
-            "path" => Some((text(&request.path), 2)),
-            "method" => Some((text(&request.method), 2)),
-            _ => None,
-        }
     }
 
     /// A step's node: in the iteration that this one is in too, or else in the last one.

@@ -4,6 +4,7 @@
 //! accept.rs   connections and their deadlines      hooks.rs    requests that start runs
 //! tls.rs      certificates                         api.rs      what the CLI and a console ask
 //! body.rs, form.rs   bodies in bounds              reply.rs    what `response` steps answer
+//! verify.rs, client.rs   who sent it, from where   seen.rs     what templates see beside the body
 //! problem.rs  errors → status                      reach.rs    URLs as the world sees them
 //! resume.rs   URLs of `wait` steps
 //! ```
@@ -11,13 +12,16 @@
 mod accept;
 mod api;
 mod body;
+mod client;
 mod form;
 mod hooks;
 mod problem;
 mod reach;
 mod reply;
 mod resume;
+mod seen;
 mod tls;
+mod verify;
 
 use std::future::Future;
 use std::io;
@@ -56,6 +60,8 @@ struct App {
     reader: Reader,
     reach: Arc<Reach>,
     token: Arc<SecretString>,
+    /// Whose word on a client's address counts.
+    proxies: Arc<[ipnet::IpNet]>,
 }
 
 /// Both listeners, bound and not yet serving.
@@ -92,8 +98,13 @@ impl Server {
             .map_err(|source| bind_error("the public listener", address, source))?;
         let reach = reach(config, public.address);
         engine.reached_at(&reach.base);
-        let app =
-            App { engine, reader: Reader::new(&config.limits), reach: Arc::new(reach), token: Arc::new(admin_token) };
+        let app = App {
+            engine,
+            reader: Reader::new(&config.limits),
+            reach: Arc::new(reach),
+            token: Arc::new(admin_token),
+            proxies: config.trusted_proxies.clone().into(),
+        };
         public.router = public_router(app.clone());
         let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
         let address = config.admin.as_deref().unwrap_or(ADMIN);
@@ -144,6 +155,7 @@ pub fn api(config: &Config, engine: Arc<Engine>, admin_token: SecretString) -> R
         reader: Reader::new(&config.limits),
         reach: Arc::new(reach(config, public)),
         token: Arc::new(admin_token),
+        proxies: config.trusted_proxies.clone().into(),
     })
 }
 

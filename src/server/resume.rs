@@ -9,10 +9,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::App;
-use super::hooks::{accepted_response, query, visible_headers};
+use super::hooks::begun_response;
 use super::problem::{Code, Problem};
-use crate::engine::Delivered;
+use super::{App, seen};
+use crate::engine::{Accepted, Begun, Delivered};
 use crate::run::{Place, RunId};
 
 /// What the URL of a `wait` step names.
@@ -56,7 +56,7 @@ pub(super) async fn resume(app: &App, target: Target, request: HttpRequest) -> R
             }
             Err(problem) => problem.into_response(),
         },
-        _ => Problem::method_not_allowed("GET, POST").into_response(),
+        _ => Problem::method_not_allowed(&["GET".to_owned(), "POST".to_owned()]).into_response(),
     }
 }
 
@@ -75,13 +75,15 @@ async fn post(
         Value::clone(taken.body.value())
     };
     let input = json!({
-        "body": body, "query": query(uri)?, "headers": visible_headers(headers), "method": Method::POST.as_str(),
+        "body": body, "query": seen::query(uri)?, "headers": seen::headers(headers, &[]), "method": Method::POST.as_str(),
     });
     // In a task of its own: a caller who hangs up must not leave it half done.
     let (engine, run, place) = (app.engine.clone(), target.run, target.place.clone());
     let delivered = tokio::spawn(async move { engine.deliver(run, place, input).await }).await;
     match delivered.map_err(|panic| Problem::internal("resuming a run", &panic))?? {
-        Delivered::Taken | Delivered::Repeated => Ok(accepted_response(target.run)),
+        Delivered::Taken | Delivered::Repeated => {
+            Ok(begun_response(Begun::One(Accepted { run: target.run, repeat: false, answer: None })))
+        }
         Delivered::Late => Err(Problem::new(Code::AlreadyResumed, "An answer came before this one; it stands.")),
         Delivered::Gone => {
             Err(Problem::new(Code::Gone, "The run has ended, or no longer waits here. Nothing was changed."))

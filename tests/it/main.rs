@@ -21,3 +21,5 @@ mod papers;
 mod reload;
 mod remote;
 mod stories;
+mod triggers;
+mod triggers_auth;
