@@ -9,6 +9,7 @@ mod names;
 mod policy;
 mod problem;
 mod reader;
+mod schedule;
 mod source;
 mod trigger;
 
@@ -25,6 +26,7 @@ pub use file::{KEYS, MAX_ATTEMPTS, MAX_DEPTH, MAX_STEPS};
 pub use policy::{Backoff, Retry, duration};
 pub use problem::*;
 pub use reader::{is_flow_id, is_name, kind_of, snake_case};
+pub use schedule::{Cron, Missed, Rhythm, Schedule};
 pub use source::{At, MAX_BYTES, Source, child};
 pub use trigger::{Dedupe, Trigger};
 
