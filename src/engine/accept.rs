@@ -58,7 +58,7 @@ impl Engine {
         let started = Arc::new(Started { flow, definition: live.digest, request, keys, origin, parent });
         let mut run = Run::new(id, now, started.clone());
         let mut events = vec![Event::Started(started)];
-        let claim = match &live.flow.trigger.dedupe {
+        let claim = match live.flow.trigger.request().and_then(|request| request.dedupe.as_ref()) {
             Some(dedupe) if claims => self.claim(&run, live, dedupe, now),
             _ => None,
         };

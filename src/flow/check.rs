@@ -10,7 +10,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use self::block::{address, answers, set_vars};
-use super::file::{self, CallFile, DedupeFile, FlowFile, KindFile, SchemaFile, StepFile};
+use super::file::{
+    self, CallFile, DedupeFile, FlowFile, KindFile, RequestFile, SchemaFile, StepFile, TriggerFile, TriggerKindFile,
+};
 use super::fit::{Misfit, misfits};
 use super::names::{self, InReach};
 use super::problem::{self, Code, Problem, Severity, nearest, suggest};
@@ -22,7 +24,8 @@ use crate::schema::{Shape, Types};
 
 pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
     let (source, value, problems) = Source::read(path, text);
-    let mut checker = Checker { source, known, problems, connectors: BTreeSet::new(), files: Vec::new() };
+    let mut checker =
+        Checker { source, known, problems, connectors: BTreeSet::new(), files: Vec::new(), raw: Vec::new() };
     let Some(value) = value else { return checker.end(None, None) };
     let read = file::read(&checker.source, &value, &mut checker.problems);
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -47,6 +50,8 @@ struct Checker<'k> {
     problems: Vec<Problem>,
     connectors: BTreeSet<String>,
     files: Vec<String>,
+    /// What stands where a secret's place should: no message may show it.
+    raw: Vec<String>,
 }
 
 impl Checker<'_> {
@@ -57,26 +62,27 @@ impl Checker<'_> {
         self.problems.retain(|p| p.code == problem::UNQUOTED.0 || !unquoted.contains(&(p.line, p.column)));
         self.problems.sort_by(|a, b| (a.line, a.column, &a.code, &a.what).cmp(&(b.line, b.column, &b.code, &b.what)));
         self.problems.dedup();
+        self.mask();
         let failed = self.problems.iter().any(|problem| problem.severity == Severity::Error);
         Loaded { flow: if failed { None } else { flow }, id, files: self.files, problems: self.problems }
     }
 
     fn flow(&mut self, read: FlowFile, id: String) -> Flow {
-        let schema = read.trigger.schema.as_ref().and_then(|schema| self.schema(schema));
-        let body = schema.as_ref().map_or_else(Shape::any, |schema| schema.shape().clone());
         let mut all_steps = BTreeSet::new();
         self.step_ids(&read.steps, &mut all_steps);
         let mut vars = BTreeMap::new();
         set_vars(&read.steps, &mut vars);
         let mut reach = InReach {
-            trigger: names::trigger(body),
+            trigger: Shape::any(),
             steps: BTreeMap::new(),
             all_steps: &all_steps,
             vars: &vars,
             env: self.known.env,
         };
-        let dedupe = read.trigger.dedupe.map(|dedupe| self.dedupe(dedupe, &reach));
+        let trigger = self.trigger(read.trigger, &mut reach);
         let steps = self.block(read.steps, &mut reach);
+        let answers = answers(&steps);
+        self.split_answers(&trigger, answers);
         let mut addresses = HashMap::new();
         address(&steps, &mut Vec::new(), &mut addresses);
         Flow {
@@ -84,8 +90,8 @@ impl Checker<'_> {
             description: read.description,
             aliases: read.aliases,
             enabled: read.enabled,
-            trigger: Trigger { schema, dedupe },
-            answers: answers(&steps),
+            trigger,
+            answers,
             steps,
             addresses,
             connectors: std::mem::take(&mut self.connectors).into_iter().collect(),

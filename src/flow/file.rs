@@ -12,7 +12,10 @@ use super::source::{At, Source};
 
 pub use kind::{ACTION_KEYS, CallFile, IF_KEYS, KINDS, KindFile, RESPONSE_KEYS, RETRY_KEYS, TERMINATE_KEYS};
 pub use step::{STATUSES, STEP_KEYS, StepFile};
-pub use trigger::{DEDUPE_KEYS, DedupeFile, SchemaFile, TRIGGER_KEYS, TriggerFile};
+pub use trigger::{
+    AUTH_KEYS, BASIC_KEYS, DEDUPE_KEYS, DedupeFile, HMACS, INPUT_KEYS, MANUAL_KEYS, REQUEST_KEYS, RequestFile,
+    SchemaFile, TRIGGER_KEYS, TriggerFile, TriggerKindFile,
+};
 
 /// One flow file.
 #[derive(Debug, Default)]
@@ -31,6 +34,12 @@ const FLOW_KEYS: &[&str] = &["id", "description", "aliases", "enabled", "trigger
 pub const KEYS: &[(&str, &[&str])] = &[
     ("flow", FLOW_KEYS),
     ("trigger", TRIGGER_KEYS),
+    ("request", REQUEST_KEYS),
+    ("manual", MANUAL_KEYS),
+    ("input", INPUT_KEYS),
+    ("auth", AUTH_KEYS),
+    ("basic", BASIC_KEYS),
+    ("hmac", HMACS),
     ("dedupe", DEDUPE_KEYS),
     ("kind", KINDS),
     ("step", STEP_KEYS),
@@ -44,6 +53,10 @@ pub const KEYS: &[(&str, &[&str])] = &[
 
 /// Where `key` has a meaning, as a person says it.
 pub fn belongs(key: &str) -> Option<&'static str> {
+    // An action's input may well be called `path` or `methods` too.
+    if ["schema", "dedupe", "conditions", "split_on", "auth"].contains(&key) {
+        return Some("trigger");
+    }
     let named = ["trigger", "dedupe", "action", "if", "retry", "response"];
     let place = KEYS.iter().find(|(place, keys)| named.contains(place) && keys.contains(&key))?;
     Some(place.0)

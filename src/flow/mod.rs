@@ -28,7 +28,7 @@ pub use problem::*;
 pub use reader::{is_flow_id, is_name, kind_of, snake_case};
 pub use schedule::{Cron, Missed, Rhythm, Schedule};
 pub use source::{At, MAX_BYTES, Source, child};
-pub use trigger::{Dedupe, Trigger};
+pub use trigger::*;
 
 /// A flow as checked: every name resolved, every template parsed.
 #[derive(Debug)]

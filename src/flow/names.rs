@@ -28,11 +28,19 @@ pub fn object(fields: impl IntoIterator<Item = (&'static str, Shape)>) -> Shape 
     Shape { properties, closed: true, required, ..Shape::of(Types::OBJECT) }
 }
 
-/// What `trigger` holds, given the shape of its body.
-pub fn trigger(body: Shape) -> Shape {
+/// What `trigger` holds, given the shape of its body and the names of its path's parameters, if it has a pattern.
+pub fn trigger<'p>(body: Shape, parameters: Option<impl Iterator<Item = &'p str>>) -> Shape {
     let texts = || Shape::of(Types::OBJECT);
     let text = || Shape::of(Types::STRING);
-    object([("body", body), ("headers", texts()), ("query", texts()), ("path", text()), ("method", text())])
+    let path = match parameters {
+        None => text(),
+        Some(parameters) => {
+            let properties: BTreeMap<String, Shape> = parameters.map(|name| (name.to_owned(), text())).collect();
+            let required = properties.keys().cloned().collect();
+            Shape { properties, closed: true, required, ..texts() }
+        }
+    };
+    object([("body", body), ("headers", texts()), ("query", texts()), ("path", path), ("method", text())])
 }
 
 /// What `steps.<id>` holds, given the shape of the step's output.

@@ -140,6 +140,11 @@ impl Template {
         matches!(self.body, expr::Body::Literal(_))
     }
 
+    /// True if the whole text is one `{{expression}}`, whose value keeps its type.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.body, expr::Body::Whole(_))
+    }
+
     /// True if rendering may give `None`: the whole text is one `{{optional x}}`.
     pub fn is_optional(&self) -> bool {
         matches!(&self.body, expr::Body::Whole(expr::Expr::Call(call)) if call.function.name == "optional")
@@ -179,7 +184,7 @@ impl Condition {
     /// Compiles `text`; a text that is not one whole `{{expression}}` is an error.
     pub fn parse(text: &str) -> Result<Condition, ParseError> {
         let template = Template::parse(text)?;
-        if matches!(template.body, expr::Body::Whole(_)) {
+        if template.is_whole() {
             return Ok(Condition { template });
         }
         let what = "a condition must be one whole `{{expression}}`".to_owned();

@@ -3,10 +3,95 @@
 use super::*;
 
 impl Checker<'_> {
-    pub(super) fn schema(&mut self, schema: &SchemaFile) -> Option<Schema> {
-        let at = "/trigger/schema";
+    /// The trigger as checked. `reach` then has what its steps see of it.
+    pub(super) fn trigger(&mut self, read: TriggerFile, reach: &mut InReach<'_>) -> Trigger {
+        let schema = read.schema.as_ref().and_then(|schema| self.schema(schema));
+        let body = schema.as_ref().map_or_else(Shape::any, |schema| schema.shape().clone());
+        let kind = match read.kind {
+            TriggerKindFile::Request(read) => TriggerKind::Request(Box::new(self.request(*read, body, reach))),
+            TriggerKindFile::Manual(manual) => {
+                reach.trigger = names::trigger(body, None::<std::iter::Empty<&str>>);
+                TriggerKind::Manual(manual)
+            }
+        };
+        Trigger { schema, kind }
+    }
+
+    fn request(&mut self, read: RequestFile, mut body: Shape, reach: &mut InReach<'_>) -> RequestTrigger {
+        self.raw.extend(read.raw);
+        // The schema is not asked about a request of these methods that has no body.
+        if read.methods.iter().any(|method| BODYLESS.contains(&method.as_str())) {
+            body.types = body.types.or(Types::NULL);
+        }
+        let RequestFile { methods, path, auth, conditions, split_on, dedupe, raw: _ } = read;
+        let seen = |body| names::trigger(body, path.as_ref().map(PathPattern::parameters));
+        reach.trigger = seen(body);
+        let conditions = conditions.into_iter().filter_map(|(text, at)| {
+            let condition = self.condition(&text, &at, reach)?;
+            self.before_a_run(condition.template(), &at);
+            Some(condition)
+        });
+        let conditions: Vec<Condition> = conditions.collect();
+        let split_on = split_on.and_then(|text| {
+            let (template, item) = self.split_on(&text, reach)?;
+            reach.trigger = seen(item);
+            Some(template)
+        });
+        let dedupe = dedupe.map(|dedupe| self.dedupe(dedupe, reach));
+        RequestTrigger { methods, path, auth, conditions, split_on, dedupe }
+    }
+
+    /// The template, and the shape of one item of what it gives.
+    fn split_on(&mut self, text: &str, reach: &InReach<'_>) -> Option<(Template, Shape)> {
+        let at = "/trigger/split_on";
+        let (template, shape) = self.template(text, at, reach)?;
+        if !template.is_whole() {
+            let hint = Some("write `{{trigger.body.items}}`, with nothing before or after it".to_owned());
+            let what = "this must be one whole `{{expression}}` that gives a list".to_owned();
+            self.say(problem::BAD_VALUE, at, At::Value, what, hint);
+            return None;
+        }
+        self.before_a_run(&template, at);
+        self.fits(&Shape::of(Types::ARRAY), &shape, at);
+        Some((template, shape.items.map_or_else(Shape::any, |item| *item)))
+    }
+
+    /// A caller cannot be answered by many runs.
+    pub(super) fn split_answers(&mut self, trigger: &Trigger, answers: bool) {
+        if answers && trigger.request().is_some_and(|request| request.split_on.is_some()) {
+            let what = "a flow with a `response` step cannot split a request into several runs".to_owned();
+            let hint =
+                Some("take one of them away: the caller gets the ids of all runs, and no other answer".to_owned());
+            self.say(problem::BAD_VALUE, "/trigger/split_on", At::Key, what, hint);
+        }
+    }
+
+    /// What is judged before there is a run can name nothing of one.
+    fn before_a_run(&mut self, template: &Template, at: &str) {
+        let first = |path: &&[crate::mapping::Key]| path.first().map(String::as_str).unwrap_or_default().to_owned();
+        if let Some(root) = template.paths().iter().map(first).find(|root| ["run", "vars"].contains(&root.as_str())) {
+            let what = format!("`{root}` has no value here: this is judged before there is a run");
+            self.say(problem::BAD_VALUE, at, At::Value, what, Some("name what came in: `trigger.…`".into()));
+        }
+    }
+
+    /// The lines that problems show go to screens and logs: what should have been a secret is blotted out of them.
+    pub(super) fn mask(&mut self) {
+        for line in self.raw.iter().flat_map(|raw| raw.lines()).map(str::trim).filter(|line| !line.is_empty()) {
+            let blot = "•".repeat(line.chars().count());
+            for problem in &mut self.problems {
+                problem.shown = problem.shown.replace(line, &blot);
+            }
+        }
+    }
+
+    fn schema(&mut self, schema: &SchemaFile) -> Option<Schema> {
+        let at = match schema {
+            SchemaFile::Inline(_, "inputs") => "/trigger/inputs",
+            SchemaFile::Inline(..) | SchemaFile::File(_) => "/trigger/schema",
+        };
         let value = match schema {
-            SchemaFile::Inline(value) => value.clone(),
+            SchemaFile::Inline(value, _) => value.clone(),
             SchemaFile::File(path) => {
                 self.files.push(path.clone());
                 let text = (self.known.read)(path);
@@ -29,7 +114,7 @@ impl Checker<'_> {
         let compiled = Schema::compile(&value);
         compiled
             .map_err(|error| {
-                let inline = matches!(schema, SchemaFile::Inline(_));
+                let inline = matches!(schema, SchemaFile::Inline(_, "schema"));
                 let pointer = if inline { format!("{at}{}", error.pointer) } else { at.to_owned() };
                 let place = if inline { String::new() } else { format!(" (at `{}`)", error.pointer) };
                 let hint = error.pointer.ends_with("/type").then(|| {
@@ -40,7 +125,7 @@ impl Checker<'_> {
             .ok()
     }
 
-    pub(super) fn dedupe(&mut self, read: DedupeFile, reach: &InReach<'_>) -> Dedupe {
+    fn dedupe(&mut self, read: DedupeFile, reach: &InReach<'_>) -> Dedupe {
         let mut key = Vec::new();
         for (index, text) in read.key.iter().enumerate() {
             let at = format!("/trigger/dedupe/key/{index}");

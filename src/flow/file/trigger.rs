@@ -1,70 +1,85 @@
-//! `trigger:` as typed.
+//! `trigger:` as typed: what all kinds share, and which kind it is. Each kind is read in a file of its own.
 
-use std::time::Duration;
+mod auth;
+mod manual;
+mod request;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::problem::{self, suggest};
 use super::super::reader::Reader;
 use super::super::source::At;
+use super::super::trigger::ManualTrigger;
+
+pub use auth::{AUTH_KEYS, BASIC_KEYS, HMACS};
+pub use manual::INPUT_KEYS;
+pub use request::{DEDUPE_KEYS, DedupeFile, REQUEST_KEYS, RequestFile};
 
 /// What starts a flow.
 #[derive(Debug, Default)]
 pub struct TriggerFile {
     pub schema: Option<SchemaFile>,
-    pub dedupe: Option<DedupeFile>,
+    pub kind: TriggerKindFile,
+}
+
+/// What each kind of trigger has of its own.
+#[derive(Debug)]
+pub enum TriggerKindFile {
+    Request(Box<RequestFile>),
+    Manual(ManualTrigger),
+}
+
+impl Default for TriggerKindFile {
+    fn default() -> TriggerKindFile {
+        TriggerKindFile::Request(Box::default())
+    }
 }
 
 /// The trigger's schema: in the file, or a path beside it.
 #[derive(Debug)]
 pub enum SchemaFile {
-    Inline(Value),
+    /// With the key of the trigger under which it stands.
+    Inline(Value, &'static str),
     File(String),
 }
 
-#[derive(Debug)]
-pub struct DedupeFile {
-    pub key: Vec<String>,
-    pub window: Duration,
-}
-
-pub const TRIGGER_KEYS: &[&str] = &["type", "schema", "dedupe"];
-pub const DEDUPE_KEYS: &[&str] = &["key", "window"];
+/// Kinds of triggers, as `type` names them, each with the keys it has beside `type`.
+pub const TRIGGERS: &[(&str, &[&str])] = &[("request", REQUEST_KEYS), ("manual", MANUAL_KEYS)];
+pub const TRIGGER_KEYS: &[&str] = &["type"];
+pub const MANUAL_KEYS: &[&str] = &["schema", "inputs"];
 
 impl Reader<'_> {
     pub(super) fn trigger(&mut self, value: &Value) -> TriggerFile {
-        let mut trigger = TriggerFile::default();
         let at = "/trigger";
-        let Some(map) = self.map(value, at, "{type: request}") else { return trigger };
-        self.keys(map, at, TRIGGER_KEYS);
-        match self.text(map, at, "type").as_deref() {
-            Some("request") => {}
-            Some(other) => {
-                let hint = suggest(other, ["request"]);
+        let Some(map) = self.map(value, at, "{type: request}") else { return TriggerFile::default() };
+        let kind = self.text(map, at, "type");
+        let named = TRIGGERS.iter().find(|(name, _)| kind.as_deref() == Some(name));
+        match (&kind, named) {
+            (Some(_), Some(_)) => {}
+            (Some(other), None) => {
+                let hint = suggest(other, TRIGGERS.iter().map(|(name, _)| *name));
                 self.say(problem::BAD_VALUE, "/trigger/type", At::Value, format!("`{other}` is no trigger"), hint);
             }
-            None if map.contains_key("type") => {}
-            None => self.missing(at, "type", "what starts the flow: `type: request`"),
+            (None, _) if map.contains_key("type") => {}
+            (None, _) => self.missing(at, "type", "what starts the flow: `type: request`"),
         }
-        trigger.schema = match map.get("schema") {
-            None => None,
-            Some(Value::String(path)) => Some(SchemaFile::File(path.clone())),
-            Some(schema) => Some(SchemaFile::Inline(schema.clone())),
-        };
-        if let Some(value) = map.get("dedupe") {
-            let at = "/trigger/dedupe";
-            let Some(map) = self.map(value, at, "{key: \"{{trigger.body.id}}\", window: 24h}") else { return trigger };
-            self.keys(map, at, DEDUPE_KEYS);
-            let key = self.texts(map, at, "key");
-            if !map.contains_key("key") {
-                self.missing(at, "key", "which values make two requests the same");
-            } else if map["key"].as_array().is_some_and(Vec::is_empty) {
-                let hint = Some("list what makes two requests the same, as in `{{trigger.body.id}}`".to_owned());
-                self.say(problem::BAD_VALUE, "/trigger/dedupe/key", At::Value, "the key has no part".into(), hint);
-            }
-            let window = self.duration(map, at, "window").unwrap_or(Duration::from_secs(24 * 3600));
-            trigger.dedupe = Some(DedupeFile { key, window });
+        let own = named.or(TRIGGERS.first()).map_or(&[][..], |(_, keys)| keys);
+        let allowed: Vec<&str> = TRIGGER_KEYS.iter().chain(own).copied().collect();
+        self.keys(map, at, &allowed);
+        match kind.as_deref() {
+            Some("manual") => self.manual(map, at),
+            // What has no known kind is a problem already; most are requests.
+            _ => TriggerFile {
+                schema: self.schema(map),
+                kind: TriggerKindFile::Request(Box::new(self.request(map, at))),
+            },
         }
-        trigger
+    }
+
+    fn schema(&mut self, map: &Map<String, Value>) -> Option<SchemaFile> {
+        match map.get("schema")? {
+            Value::String(path) => Some(SchemaFile::File(path.clone())),
+            schema => Some(SchemaFile::Inline(schema.clone(), "schema")),
+        }
     }
 }
