@@ -63,6 +63,10 @@ impl Args {
         let Some(live) = catalog.flow(&self.flow) else {
             bail!("there is no flow `{}` without errors; see `millstream check`", self.flow);
         };
+        let body = match live.flow.trigger.schedule() {
+            Some(schedule) if body.is_null() => schedule.body(Timestamp::now().as_millisecond()),
+            Some(_) | None => body,
+        };
         if let Some(schema) = &live.flow.trigger.schema
             && let Some(first) = schema.violations(&body).first()
         {

@@ -74,6 +74,7 @@ impl Engine {
     /// Starts a run by hand, as if `body` had been posted.
     pub async fn start_by_hand(self: &Arc<Self>, flow: &str, body: Value) -> Result<RunId, Denied> {
         let live = self.flow(flow).ok_or_else(|| Denied::NoFlow(flow.to_owned()))?;
+        let body = self.body_by_hand(&live, body)?;
         self.check(&live, &body)?;
         let accepted = self.start(&live, Request::posted(Body::of(body))).await;
         accepted.map(|accepted| accepted.run).map_err(refused)
@@ -146,11 +147,16 @@ impl Engine {
         let mut flows: Vec<&Arc<LiveFlow>> = catalog.flows.values().collect();
         flows.sort_by(|a, b| a.flow.id.cmp(&b.flow.id));
         let broken = |live: &LiveFlow| catalog.problems.iter().any(|problem| problem.file == live.file);
+        let now = super::now().as_millisecond();
+        let next = |live: &LiveFlow| {
+            let next = live.flow.trigger.schedule().filter(|_| live.flow.enabled)?.next_after(now)?;
+            Timestamp::from_millisecond(next).ok().map(|next| next.to_string())
+        };
         let one = |live: &&Arc<LiveFlow>| {
             json!({
                 "id": live.flow.id, "description": live.flow.description, "file": live.file,
                 "enabled": live.flow.enabled, "aliases": live.flow.aliases, "definition": live.digest,
-                "has_problems": broken(live),
+                "has_problems": broken(live), "trigger": live.flow.trigger.name(), "next_run_at": next(live),
             })
         };
         flows.iter().map(one).collect()

@@ -12,6 +12,7 @@ mod keys;
 mod metrics;
 mod queue;
 mod recover;
+mod schedule;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -147,7 +148,7 @@ impl Engine {
     /// The live flow whose URL has this flow name and key; the time taken tells nothing about either.
     pub fn hook(&self, flow: &str, key: &str) -> Option<Arc<LiveFlow>> {
         let catalog = self.catalog.current();
-        let live = catalog.flow(flow).filter(|live| live.flow.enabled);
+        let live = catalog.flow(flow).filter(|live| live.flow.enabled && live.flow.trigger.no_url().is_none());
         let right = self.keys.is_right(flow, key, live.is_some(), Timestamp::now().as_millisecond());
         live.filter(|_| right).cloned()
     }

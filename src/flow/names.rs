@@ -43,6 +43,12 @@ pub fn trigger<'p>(body: Shape, parameters: Option<impl Iterator<Item = &'p str>
     object([("body", body), ("headers", texts()), ("query", texts()), ("path", path), ("method", text())])
 }
 
+/// What `trigger.body` holds where a schedule starts the flow.
+pub fn tick() -> Shape {
+    let text = || Shape::of(Types::STRING);
+    object([("scheduled_at", text()), ("local", text()), ("previous", Shape::of(Types::STRING.or(Types::NULL)))])
+}
+
 /// What `steps.<id>` holds, given the shape of the step's output.
 pub fn step(output: Shape) -> Shape {
     let fields = [("code", Types::STRING), ("message", Types::STRING), ("status", Types::NUMBER.or(Types::NULL))];

@@ -130,7 +130,7 @@ async fn start(State(app): State<App>, Path(flow): Path<String>, headers: Header
         return Err(no_flow(&flow));
     };
     let mut asked = members(&app, &headers, body, &["body"]).await?;
-    let body = Body::of(asked.shift_remove("body").unwrap_or(Value::Null));
+    let body = Body::of(app.engine.body_by_hand(&live, asked.shift_remove("body").unwrap_or(Value::Null))?);
     if let Some(problem) = hooks::violation(&live, &body) {
         return Err(problem);
     }

@@ -19,4 +19,5 @@ mod outbound_tls;
 mod papers;
 mod reload;
 mod remote;
+mod schedule;
 mod stories;
