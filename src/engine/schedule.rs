@@ -4,6 +4,8 @@
 //! The run's id follows from flow and tick, so a tick whose run is there already starts no other: a restart between
 //! the two neither loses nor doubles it. Ticks are times of the wall clock: one that is set back delays them.
 
+mod progress;
+
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
@@ -11,21 +13,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
+use self::progress::Progress;
 use super::accept::Entry;
 use super::*;
-use crate::flow::{Missed, Schedule};
 use crate::run::{Body, Request};
 
 /// Where the settings are: `schedule/{flow}`.
 const PREFIX: &str = "schedule/";
-/// The most ticks of one flow that are caught up.
-const MOST: usize = 1_000;
-/// How late a single missed tick still runs, and how long the process can be busy before ticks count as missed, ms.
-const LATE: i64 = 60_000;
-/// Beyond it, ticks that are passed over are not counted to the end.
-const COUNTED: usize = 100_000;
-/// A clock that is set back further than this does not delay the schedule for as long, ms.
-const BACK: i64 = 3_600_000;
 /// When a tick that was not let in is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 /// The longest sleep: the wall clock can be set while timers run on another one.
@@ -44,61 +38,16 @@ struct Kept {
 struct Plan {
     live: Arc<LiveFlow>,
     ticks: String,
-    /// The last tick that was dealt with, ms since 1970; or the time from which on ticks count.
-    handled: i64,
-    /// Ticks up to this time are to be run, ms since 1970.
-    until: i64,
-    /// When the clock was last compared with the ticks, ms since 1970; `None` before the first time.
-    looked: Option<i64>,
+    progress: Progress,
 }
 
 impl Plan {
-    fn schedule(&self) -> Option<&Schedule> {
-        self.live.flow.trigger.schedule()
-    }
-
     fn next(&self) -> Option<i64> {
-        self.schedule()?.next_after(self.handled)
+        self.progress.next(self.live.flow.trigger.schedule()?)
     }
 
-    /// The tick to run now.
     fn due(&self) -> Option<i64> {
-        self.next().filter(|tick| *tick <= self.until)
-    }
-
-    /// Sets which ticks are to be run at `now`; those that passed while nobody looked are judged by `missed`.
-    /// Returns how many are passed over.
-    fn look(&mut self, now: i64) -> usize {
-        let watched = self.looked.is_some_and(|looked| now - looked <= LATE);
-        self.looked = Some(now);
-        if self.handled - now > BACK {
-            tracing::warn!(flow = %self.live.flow.id, "the clock was set back: the schedule goes on from now");
-            (self.handled, self.until) = (now, now);
-        }
-        if now <= self.until {
-            return 0;
-        }
-        self.until = now;
-        if watched || self.next().is_none_or(|next| next > now) {
-            return 0;
-        }
-        let Some(schedule) = self.schedule() else { return 0 };
-        let (most, late) = match schedule.missed {
-            Missed::Skip => (1, LATE),
-            Missed::CatchUp => (MOST, i64::MAX),
-        };
-        // From the newest back, until `from` is the oldest that still runs.
-        let mut from = now + 1;
-        for _ in 0..most {
-            match schedule.last_before(from) {
-                Some(tick) if tick > self.handled && now - tick <= late => from = tick,
-                Some(_) | None => break,
-            }
-        }
-        let passed = std::iter::successors(self.next(), |tick| schedule.next_after(*tick));
-        let count = passed.take_while(|tick| *tick < from).take(COUNTED).count();
-        self.handled = schedule.last_before(from).map_or(self.handled, |tick| tick.max(self.handled));
-        count
+        self.progress.due(self.live.flow.trigger.schedule()?)
     }
 }
 
@@ -125,11 +74,12 @@ impl Engine {
             }
             let now = super::now().as_millisecond();
             for plan in plans.values_mut() {
-                let count = plan.look(now);
+                let Some(schedule) = plan.live.flow.trigger.schedule() else { continue };
+                let count = plan.progress.look(schedule, now);
                 if count > 0 {
-                    let more = if count == COUNTED { " or more" } else { "" };
+                    let more = if count == progress::COUNTED { " or more" } else { "" };
                     tracing::warn!(flow = %plan.live.flow.id, "missed runs are passed over: {count}{more}");
-                    self.keep(&plan.live.flow.id, plan.handled, &plan.ticks).await;
+                    self.keep(&plan.live.flow.id, plan.progress.handled, &plan.ticks).await;
                 }
             }
             let refused = self.run_due(&mut plans).await;
@@ -184,7 +134,7 @@ impl Engine {
                     now
                 }
             };
-            plans.insert(id.clone(), Plan { live: live.clone(), ticks, handled, until: handled, looked: None });
+            plans.insert(id.clone(), Plan { live: live.clone(), ticks, progress: Progress::after(handled) });
         }
         plans.retain(|id, _| catalog.flows.get(id).is_some_and(|live| live.flow.trigger.schedule().is_some()));
         // A flow whose file has errors is not gone.
@@ -219,7 +169,7 @@ impl Engine {
             match done {
                 Ok((live, tick, true)) => {
                     if let Some(plan) = plans.get_mut(&live.flow.id) {
-                        plan.handled = tick;
+                        plan.progress.handled = tick;
                     }
                 }
                 Ok((_, _, false)) => refused = true,

@@ -203,24 +203,23 @@ impl Field {
     }
 
     fn step(&self, range: &str, step: &str) -> Result<usize, String> {
+        let Field { name, low, high, .. } = self;
         if range != "*" && !range.contains('-') {
-            let Field { name, high, .. } = self;
-            return Err(format!(
-                "{name} `{range}/{step}`: a step follows `*` or a range, as in `{range}-{high}/{step}`"
-            ));
+            let like = if range.is_empty() { "*".to_owned() } else { format!("{range}-{high}") };
+            return Err(format!("{name} `{range}/{step}`: a step follows `*` or a range, as in `{like}/{step}`"));
         }
-        let longest = self.high - self.low;
-        let step = step.parse().ok().filter(|step| (1..=longest).contains(step) && !range.is_empty());
-        let wrong = || format!("the step of {} is a number from 1 to {longest}", self.name);
-        step.map(|step| step as usize).ok_or_else(wrong)
+        let longest = high - low;
+        let good = number(step).filter(|step| (1..=longest).contains(step));
+        good.map(|step| step as usize)
+            .ok_or_else(|| format!("{name} `{range}/{step}`: a step is a number from 1 to {longest}"))
     }
 
     fn value(&self, text: &str) -> Result<u32, String> {
         if let Some(index) = self.names.iter().position(|name| name.eq_ignore_ascii_case(text)) {
             return Ok(self.low + index as u32);
         }
-        let number = text.parse().ok().filter(|value| text.len() <= 2 && (self.low..=self.high).contains(value));
-        number.ok_or_else(|| {
+        let known = number(text).filter(|value| (self.low..=self.high).contains(value));
+        known.ok_or_else(|| {
             let Field { name, low, high, names } = self;
             let or = match (names.first(), names.last()) {
                 (Some(first), Some(last)) => format!(" or {first} to {last}"),
@@ -229,4 +228,10 @@ impl Field {
             format!("{name} `{text}` is not `*`, {low} to {high}{or}, nor a range or list of these")
         })
     }
+}
+
+/// One or two digits and nothing else.
+fn number(text: &str) -> Option<u32> {
+    let digits = text.len() <= 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }
