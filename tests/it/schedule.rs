@@ -131,3 +131,44 @@ fn a_scheduled_flow_can_be_started_by_hand_and_has_no_url() {
     assert_eq!(refused.status, 400, "{refused:?}");
     assert_eq!(app.runs("flow=beat").len(), 1);
 }
+
+/// Writes into the stopped server's journal that the flow's schedule has only come so far.
+fn set_back(app: &App, to: i64) {
+    let work = async {
+        let journal = millstream::journal::Journal::open(&app.path(".millstream")).unwrap();
+        let kept = journal.setting("schedule/beat").unwrap().expect("it is kept how far the schedule has come");
+        let mut kept: Value = serde_json::from_slice(&kept).unwrap();
+        assert!(kept["handled"].as_i64().unwrap() > to, "{kept}");
+        kept["handled"] = json!(to);
+        journal.set("schedule/beat", Some(kept.to_string().into_bytes())).await.unwrap();
+        journal.close().await;
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+}
+
+#[test]
+fn a_tick_whose_run_is_stored_already_starts_no_other() {
+    let mut app = App::with(&[("flows/beat.yaml", &beat("{type: schedule, every: 1s, missed: catch_up}"))]);
+    let before = ticks_past(&app, now() + 2_000);
+    app.terminate();
+    set_back(&app, before[0]);
+    app.start();
+    let found = ticks_past(&app, now());
+    assert!(steps(&found).iter().all(|step| *step == 1), "{:?}", steps(&found));
+    assert_eq!(found[0], before[0]);
+}
+
+#[test]
+fn after_a_long_time_the_newest_thousand_ticks_are_caught_up() {
+    let mut app = App::with(&[("flows/beat.yaml", &beat("{type: schedule, every: 10m, missed: catch_up}"))]);
+    app.terminate();
+    let away = 1_500 * 600_000;
+    set_back(&app, now() - away);
+    app.start();
+    eventually(|| app.runs("flow=beat&limit=1000&status=succeeded").len() == 1_000);
+    assert!(app.log().contains("missed runs are passed over: 50"), "{}", app.log());
+    let first = app.runs("flow=beat&limit=1000")[999].clone();
+    let first = app.run(first["run_id"].as_str().unwrap())["trigger"]["body"]["scheduled_at"].clone();
+    let first = first.as_str().unwrap().parse::<Timestamp>().unwrap().as_millisecond();
+    assert!((now() - first - 1_000 * 600_000).abs() <= 600_000, "{first}");
+}
