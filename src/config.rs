@@ -18,6 +18,8 @@ pub struct Config {
     /// How the world reaches the public listener, as in `https://flows.example.com`.
     pub public_url: Option<String>,
     pub limits: Limits,
+    /// Proxies in front of the public listener, CIDR: only what these say of a client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Names of environment variables that templates may read as `env.NAME`.
     pub env: Vec<String>,
     pub outbound: Outbound,

@@ -203,6 +203,7 @@ impl Loader {
             }
         }
         Snapshot {
+            dir: self.dir.clone(),
             flows,
             aliases,
             connectors: self.connectors.clone(),

@@ -40,6 +40,8 @@ pub struct LiveFlow {
 /// Everything that is live at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
+    /// The project folder.
+    pub dir: PathBuf,
     pub flows: HashMap<String, Arc<LiveFlow>>,
     /// Former ids and the flows they lead to.
     pub aliases: HashMap<String, String>,

@@ -6,6 +6,7 @@ mod demo;
 mod door;
 mod eval;
 mod functions;
+mod inputs;
 mod run;
 mod runs;
 mod samples;

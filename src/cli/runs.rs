@@ -94,7 +94,11 @@ impl Args {
                     let done = door.post(&format!("/api/v1/runs/{}/resubmit", segment(&run)), asked).await?;
                     match place.json {
                         true => print_json(&done)?,
-                        false => println!("{}", text(&done, "run_id")),
+                        false => {
+                            let many = done.get("run_ids").and_then(Value::as_array).into_iter().flatten();
+                            let runs = done.get("run_id").into_iter().chain(many).filter_map(Value::as_str);
+                            runs.for_each(|run| println!("{run}"));
+                        }
                     }
                 }
                 What::Cancel { run } => act(place, &run, "cancel").await?,

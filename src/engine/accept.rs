@@ -34,20 +34,9 @@ impl Entry {
 }
 
 impl Engine {
-    /// Makes the request durable as a run and drives it. The run is durable when this returns `Ok`.
-    ///
-    /// Must be driven to its end once begun: between the append and the return the run belongs to nobody.
-    pub async fn start(self: &Arc<Self>, live: &Arc<LiveFlow>, request: Request) -> Result<Accepted, Refusal> {
-        self.admit(live, Entry { claims: true, ..Entry::new(request) }).await
-    }
-
     /// Makes an entry durable as a run and drives it; whoever gave it an id sees to it that there is no such run yet.
     pub(super) async fn admit(self: &Arc<Self>, live: &Arc<LiveFlow>, entry: Entry) -> Result<Accepted, Refusal> {
-        if !self.is_ready() {
-            let stopping = self.stopping.load(Ordering::Acquire);
-            let why = if stopping { "Millstream is stopping" } else { "Millstream is starting" };
-            return Err(self.refuse(Refusal::Unavailable { retry_after: SOON, why: why.into() }));
-        }
+        self.must_be_ready()?;
         let queued = self.queue.len();
         if queued >= self.limits.queued_runs {
             return Err(self.refuse(Refusal::Busy { retry_after: SOON }));
@@ -85,10 +74,7 @@ impl Engine {
             }
             Err(error) => {
                 self.answers.forget(id);
-                return Err(self.refuse(match error {
-                    Error::Busy => Refusal::Busy { retry_after: SOON },
-                    other => Refusal::Unavailable { retry_after: SOON, why: other.to_string() },
-                }));
+                return Err(self.refuse(error.into()));
             }
         }
         Metrics::count(&self.metrics.accepted);
@@ -147,13 +133,22 @@ impl Engine {
         u32::try_from(wanted.min(self.limits.runs.max(1))).unwrap_or(1)
     }
 
-    fn refuse(&self, refusal: Refusal) -> Refusal {
+    pub(super) fn must_be_ready(&self) -> Result<(), Refusal> {
+        if self.is_ready() {
+            return Ok(());
+        }
+        let stopping = self.stopping.load(Ordering::Acquire);
+        let why = if stopping { "Millstream is stopping" } else { "Millstream is starting" };
+        Err(self.refuse(Refusal::Unavailable { retry_after: SOON, why: why.into() }))
+    }
+
+    pub(super) fn refuse(&self, refusal: Refusal) -> Refusal {
         Metrics::count(&self.metrics.refused);
         refusal
     }
 
     /// The claim that keeps a second equal request out; `None` where a part of the key is missing.
-    fn claim(&self, run: &Run, live: &LiveFlow, dedupe: &Dedupe, now: Timestamp) -> Option<Claim> {
+    pub(super) fn claim(&self, run: &Run, live: &LiveFlow, dedupe: &Dedupe, now: Timestamp) -> Option<Claim> {
         let catalog = self.catalog.current();
         let around = crate::run::Around { now, env: &catalog.env };
         let mut hash = Sha256::new();
@@ -202,12 +197,21 @@ impl Engine {
     }
 }
 
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        match error {
+            Error::Busy => Refusal::Busy { retry_after: SOON },
+            other => Refusal::Unavailable { retry_after: SOON, why: other.to_string() },
+        }
+    }
+}
+
 /// The body that one slot stands for.
 const SLOT_BYTES: usize = 64 * 1024;
 /// A setting that never is: removing it costs one sync, and all that was written before is durable then.
 pub(super) const BARRIER: &str = "barrier";
 /// When to come back after a 503.
-const SOON: Duration = Duration::from_secs(2);
+pub(super) const SOON: Duration = Duration::from_secs(2);
 
 /// How a run stands that `next` follows on.
 pub(super) fn status(run: &Run, next: &Next) -> Status {

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::accept::Entry;
 use super::*;
+use crate::flow::TriggerKind;
 use crate::journal::Filter;
 use crate::mapping::parse_json;
-use crate::run::{Body, Event, Origin, Request, Summary, history};
+use crate::run::{Around, Body, Event, Origin, Request, Summary, history};
 
 impl Engine {
     /// Newest first.
@@ -40,7 +41,9 @@ impl Engine {
     }
 
     /// Starts a new run of the flow's present version with the request of `run` (or with `body`); it names its origin.
-    pub async fn resubmit(self: &Arc<Self>, run: RunId, body: Option<Value>, new_keys: bool) -> Result<RunId, Denied> {
+    /// A person wants it, so neither the trigger's conditions nor its `dedupe` are asked. A request that was not split
+    /// yet is split if the flow does so now.
+    pub async fn resubmit(self: &Arc<Self>, run: RunId, body: Option<Value>, new_keys: bool) -> Result<Begun, Denied> {
         let records = self.records(run).map_err(Denied::Unavailable)?;
         let (flow, request, keys) = match records.first().and_then(|record| record.events.first()) {
             None => return Err(Denied::NoRun(run)),
@@ -59,25 +62,42 @@ impl Engine {
                         Denied::Invalid(why)
                     })?,
                 };
-                (rejected.flow.clone(), Request::posted(Body::of(body)), None)
+                let (method, path, params) = (rejected.method.clone(), rejected.path.clone(), rejected.params.clone());
+                let query = rejected.query.clone();
+                let request = Request { method, path, params, query, ..Request::posted(Body::of(body)) };
+                (rejected.flow.clone(), request, None)
             }
             Some(_) => {
                 return Err(Denied::Unavailable("the run's history does not begin with its start".into()));
             }
         };
         let live = self.flow(&flow).ok_or_else(|| Denied::Conflict(format!("flow `{flow}` is not live any more")))?;
-        self.check(&live, request.body.value())?;
+        let splits = live.flow.trigger.request().is_some_and(|request| request.split_on.is_some());
+        // The schema is that of a whole body; of one item it says nothing.
+        if !(splits && request.item.is_some()) {
+            self.check(&live, request.body.value())?;
+        }
+        if splits && request.item.is_none() {
+            let items = {
+                let catalog = self.catalog.current();
+                self.items(&live, &request, &Around { now: super::now(), env: &catalog.env }).map_err(unfit)?
+            };
+            let runs = self.start_each(&live, request, items.unwrap_or_default(), Some(run)).await;
+            return runs.map(Begun::Each).map_err(refused);
+        }
         let accepted = self.admit(&live, Entry { origin: Some(Origin { run }), keys, ..Entry::new(request) }).await;
-        accepted.map(|accepted| accepted.run).map_err(refused)
+        accepted.map(Begun::One).map_err(refused)
     }
 
-    /// Starts a run by hand, as if `body` had been posted.
-    pub async fn start_by_hand(self: &Arc<Self>, flow: &str, body: Value) -> Result<RunId, Denied> {
+    /// Starts a run by hand, as if `body` had been posted; inputs that are missing get their defaults.
+    pub async fn start_by_hand(self: &Arc<Self>, flow: &str, body: Value) -> Result<Begun, Denied> {
         let live = self.flow(flow).ok_or_else(|| Denied::NoFlow(flow.to_owned()))?;
         let body = self.body_by_hand(&live, body)?;
         self.check(&live, &body)?;
-        let accepted = self.start(&live, Request::posted(Body::of(body))).await;
-        accepted.map(|accepted| accepted.run).map_err(refused)
+        self.start(&live, Request::posted(Body::of(body))).await.map_err(|turned| match turned {
+            Turned::Unfit(reason) => unfit(reason),
+            Turned::Refused(refusal) => refused(refusal),
+        })
     }
 
     fn check(&self, live: &LiveFlow, body: &Value) -> Result<(), Denied> {
@@ -89,7 +109,11 @@ impl Engine {
             return Ok(());
         }
         let places: Vec<String> = violations.iter().map(|v| format!("`{}`: {}", v.pointer, v.message)).collect();
-        Err(Denied::Invalid(format!("the body does not fit the flow's schema: {}", places.join("; "))))
+        let what = match live.flow.trigger.kind {
+            TriggerKind::Request(_) | TriggerKind::Schedule(_) => "the body does not fit the flow's schema",
+            TriggerKind::Manual(_) => "the inputs are not what the flow wants",
+        };
+        Err(Denied::Invalid(format!("{what}: {}", places.join("; "))))
     }
 
     /// Ends a run. A call on its way is broken off; it may have happened.
@@ -156,7 +180,8 @@ impl Engine {
             json!({
                 "id": live.flow.id, "description": live.flow.description, "file": live.file,
                 "enabled": live.flow.enabled, "aliases": live.flow.aliases, "definition": live.digest,
-                "has_problems": broken(live), "trigger": live.flow.trigger.name(), "next_run_at": next(live),
+                "has_problems": broken(live), "trigger": live.flow.trigger.name(),
+                "next_run_at": next(live), "inputs": live.flow.trigger.inputs(),
             })
         };
         flows.iter().map(one).collect()
@@ -168,9 +193,17 @@ impl Engine {
     }
 }
 
+fn unfit(reason: Unfit) -> Denied {
+    match reason {
+        Unfit::Condition(what) | Unfit::NoList(what) | Unfit::TooMany(what) => Denied::Invalid(what),
+    }
+}
+
 fn refused(refusal: Refusal) -> Denied {
     match refusal {
-        Refusal::Busy { .. } => Denied::Unavailable("too many runs are queued; try again".into()),
+        Refusal::Busy { .. } | Refusal::Full { .. } => {
+            Denied::Unavailable("too many runs are queued; try again".into())
+        }
         Refusal::Unavailable { why, .. } => Denied::Unavailable(why),
     }
 }

@@ -12,6 +12,7 @@ pub(super) struct Metrics {
     pub repeats: AtomicU64,
     pub refused: AtomicU64,
     pub rejected: AtomicU64,
+    pub unproven: AtomicU64,
     pub appends: AtomicU64,
     pub calls: AtomicU64,
     pub failed_calls: AtomicU64,
@@ -46,7 +47,13 @@ impl Engine {
             "Requests that an earlier run stands for.",
             get(&m.repeats),
         );
-        one("millstream_requests_refused_total", "counter", "Requests answered 503.", get(&m.refused));
+        one("millstream_requests_refused_total", "counter", "Requests answered 503, or 429.", get(&m.refused));
+        one(
+            "millstream_requests_unproven_total",
+            "counter",
+            "Requests that failed a trigger's `auth`.",
+            get(&m.unproven),
+        );
         one("millstream_requests_rejected_total", "counter", "Malformed requests kept.", get(&m.rejected));
         one("millstream_journal_appends_total", "counter", "Durable appends of runs.", get(&m.appends));
         one("millstream_calls_total", "counter", "Attempts of actions.", get(&m.calls));

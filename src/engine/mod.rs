@@ -13,6 +13,7 @@ mod metrics;
 mod queue;
 mod recover;
 mod schedule;
+mod split;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,15 +21,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::catalog::{Catalog, Definition, LiveFlow};
 use crate::config::Limits;
+use crate::connector::SecretSource;
 use crate::journal::Journal;
 use crate::outbound::Outbound;
 use crate::run::{Digest, Response, RunId, Status};
 
 pub use keys::InstanceKey;
+pub use split::{Begun, MAX_ITEMS, Turned, Unfit};
 
 /// What became of a request that was let in.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub enum Answer {
 pub enum Refusal {
     /// Over capacity: 503 with Retry-After.
     Busy { retry_after: Duration },
+    /// A request brought more runs than the queue has room for now: 429 with Retry-After.
+    Full { retry_after: Duration },
     /// It cannot be made durable, or the process is starting or stopping: 503 with Retry-After.
     Unavailable { retry_after: Duration, why: String },
 }
@@ -106,6 +112,8 @@ pub struct Engine {
     /// Definitions that are not live any more but that open runs pin.
     pinned: Mutex<HashMap<Digest, Arc<LiveFlow>>>,
     rejected: Mutex<VecDeque<RunId>>,
+    /// Held while a request is split into runs.
+    splitting: tokio::sync::Mutex<()>,
     metrics: metrics::Metrics,
 }
 
@@ -136,6 +144,7 @@ impl Engine {
             answers: answers::Answers::default(),
             pinned: Mutex::default(),
             rejected: Mutex::default(),
+            splitting: tokio::sync::Mutex::default(),
             metrics: metrics::Metrics::default(),
         }))
     }
@@ -156,6 +165,20 @@ impl Engine {
     /// A live flow by its id or a former one.
     pub fn flow(&self, name: &str) -> Option<Arc<LiveFlow>> {
         self.catalog.current().flow(name).cloned()
+    }
+
+    /// The secret at `source` as it is now, and the reason for the log if there is none. An empty one is none.
+    pub async fn secret(&self, source: &SecretSource) -> Result<SecretString, String> {
+        let secret = self.outbound.secret(source, &self.catalog.current().dir).await?;
+        match secret.expose_secret().is_empty() {
+            true => Err("it is empty; set it anew".to_owned()),
+            false => Ok(secret),
+        }
+    }
+
+    /// A request that did not prove who sent it was turned away.
+    pub fn count_unproven(&self) {
+        metrics::Metrics::count(&self.metrics.unproven);
     }
 
     /// Path of a flow's URL, `/hooks/{flow}/{key}`, with its present key.

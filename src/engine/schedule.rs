@@ -213,13 +213,14 @@ impl Engine {
         }
     }
 
-    /// The body of a run that is started by hand: of a scheduled flow, as if there were a tick now.
+    /// The body of a run that is started by hand: inputs that are missing get their defaults, and a scheduled flow sees
+    /// what it would if there were a tick now.
     ///
     /// # Errors
     /// If a body is given to a flow whose schedule makes it.
     pub fn body_by_hand(&self, live: &LiveFlow, body: Value) -> Result<Value, Denied> {
         match live.flow.trigger.schedule() {
-            None => Ok(body),
+            None => Ok(live.flow.trigger.fill(body)),
             Some(schedule) if body.is_null() => Ok(schedule.body(super::now().as_millisecond())),
             Some(_) => Err(Denied::Invalid("a scheduled flow makes its body itself: start it without one".into())),
         }

@@ -5,6 +5,7 @@ mod path;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use path::{PathPattern, Segment};
@@ -54,13 +55,16 @@ pub struct ManualTrigger {
 }
 
 /// One input of a run started by hand.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Input {
     pub name: String,
     /// As JSON Schema names it.
+    #[serde(rename = "type")]
     pub kind: &'static str,
     pub required: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
 

@@ -33,7 +33,8 @@ pub struct Draft<'s> {
     batch: Batch,
     entries: usize,
     claims: HashMap<Vec<u8>, (RunId, i64)>,
-    runs: Vec<(RunId, Status)>,
+    /// How this batch leaves the runs that it speaks of.
+    runs: HashMap<RunId, Status>,
     /// Keys of settings, and how long the longest value is that this batch puts there.
     settings: HashMap<Vec<u8>, usize>,
 }
@@ -45,7 +46,7 @@ impl<'s> Draft<'s> {
             batch: Batch::default(),
             entries: 0,
             claims: HashMap::new(),
-            runs: Vec::new(),
+            runs: HashMap::new(),
             settings: HashMap::new(),
         }
     }
@@ -84,7 +85,7 @@ impl<'s> Draft<'s> {
                 // Where it is there already this costs a look in the store, but no write.
                 self.batch.insert(&keys::open(append.run)[..], &[]);
             }
-            self.runs.push((append.run, fields.status));
+            self.runs.insert(append.run, fields.status);
         }
         if let Some((hash, text)) = &append.definition {
             self.define(hash, text, memory)?;
@@ -116,8 +117,7 @@ impl<'s> Draft<'s> {
     pub fn remove(&mut self, runs: &[RunId], memory: &mut Memory) -> Result<(), String> {
         for &run in runs {
             // What this batch says of a run is newer than what the store says: it can be removed another time.
-            let touched = self.runs.iter().any(|(touched, _)| *touched == run);
-            if touched || self.store.contains(&keys::open(run))? {
+            if self.runs.contains_key(&run) || self.store.contains(&keys::open(run))? {
                 continue;
             }
             self.remove_one(run)?;
@@ -147,9 +147,8 @@ impl<'s> Draft<'s> {
 
     /// A run that was removed has not failed: failed ones take their claims with them.
     fn has_failed(&self, run: RunId) -> Result<bool, String> {
-        let newest = self.runs.iter().rev().find(|(touched, _)| *touched == run);
-        let status = match newest {
-            Some((_, status)) => Some(*status),
+        let status = match self.runs.get(&run) {
+            Some(status) => Some(*status),
             None => list::summary(self.store, run)?.map(|summary| summary.status),
         };
         Ok(status.is_some_and(has_failed))

@@ -24,7 +24,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use self::store::Store;
-use self::writer::{Disk, Job, Task};
+use self::writer::{Disk, Done, Job, Task};
 use crate::run::{RunId, Summary};
 
 /// One durable step of a run's history.
@@ -158,9 +158,24 @@ impl Journal {
     /// Durable when it returns `Ok`. Waits a second for room, then it is [`Error::Busy`].
     pub async fn append(&self, append: Append) -> Result<Appended, Error> {
         let summary = append.summary.as_ref().map(list::encode);
-        let definition = append.definition.as_ref().map_or(0, |(_, text)| text.len());
-        let bytes = append.record.len() + definition + summary.as_ref().map_or(0, Vec::len);
-        self.submit(Job::Append { append, summary }, bytes).await
+        let bytes = size(&append, summary.as_deref());
+        self.submit(Job::Append { append, summary }, bytes).await.map(Done::one)
+    }
+
+    /// First records of several runs in one durable batch: all of them, but those whose claim is held, or none. One
+    /// answer for each, in order; of two with one claim the second is a duplicate of the first. Waits a second for room.
+    pub async fn append_together(&self, appends: Vec<Append>) -> Result<Vec<Appended>, Error> {
+        let mut bytes = 0;
+        let encode = |append: Append| {
+            let summary = append.summary.as_ref().map(list::encode);
+            bytes += size(&append, summary.as_deref());
+            (append, summary)
+        };
+        let appends: Vec<_> = appends.into_iter().map(encode).collect();
+        match self.submit(Job::Together { appends, bytes }, bytes).await? {
+            Done::Each(answers) => Ok(answers),
+            Done::One(answer) => Ok(vec![answer]),
+        }
     }
 
     /// A run's records in order; empty if there is no such run.
@@ -243,7 +258,7 @@ impl Journal {
         let _ = release.await;
     }
 
-    async fn submit(&self, job: Job, bytes: usize) -> Result<Appended, Error> {
+    async fn submit(&self, job: Job, bytes: usize) -> Result<Done, Error> {
         let permits = u32::try_from(JOB_PERMITS + bytes / 1024).unwrap_or(ROOM).min(ROOM);
         let room = self.room(permits).await?;
         let (reply, answer) = oneshot::channel();
@@ -287,6 +302,21 @@ impl Journal {
             ))),
         }
     }
+}
+
+impl Done {
+    fn one(self) -> Appended {
+        match self {
+            Done::One(answer) => answer,
+            Done::Each(answers) => answers.first().copied().unwrap_or(Appended::Durable),
+        }
+    }
+}
+
+/// Bytes that an append carries.
+fn size(append: &Append, summary: Option<&[u8]>) -> usize {
+    let definition = append.definition.as_ref().map_or(0, |(_, text)| text.len());
+    append.record.len() + definition + summary.map_or(0, <[u8]>::len)
 }
 
 impl Inner {

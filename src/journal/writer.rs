@@ -52,6 +52,11 @@ pub enum Job {
         append: Append,
         summary: Option<Vec<u8>>,
     },
+    /// First records of several runs: all of them, or none. With how many bytes they come to.
+    Together {
+        appends: Vec<(Append, Option<Vec<u8>>)>,
+        bytes: usize,
+    },
     Set {
         name: String,
         value: Option<Vec<u8>>,
@@ -64,9 +69,16 @@ pub enum Job {
 /// A job, and who waits for it.
 pub struct Task {
     pub job: Job,
-    pub reply: oneshot::Sender<Result<Appended, Error>>,
+    pub reply: oneshot::Sender<Result<Done, Error>>,
     /// Its room in the queue, given back when it is answered.
     pub _room: Option<OwnedSemaphorePermit>,
+}
+
+/// What became of a job.
+pub enum Done {
+    One(Appended),
+    /// Of each append of a `Together`.
+    Each(Vec<Appended>),
 }
 
 /// Starts the thread. It ends on `Close`, when all senders are gone, or after a failure, which it puts in `failed`.
@@ -95,7 +107,7 @@ struct Writer {
 /// What became of a batch.
 enum Outcome {
     /// One answer for each task.
-    Written(Vec<Appended>),
+    Written(Vec<Done>),
     NoSpace,
 }
 
@@ -135,10 +147,24 @@ impl Writer {
         let mut answers = Vec::with_capacity(tasks.len());
         for task in tasks {
             let answer = match &task.job {
-                Job::Append { append, summary } => draft.append(append, summary.as_deref(), &mut self.memory)?,
-                Job::Set { name, value } => draft.set(name, value.as_deref()).map(|()| Appended::Durable)?,
-                Job::Remove(runs) => draft.remove(runs, &mut self.memory).map(|()| Appended::Durable)?,
-                Job::Close => Appended::Durable,
+                Job::Append { append, summary } => {
+                    Done::One(draft.append(append, summary.as_deref(), &mut self.memory)?)
+                }
+                Job::Together { appends, .. } => {
+                    let one = |(append, summary): &(Append, Option<Vec<u8>>)| {
+                        draft.append(append, summary.as_deref(), &mut self.memory)
+                    };
+                    Done::Each(appends.iter().map(one).collect::<Result<_, _>>()?)
+                }
+                Job::Set { name, value } => {
+                    draft.set(name, value.as_deref())?;
+                    Done::One(Appended::Durable)
+                }
+                Job::Remove(runs) => {
+                    draft.remove(runs, &mut self.memory)?;
+                    Done::One(Appended::Durable)
+                }
+                Job::Close => Done::One(Appended::Durable),
             };
             answers.push(answer);
         }
@@ -182,7 +208,7 @@ impl Writer {
 }
 
 impl Task {
-    fn answer(self, answer: Result<Appended, Error>) {
+    fn answer(self, answer: Result<Done, Error>) {
         // Who no longer waits has no use for it.
         let _ = self.reply.send(answer);
     }
@@ -193,6 +219,8 @@ impl Job {
     fn reserve(&self) -> u64 {
         match self {
             Job::Append { .. } | Job::Set { .. } => RESERVE,
+            // Pages are written anew for each entry of a batch that is larger than the reserve was meant for.
+            Job::Together { bytes, .. } => RESERVE + 4 * *bytes as u64,
             Job::Remove(_) => RESERVE / 2,
             Job::Close => 0,
         }

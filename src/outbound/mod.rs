@@ -11,16 +11,20 @@ mod limits;
 mod oauth;
 mod secrets;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config;
-use crate::connector::{self, Action, Class, Connection, Connector, Context, Declared, Failure, Kind, Need, Outcome};
+use crate::connector::{
+    self, Action, Class, Connection, Connector, Context, Declared, Failure, Kind, Need, Outcome, SecretSource,
+};
 
 pub use client::Error;
 pub use secrets::Secrets;
@@ -114,6 +118,14 @@ impl Outbound {
             pools: builtin::sql::Pools::default(),
         };
         Ok(Outbound { inner: Arc::new(inner) })
+    }
+
+    /// The secret at `source` as it is now, relative paths starting at `dir`.
+    ///
+    /// # Errors
+    /// What is wrong there and what to do, for the log.
+    pub async fn secret(&self, source: &SecretSource, dir: &Path) -> Result<SecretString, String> {
+        self.inner.secrets.find(source, dir).await.map_err(|(place, now)| format!("{place}; {now}"))
     }
 
     /// Makes one attempt. It ends by its timeout; waiting for the connector's limits may take as long again.

@@ -1,5 +1,6 @@
 //! Where the values of credentials come from, at the time of each call: a change works from the next call on.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use secrecy::SecretString;
@@ -30,36 +31,37 @@ impl Secrets {
             let place = "connections.yaml does not name it".to_owned();
             return Err(missing(place, format!("add `{name}: {{secret: NAME}}` to its credentials")));
         };
-        let value = match source {
+        self.find(source, &connection.dir).await.map_err(|(place, now)| missing(place, now))
+    }
+
+    /// The value at `source`, relative paths starting at `dir`; or what is wrong there, and what to do.
+    pub async fn find(&self, source: &SecretSource, dir: &Path) -> Result<SecretString, (String, String)> {
+        match source {
             SecretSource::Secret(key) => {
                 let found = self.vault.as_ref().map(|vault| vault.get(key)).transpose();
-                let found = found.map_err(|error| missing(error.to_string(), "set it anew".into()))?;
+                let found = found.map_err(|error| (error.to_string(), "set it anew".to_owned()))?;
                 found.flatten().ok_or_else(|| {
-                    missing(format!("the vault has no secret `{key}`"), format!("run `millstream secret set {key}`"))
-                })?
+                    (format!("the vault has no secret `{key}`"), format!("run `millstream secret set {key}`"))
+                })
             }
-            SecretSource::Env(key) => match std::env::var(key) {
-                Ok(value) => SecretString::from(value),
-                Err(_) => {
-                    let place = format!("the environment variable `{key}` is not set");
-                    return Err(missing(place, "set it and start Millstream anew".into()));
-                }
-            },
+            SecretSource::Env(key) => std::env::var(key).map(SecretString::from).map_err(|_| {
+                let place = format!("the environment variable `{key}` is not set");
+                (place, "set it and start Millstream anew".to_owned())
+            }),
             SecretSource::File(path) => {
-                let path = connection.dir.join(path);
+                let path = dir.join(path);
                 match tokio::fs::read_to_string(&path).await {
                     Ok(text) => {
                         let line = text.strip_suffix('\n').unwrap_or(&text);
-                        SecretString::from(line.strip_suffix('\r').unwrap_or(line))
+                        Ok(SecretString::from(line.strip_suffix('\r').unwrap_or(line)))
                     }
                     Err(error) => {
                         let place = format!("the file {} could not be read ({error})", path.display());
-                        return Err(missing(place, "write the value there".into()));
+                        Err((place, "write the value there".to_owned()))
                     }
                 }
             }
-        };
-        Ok(value)
+        }
     }
 
     /// The same, but `None` where connections.yaml does not name the credential.

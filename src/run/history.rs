@@ -45,7 +45,7 @@ impl Told<'_> {
                     self.say("origin", json!(origin.run));
                 }
                 let trigger = json!({
-                    "method": request.method, "path": request.path, "query": request.query,
+                    "method": request.method, "path": request.seen_path(), "query": request.query,
                     "headers": request.headers, "body": request.body.value(),
                 });
                 self.say("trigger", trigger);

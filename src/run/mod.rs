@@ -31,6 +31,7 @@ pub use id::{Digest, Place, RunId};
 pub use next::{Around, Next};
 pub use record::{RECORD_VERSION, Record, Unreadable};
 pub use request::{Body, Origin, Parent, Rejected, Request, Response, Started};
+pub use scope::AtTheDoor;
 pub use status::{Status, Summary};
 
 /// The whole state of one run. Plain data: folding the same events gives the same.

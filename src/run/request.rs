@@ -69,18 +69,40 @@ pub struct Request {
     /// What follows the key in the URL, decoded; usually empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
+    /// The parameters of the flow's `path`, if it has one: then templates see these as `trigger.path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Map<String, Value>>,
     /// Names in lower case; authorization, cookies and signatures are already gone.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub headers: Map<String, Value>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub query: Map<String, Value>,
     pub body: Body,
+    /// Where the body stood in the list that was split (`split_on`), from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<u32>,
 }
 
 impl Request {
     /// A POST that brought nothing but this body: a run started by hand.
     pub fn posted(body: Body) -> Request {
-        Request { method: "POST".into(), path: String::new(), headers: Map::new(), query: Map::new(), body }
+        Request {
+            method: "POST".into(),
+            path: String::new(),
+            params: None,
+            headers: Map::new(),
+            query: Map::new(),
+            body,
+            item: None,
+        }
+    }
+
+    /// What templates see as `trigger.path`.
+    pub fn seen_path(&self) -> Value {
+        match &self.params {
+            Some(params) => Value::Object(params.clone()),
+            None => Value::String(self.path.clone()),
+        }
     }
 }
 
@@ -119,6 +141,13 @@ pub struct Started {
 pub struct Rejected {
     pub flow: String,
     pub method: String,
+    /// As in [`Request`]; absent from what older versions kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Map<String, Value>>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub query: Map<String, Value>,
     pub content_type: Option<String>,
     /// The body as text; cut where it was too long, lossy where it was not UTF-8.
     pub body: String,

@@ -21,14 +21,11 @@ impl Scope for InRun<'_> {
     fn find<'s>(&'s self, path: &[Key]) -> Option<(Cow<'s, Value>, usize)> {
         let key = |index: usize| path.get(index).map(String::as_str);
         match key(0)? {
-            "trigger" => self.trigger(path),
+            "trigger" => of_request(&self.run.started.request, path),
             "steps" => self.step(key(1)?, key(2)),
             "vars" => self.run.vars.get(key(1)?).map(|value| (Cow::Borrowed(value), 2)),
             "env" => Some((Cow::Borrowed(self.around.env), 1)),
-            "flow" => {
-                let flow = json!({"id": self.flow.id, "description": self.flow.description});
-                Some((Cow::Owned(flow), 1))
-            }
+            "flow" => Some(of_flow(self.flow)),
             "run" => {
                 let run = json!({"id": self.run.id.to_string(), "started_at": format!("{:.3}", self.run.started_at)});
                 Some((Cow::Owned(run), 1))
@@ -48,33 +45,6 @@ impl Scope for InRun<'_> {
 }
 
 impl InRun<'_> {
-    fn trigger(&self, path: &[Key]) -> Option<(Cow<'_, Value>, usize)> {
-        let request = &self.run.started.request;
-        let map = |map: &'_ Map<String, Value>| Cow::Owned(Value::Object(map.clone()));
-        let text = |text: &str| Cow::Owned(Value::String(text.to_owned()));
-        let Some(field) = path.get(1) else {
-            let all = json!({
-                "body": request.body.value(), "headers": request.headers, "query": request.query,
-                "path": request.path, "method": request.method,
-            });
-            return Some((Cow::Owned(all), 1));
-        };
-        match field.to_ascii_lowercase().as_str() {
-            "body" => Some((Cow::Borrowed(request.body.value()), 2)),
-            "headers" => match path.get(2) {
-                Some(name) => Some((Cow::Borrowed(request.headers.get(&name.to_ascii_lowercase())?), 3)),
-                None => Some((map(&request.headers), 2)),
-            },
-            "query" => match path.get(2).and_then(|name| request.query.get(name)) {
-                Some(value) => Some((Cow::Borrowed(value), 3)),
-                None => Some((map(&request.query), 2)),
-            },
-            "path" => Some((text(&request.path), 2)),
-            "method" => Some((text(&request.method), 2)),
-            _ => None,
-        }
-    }
-
     fn step(&self, id: &str, field: Option<&str>) -> Option<(Cow<'_, Value>, usize)> {
         let mut frame = &self.run.root;
         let mut found: Option<&Node> = None;
@@ -101,6 +71,63 @@ impl InRun<'_> {
             Some(_) => None,
         }
     }
+}
+
+/// What can be named of a request before there is a run: `trigger`, `env` and `flow`.
+pub struct AtTheDoor<'r> {
+    pub request: &'r Request,
+    pub flow: &'r Flow,
+    pub around: &'r Around<'r>,
+    pub seed: u64,
+}
+
+impl Scope for AtTheDoor<'_> {
+    fn find<'s>(&'s self, path: &[Key]) -> Option<(Cow<'s, Value>, usize)> {
+        match path.first()?.as_str() {
+            "trigger" => of_request(self.request, path),
+            "env" => Some((Cow::Borrowed(self.around.env), 1)),
+            "flow" => Some(of_flow(self.flow)),
+            _ => None,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.around.now
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+/// The longest part of a path below `trigger` that is known at once.
+fn of_request<'r>(request: &'r Request, path: &[Key]) -> Option<(Cow<'r, Value>, usize)> {
+    let map = |map: &Map<String, Value>| Cow::Owned(Value::Object(map.clone()));
+    let Some(field) = path.get(1) else {
+        let all = json!({
+            "body": request.body.value(), "headers": request.headers, "query": request.query,
+            "path": request.seen_path(), "method": request.method,
+        });
+        return Some((Cow::Owned(all), 1));
+    };
+    match field.to_ascii_lowercase().as_str() {
+        "body" => Some((Cow::Borrowed(request.body.value()), 2)),
+        "headers" => match path.get(2) {
+            Some(name) => Some((Cow::Borrowed(request.headers.get(&name.to_ascii_lowercase())?), 3)),
+            None => Some((map(&request.headers), 2)),
+        },
+        "query" => match path.get(2).and_then(|name| request.query.get(name)) {
+            Some(value) => Some((Cow::Borrowed(value), 3)),
+            None => Some((map(&request.query), 2)),
+        },
+        "path" => Some((Cow::Owned(request.seen_path()), 2)),
+        "method" => Some((Cow::Owned(Value::String(request.method.clone())), 2)),
+        _ => None,
+    }
+}
+
+fn of_flow(flow: &Flow) -> (Cow<'static, Value>, usize) {
+    (Cow::Owned(json!({"id": flow.id, "description": flow.description})), 1)
 }
 
 /// The idempotency key of the call at `place`: the same for each attempt, each restart and each resubmission

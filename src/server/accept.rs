@@ -4,7 +4,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -43,6 +43,10 @@ pub(super) struct Bounds {
     pub connections: usize,
 }
 
+/// The address at the other end of a request's connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub IpAddr);
+
 /// A bound address with who answers there.
 pub(super) struct Listener {
     tcp: TcpListener,
@@ -66,14 +70,14 @@ impl Listener {
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}
-            let (stream, slot) = tokio::select! {
+            let (stream, peer, slot) = tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
                 accepted = accept(&self.tcp, &slots) => accepted,
             };
             let (router, bounds, tls, stop) = (self.router.clone(), self.bounds, self.tls.clone(), stop.clone());
             connections.spawn(async move {
-                connection(stream, router, bounds, tls, stop).await;
+                connection(stream, peer, router, bounds, tls, stop).await;
                 drop(slot);
             });
         }
@@ -92,11 +96,11 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 /// The next connection, once there is a slot for it. Until then new ones wait in the kernel's queue.
-async fn accept(tcp: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(tcp: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
     let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match tcp.accept().await {
-            Ok((stream, _)) => return (stream, slot),
+            Ok((stream, peer)) => return (stream, peer.ip(), slot),
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 // Out of file descriptors or memory: trying at once would spin.
@@ -114,6 +118,7 @@ fn is_of_the_client(error: &io::Error) -> bool {
 
 async fn connection(
     stream: TcpStream,
+    peer: IpAddr,
     router: Router,
     bounds: Bounds,
     tls: Option<Arc<Tls>>,
@@ -121,16 +126,16 @@ async fn connection(
 ) {
     let _ = stream.set_nodelay(true);
     match tls {
-        None => serve(TokioIo::new(stream), router, bounds, stop).await,
+        None => serve(TokioIo::new(stream), peer, router, bounds, stop).await,
         Some(tls) => match timeout(bounds.header, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => serve(TokioIo::new(stream), router, bounds, stop).await,
+            Ok(Ok(stream)) => serve(TokioIo::new(stream), peer, router, bounds, stop).await,
             Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         },
     }
 }
 
-async fn serve<I>(io: I, router: Router, bounds: Bounds, mut stop: watch::Receiver<bool>)
+async fn serve<I>(io: I, peer: IpAddr, router: Router, bounds: Bounds, mut stop: watch::Receiver<bool>)
 where
     I: Read + Write + Unpin + Send + 'static,
 {
@@ -141,7 +146,9 @@ where
             let busy = Busy::new(&activity, request.version());
             let router = router.clone();
             async move {
-                let answer = router.oneshot(Request::from(request.map(Body::new))).await;
+                let mut request = Request::from(request.map(Body::new));
+                request.extensions_mut().insert(Peer(peer));
+                let answer = router.oneshot(request).await;
                 drop(busy);
                 answer
             }

@@ -83,9 +83,7 @@ async fn problems(State(app): State<App>) -> Response {
 }
 
 async fn show_url(State(app): State<App>, Path(flow): Path<String>) -> Answer {
-    let Some(path) = app.engine.hook_path(&flow) else {
-        return Err(no_flow(&flow));
-    };
+    let path = hook_path(&app, &flow)?;
     Ok(Json(url_of(&app, &flow, &path)).into_response())
 }
 
@@ -101,12 +99,19 @@ async fn rotate(State(app): State<App>, Path(flow): Path<String>, headers: Heade
             Duration::from_secs(seconds)
         }
     };
-    if app.engine.hook_path(&flow).is_none() {
-        return Err(no_flow(&flow));
-    }
+    hook_path(&app, &flow)?;
     let (engine, name) = (app.engine.clone(), flow.clone());
     let path = whole(async move { engine.rotate(&name, grace).await }).await?;
     Ok(Json(url_of(&app, &flow, &path)).into_response())
+}
+
+/// The path of a flow's URL, if it can have one.
+fn hook_path(app: &App, flow: &str) -> Result<String, Problem> {
+    let live = app.engine.flow(flow).ok_or_else(|| no_flow(flow))?;
+    match live.flow.trigger.no_url() {
+        Some(why) => Err(Problem::new(Code::NoUrl, format!("Flow `{}` has no URL: {why}.", live.flow.id))),
+        None => app.engine.hook_path(flow).ok_or_else(|| no_flow(flow)),
+    }
 }
 
 fn url_of(app: &App, flow: &str, path: &str) -> Value {
@@ -129,13 +134,16 @@ async fn start(State(app): State<App>, Path(flow): Path<String>, headers: Header
     let Some(live) = app.engine.flow(&flow) else {
         return Err(no_flow(&flow));
     };
-    let mut asked = members(&app, &headers, body, &["body"]).await?;
-    let body = Body::of(app.engine.body_by_hand(&live, asked.shift_remove("body").unwrap_or(Value::Null))?);
+    let mut asked = members(&app, &headers, body, &["body", "inputs"]).await?;
+    let given = match (asked.shift_remove("body"), asked.shift_remove("inputs")) {
+        (Some(_), Some(_)) => return Err(invalid("`inputs` is another name of `body`; give one of them.".to_owned())),
+        (body, inputs) => body.or(inputs).unwrap_or(Value::Null),
+    };
+    let body = Body::of(app.engine.body_by_hand(&live, given)?);
     if let Some(problem) = hooks::violation(&live, &body) {
         return Err(problem);
     }
-    let accepted = hooks::start(&app, &live, Request::posted(body)).await?;
-    Ok(hooks::accepted_response(accepted.run))
+    hooks::start(&app, &live, Request::posted(body)).await.map(hooks::begun_response)
 }
 
 async fn runs(State(app): State<App>, RawQuery(query): RawQuery) -> Answer {
@@ -188,7 +196,7 @@ async fn resubmit(State(app): State<App>, Path(run): Path<String>, headers: Head
     let body = asked.shift_remove("body");
     let engine = app.engine.clone();
     let new = whole(async move { engine.resubmit(run, body, new_keys).await }).await?;
-    Ok(hooks::accepted_response(new))
+    Ok(hooks::begun_response(new))
 }
 
 async fn cancel(State(app): State<App>, Path(run): Path<String>) -> Answer {

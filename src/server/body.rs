@@ -58,6 +58,18 @@ pub(super) struct Taken {
     _share: Option<OwnedSemaphorePermit>,
 }
 
+/// A body's bytes; its share of the budget is given back when this is dropped.
+pub(super) struct Raw {
+    bytes: Vec<u8>,
+    share: Option<OwnedSemaphorePermit>,
+}
+
+impl Raw {
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// What a content type means for reading.
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
@@ -79,20 +91,32 @@ impl Reader {
         }
     }
 
-    pub async fn read(&self, headers: &HeaderMap, mut incoming: Incoming) -> Result<Taken, Refused> {
+    /// A whole body, read and parsed.
+    pub async fn read(&self, headers: &HeaderMap, incoming: Incoming) -> Result<Taken, Refused> {
+        let raw = self.collect(headers, incoming).await?;
+        self.parse(headers, raw).await
+    }
+
+    /// A whole body, not yet looked at.
+    pub async fn collect(&self, headers: &HeaderMap, mut incoming: Incoming) -> Result<Raw, Problem> {
         let early = self.judge_headers(headers);
         let collected = match early {
-            Ok(()) => self.collect(&mut incoming).await,
+            Ok(()) => self.gather(&mut incoming).await,
             Err(problem) => Err(problem),
         };
-        let (bytes, share) = match collected {
-            Ok(collected) => collected,
+        match collected {
+            Ok((bytes, share)) => Ok(Raw { bytes, share }),
             Err(problem) => {
                 // Closing while the caller still sends would reset the connection before it has read the answer.
                 tokio::spawn(timeout(DRAIN, drain(incoming)));
-                return Err(problem.into());
+                Err(problem)
             }
-        };
+        }
+    }
+
+    /// What the body says.
+    pub async fn parse(&self, headers: &HeaderMap, raw: Raw) -> Result<Taken, Refused> {
+        let Raw { bytes, share } = raw;
         let kind = kind(headers);
         let max_depth = self.max_depth;
         let body = match kind {
@@ -140,7 +164,7 @@ impl Reader {
         }
     }
 
-    async fn collect(&self, incoming: &mut Incoming) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
+    async fn gather(&self, incoming: &mut Incoming) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
         let end = Instant::now() + self.whole;
         let mut bytes = Vec::new();
         let mut share: Option<OwnedSemaphorePermit> = None;

@@ -1,4 +1,4 @@
-//! `POST /hooks/{flow}/{key}`: what comes in by the door.
+//! `/hooks/{flow}/{key}`: what comes in by the door.
 //!
 //! The key is judged before all else, so that a caller without one learns nothing, not even which flows exist. What
 //! a good key brings is let in, or refused with a reason; malformed bodies are kept for people to see.
@@ -9,19 +9,20 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body as Incoming;
 use axum::extract::{Request as HttpRequest, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::App;
 use super::body::{Refused, Taken};
-use super::form::Fields;
 use super::problem::{Code, Problem};
-use super::reply;
+use super::{reply, seen, verify};
 use crate::catalog::LiveFlow;
-use crate::engine::{Accepted, Answer};
+use crate::engine::{Accepted, Answer, Begun};
+use crate::flow::{BODYLESS, TriggerKind};
 use crate::run::{Rejected, Request, RunId};
 
 /// The longest URL, bytes, and the most that headers may have together.
@@ -43,11 +44,15 @@ pub(super) async fn hook(State(app): State<App>, request: HttpRequest) -> Respon
     if !app.engine.is_ready() {
         return starting().into_response();
     }
-    let Some((live, rest)) = find(&app, request.uri()) else {
+    let (parts, incoming) = request.into_parts();
+    let Some(path) = split(parts.uri.path()) else {
         return Problem::not_found().into_response();
     };
-    let (parts, incoming) = request.into_parts();
-    let mut response = match admit(&app, &live, rest, &parts.method, &parts.uri, &parts.headers, incoming).await {
+    let Some(live) = app.engine.hook(&path.flow, &path.key) else {
+        return Problem::not_found().into_response();
+    };
+    let came = Came { app: &app, live: &live, parts: &parts, rest: path.rest };
+    let mut response = match came.admit(incoming).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -61,61 +66,114 @@ pub(super) fn starting() -> Problem {
         .after(STARTING)
 }
 
-/// The flow whose key this URL has, and what follows the key.
-fn find(app: &App, uri: &Uri) -> Option<(Arc<LiveFlow>, String)> {
-    let path = split(uri.path())?;
-    let live = app.engine.hook(&path.flow, &path.key)?;
-    Some((live, path.rest))
-}
-
 #[derive(Debug, PartialEq)]
-struct HookPath {
+struct HookPath<'p> {
     flow: String,
     key: String,
-    rest: String,
+    /// What follows the key, not yet decoded.
+    rest: &'p str,
 }
 
 /// Splits before decoding, so that an encoded slash stays within its part and `..` means nothing.
-fn split(path: &str) -> Option<HookPath> {
-    let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+fn split(path: &str) -> Option<HookPath<'_>> {
     let mut parts = path.strip_prefix("/hooks/")?.splitn(3, '/');
-    Some(HookPath {
-        flow: decode(parts.next()?),
-        key: decode(parts.next()?),
-        rest: decode(parts.next().unwrap_or_default()),
-    })
+    let (flow, key) = (decode(parts.next()?), decode(parts.next()?));
+    Some(HookPath { flow, key, rest: parts.next().unwrap_or_default() })
 }
 
-async fn admit(
-    app: &App,
-    live: &Arc<LiveFlow>,
-    path: String,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    incoming: Incoming,
-) -> Result<Response, Problem> {
-    if method != Method::POST {
-        return Err(Problem::method_not_allowed("POST"));
+fn decode(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// A request that had a good key, but for its body.
+struct Came<'r> {
+    app: &'r App,
+    live: &'r Arc<LiveFlow>,
+    parts: &'r Parts,
+    /// What follows the key in the path, not yet decoded.
+    rest: &'r str,
+}
+
+impl Came<'_> {
+    async fn admit(&self, incoming: Incoming) -> Result<Response, Problem> {
+        let Some(trigger) = self.live.flow.trigger.request() else {
+            return Err(Problem::not_found());
+        };
+        let params = match &trigger.path {
+            None => None,
+            Some(pattern) => match pattern.matches(self.rest.split('/').map(decode)) {
+                Some(params) => Some(params),
+                None => {
+                    let detail = "The flow takes another path after the key of its URL. Its file says which.";
+                    return Err(Problem::new(Code::NotFound, detail));
+                }
+            },
+        };
+        let method = self.parts.method.as_str();
+        if !trigger.methods.iter().any(|taken| taken == method) {
+            return Err(Problem::method_not_allowed(&trigger.methods));
+        }
+        let (uri, headers) = (&self.parts.uri, &self.parts.headers);
+        judge_sizes(uri, headers)?;
+        let raw = self.app.reader.collect(headers, incoming).await?;
+        // Before anything reads the body: what a stranger sends is not even parsed.
+        if !trigger.auth.is_empty() {
+            verify::judge(self.app, self.live, &trigger.auth, self.parts, raw.bytes()).await?;
+        }
+        let without_body = raw.bytes().is_empty() && BODYLESS.contains(&method);
+        let taken = match self.app.reader.parse(headers, raw).await {
+            Ok(taken) => taken,
+            Err(refused) => return Err(self.keep(params, refused).await),
+        };
+        if !without_body && let Some(problem) = violation(self.live, &taken.body) {
+            return Err(self.refuse(params, taken, problem).await);
+        }
+        let request = Request {
+            method: method.to_owned(),
+            path: decode(self.rest),
+            params: params.clone(),
+            headers: seen::headers(headers, &verify::headers(&trigger.auth)),
+            query: seen::query(uri)?,
+            body: taken.body.clone(),
+            item: None,
+        };
+        match start(self.app, self.live, request).await {
+            Ok(Begun::One(Accepted { run, answer: Some(answer), .. })) => {
+                drop(taken);
+                answered(run, answer).await
+            }
+            Ok(begun) => Ok(begun_response(begun)),
+            Err(problem) if problem.code.is_of_the_content() => Err(self.refuse(params, taken, problem).await),
+            Err(problem) => Err(problem),
+        }
     }
-    judge_sizes(uri, headers)?;
-    let taken = match app.reader.read(headers, incoming).await {
-        Ok(taken) => taken,
-        Err(refused) => return Err(keep(app, live, headers, refused).await),
-    };
-    let taken = check_schema(app, live, headers, taken).await?;
-    let request = Request {
-        method: method.as_str().to_owned(),
-        path,
-        headers: visible_headers(headers),
-        query: query(uri)?,
-        body: taken.body.clone(),
-    };
-    let accepted = start(app, live, request).await?;
-    drop(taken);
-    match accepted.answer {
-        None => Ok(accepted_response(accepted.run)),
-        Some(answer) => answered(accepted.run, answer).await,
+
+    /// Keeps a body that was read and is not taken.
+    async fn refuse(&self, params: Option<Map<String, Value>>, taken: Taken, problem: Problem) -> Problem {
+        let kept = Some(taken.body.text().as_bytes().to_vec());
+        drop(taken);
+        self.keep(params, Refused { problem, kept }).await
+    }
+
+    /// Keeps a refused body as a rejected run, so that it is not lost without a trace.
+    async fn keep(&self, params: Option<Map<String, Value>>, refused: Refused) -> Problem {
+        let Refused { problem, kept } = refused;
+        let Some(bytes) = kept else { return problem };
+        let content_type = self.parts.headers.get(header::CONTENT_TYPE);
+        let rejected = Rejected {
+            flow: self.live.flow.id.clone(),
+            method: self.parts.method.as_str().to_owned(),
+            path: decode(self.rest),
+            params,
+            query: seen::query(&self.parts.uri).unwrap_or_default(),
+            content_type: content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            body: cut(bytes),
+            code: problem.code.name().to_owned(),
+            message: problem.detail.to_string(),
+        };
+        let engine = self.app.engine.clone();
+        let run = tokio::spawn(async move { engine.reject(rejected).await }).await;
+        problem.with_run(run.ok().flatten())
     }
 }
 
@@ -132,16 +190,6 @@ fn judge_sizes(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Gives the body back if the flow's schema takes it.
-async fn check_schema(app: &App, live: &Arc<LiveFlow>, headers: &HeaderMap, taken: Taken) -> Result<Taken, Problem> {
-    let Some(problem) = violation(live, &taken.body) else {
-        return Ok(taken);
-    };
-    let kept = Some(taken.body.text().as_bytes().to_vec());
-    drop(taken);
-    Err(keep(app, live, headers, Refused { problem, kept }).await)
-}
-
 /// What the flow's schema says against a body.
 pub(super) fn violation(live: &LiveFlow, body: &crate::run::Body) -> Option<Problem> {
     let schema = live.flow.trigger.schema.as_ref()?;
@@ -149,27 +197,13 @@ pub(super) fn violation(live: &LiveFlow, body: &crate::run::Body) -> Option<Prob
     if errors.is_empty() {
         return None;
     }
-    let detail =
-        "The places below break the schema of the flow's trigger. Mend them, or the schema, and send it again.";
-    Some(Problem::new(Code::SchemaViolation, detail).with_errors(errors))
-}
-
-/// Keeps a refused body as a rejected run, so that it is not lost without a trace.
-async fn keep(app: &App, live: &Arc<LiveFlow>, headers: &HeaderMap, refused: Refused) -> Problem {
-    let Refused { problem, kept } = refused;
-    let Some(bytes) = kept else { return problem };
-    let content_type = headers.get(header::CONTENT_TYPE);
-    let rejected = Rejected {
-        flow: live.flow.id.clone(),
-        method: Method::POST.as_str().to_owned(),
-        content_type: content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-        body: cut(bytes),
-        code: problem.code.name().to_owned(),
-        message: problem.detail.to_string(),
+    let detail = match live.flow.trigger.kind {
+        TriggerKind::Request(_) | TriggerKind::Schedule(_) => {
+            "The places below break the schema of the flow's trigger. Mend them, or the schema, and send it again."
+        }
+        TriggerKind::Manual(_) => "The inputs below are not what the flow wants. Mend them and start it again.",
     };
-    let engine = app.engine.clone();
-    let run = tokio::spawn(async move { engine.reject(rejected).await }).await;
-    problem.with_run(run.ok().flatten())
+    Some(Problem::new(Code::SchemaViolation, detail).with_errors(errors))
 }
 
 /// At most [`MAX_KEPT`] bytes of text; what is not UTF-8 shows as `\u{FFFD}`.
@@ -188,7 +222,7 @@ fn cut(mut bytes: Vec<u8>) -> String {
 }
 
 /// Starts a run in a task of its own: a caller who hangs up cannot leave it half written.
-pub(super) async fn start(app: &App, live: &Arc<LiveFlow>, request: Request) -> Result<Accepted, Problem> {
+pub(super) async fn start(app: &App, live: &Arc<LiveFlow>, request: Request) -> Result<Begun, Problem> {
     let (engine, live) = (app.engine.clone(), live.clone());
     match tokio::spawn(async move { engine.start(&live, request).await }).await {
         Ok(started) => started.map_err(Problem::from),
@@ -196,10 +230,17 @@ pub(super) async fn start(app: &App, live: &Arc<LiveFlow>, request: Request) -> 
     }
 }
 
-/// The answer to a request that was made durable.
-pub(super) fn accepted_response(run: RunId) -> Response {
-    let mut response = (StatusCode::ACCEPTED, Json(json!({"run_id": run, "status": "accepted"}))).into_response();
-    super::set_run_id(response.headers_mut(), run);
+/// The answer to a request that was made durable, or needs no run.
+pub(super) fn begun_response(begun: Begun) -> Response {
+    let only = match &begun {
+        Begun::One(accepted) => Some(accepted.run),
+        Begun::Each(runs) if runs.len() == 1 => runs.first().copied(),
+        Begun::Each(_) | Begun::Skipped => None,
+    };
+    let mut response = (StatusCode::ACCEPTED, Json(begun)).into_response();
+    if let Some(run) = only {
+        super::set_run_id(response.headers_mut(), run);
+    }
     response
 }
 
@@ -228,50 +269,12 @@ async fn answered(run: RunId, answer: oneshot::Receiver<Answer>) -> Result<Respo
     Err(problem.with_run(Some(run)))
 }
 
-/// What templates see of the headers, and the journal keeps: nothing that proves who the caller is.
-fn visible_headers(headers: &HeaderMap) -> Map<String, Value> {
-    let mut visible = Map::new();
-    for name in headers.keys() {
-        if is_hidden(name.as_str()) {
-            continue;
-        }
-        let values: Vec<_> =
-            headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        visible.insert(name.as_str().to_owned(), Value::String(values.join(", ")));
-    }
-    visible
-}
-
-fn is_hidden(name: &str) -> bool {
-    const CREDENTIALS: [&str; 8] =
-        ["authorization", "cookie", "signature", "secret", "token", "password", "api-key", "apikey"];
-    const OF_THE_CONNECTION: [&str; 8] = [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    OF_THE_CONNECTION.contains(&name) || CREDENTIALS.iter().any(|part| name.contains(part))
-}
-
-fn query(uri: &Uri) -> Result<Map<String, Value>, Problem> {
-    let mut fields = Fields::default();
-    for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
-        fields.add(name.into_owned(), Value::String(value.into_owned()))?;
-    }
-    Ok(fields.members())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn path(text: &str) -> Option<(String, String, String)> {
-        split(text).map(|path| (path.flow, path.key, path.rest))
+        split(text).map(|path| (path.flow, path.key, decode(path.rest)))
     }
 
     #[test]
@@ -288,38 +291,10 @@ mod tests {
     }
 
     #[test]
-    fn credentials_and_hop_by_hop_headers_are_hidden() {
-        let mut headers = HeaderMap::new();
-        for name in [
-            "authorization",
-            "proxy-authorization",
-            "cookie",
-            "set-cookie",
-            "x-api-key",
-            "x-hub-signature-256",
-            "x-gitlab-token",
-            "connection",
-            "te",
-        ] {
-            headers.append(name, "canary".parse().unwrap());
-        }
-        headers.append("X-Tag", "a".parse().unwrap());
-        headers.append("x-tag", "b".parse().unwrap());
-        headers.append("content-type", "text/plain".parse().unwrap());
-        assert_eq!(Value::Object(visible_headers(&headers)), json!({"x-tag": "a, b", "content-type": "text/plain"}));
-    }
-
-    #[test]
     fn kept_bodies_are_cut_between_characters() {
         assert_eq!(cut(b"a\xFFb".to_vec()), "a\u{FFFD}b");
         let long = "x".repeat(MAX_KEPT - 1) + "é" + &"y".repeat(100);
         assert_eq!(cut(long.into_bytes()), "x".repeat(MAX_KEPT - 1));
-    }
-
-    #[test]
-    fn a_query_keeps_repeated_names_as_a_list() {
-        let uri: Uri = "/hooks/a/b?x=1&y=a%20b&x=2".parse().unwrap();
-        assert_eq!(Value::Object(query(&uri).unwrap()), json!({"x": ["1", "2"], "y": "a b"}));
     }
 
     #[tokio::test(start_paused = true)]

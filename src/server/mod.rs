@@ -4,18 +4,22 @@
 //! accept.rs   connections and their deadlines      hooks.rs    requests that start runs
 //! tls.rs      certificates                         api.rs      what the CLI and a console ask
 //! body.rs, form.rs   bodies in bounds              reply.rs    what `response` steps answer
+//! verify.rs, client.rs   who sent it, from where   seen.rs     what templates see beside the body
 //! problem.rs  errors → status                      reach.rs    URLs as the world sees them
 //! ```
 
 mod accept;
 mod api;
 mod body;
+mod client;
 mod form;
 mod hooks;
 mod problem;
 mod reach;
 mod reply;
+mod seen;
 mod tls;
+mod verify;
 
 use std::future::Future;
 use std::io;
@@ -54,6 +58,8 @@ struct App {
     reader: Reader,
     reach: Arc<Reach>,
     token: Arc<SecretString>,
+    /// Whose word on a client's address counts.
+    proxies: Arc<[ipnet::IpNet]>,
 }
 
 /// Both listeners, bound and not yet serving.
@@ -93,6 +99,7 @@ impl Server {
             reader: Reader::new(&config.limits),
             reach: Arc::new(reach(config, public.address)),
             token: Arc::new(admin_token),
+            proxies: config.trusted_proxies.clone().into(),
         };
         public.router = public_router(app.clone());
         let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
@@ -144,6 +151,7 @@ pub fn api(config: &Config, engine: Arc<Engine>, admin_token: SecretString) -> R
         reader: Reader::new(&config.limits),
         reach: Arc::new(reach(config, public)),
         token: Arc::new(admin_token),
+        proxies: config.trusted_proxies.clone().into(),
     })
 }
 

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::engine::{Denied, Refusal};
+use crate::engine::{Denied, Refusal, Turned, Unfit};
 use crate::run::RunId;
 use crate::schema::Violation;
 
@@ -23,51 +23,67 @@ pub enum Code {
     IncompleteBody,
     InvalidRequest,
     Unauthorized,
+    AuthenticationFailed,
+    AddressRefused,
     NotFound,
     RunNotFound,
     FlowNotFound,
+    NoUrl,
     MethodNotAllowed,
     RequestTimeout,
     Conflict,
     BodyTooLarge,
+    TooManyItems,
     UriTooLong,
     UnsupportedMediaType,
     UnsupportedEncoding,
     SchemaViolation,
+    ConditionError,
+    SplitError,
+    QueueFull,
     HeadersTooLarge,
     Internal,
     NoResponse,
     Starting,
     Busy,
     Unavailable,
+    SecretMissing,
     ResponseTimeout,
 }
 
 impl Code {
-    pub const ALL: [Code; 24] = [
+    pub const ALL: [Code; 32] = [
         Code::NotJson,
         Code::TooDeep,
         Code::BadForm,
         Code::IncompleteBody,
         Code::InvalidRequest,
         Code::Unauthorized,
+        Code::AuthenticationFailed,
+        Code::AddressRefused,
         Code::NotFound,
         Code::RunNotFound,
         Code::FlowNotFound,
+        Code::NoUrl,
         Code::MethodNotAllowed,
         Code::RequestTimeout,
         Code::Conflict,
         Code::BodyTooLarge,
+        Code::TooManyItems,
         Code::UriTooLong,
         Code::UnsupportedMediaType,
         Code::UnsupportedEncoding,
         Code::SchemaViolation,
+        Code::ConditionError,
+        Code::SplitError,
+        Code::QueueFull,
         Code::HeadersTooLarge,
         Code::Internal,
         Code::NoResponse,
         Code::Starting,
         Code::Busy,
         Code::Unavailable,
+        Code::SecretMissing,
         Code::ResponseTimeout,
     ];
 
@@ -81,13 +97,19 @@ impl Code {
             Code::IncompleteBody => ("incomplete_body", S::BAD_REQUEST, "The body ended early", true),
             Code::InvalidRequest => ("invalid_request", S::BAD_REQUEST, "The request is not understood", false),
             Code::Unauthorized => ("unauthorized", S::UNAUTHORIZED, "A valid token is needed", false),
+            Code::AuthenticationFailed => {
+                ("authentication_failed", S::UNAUTHORIZED, "The request does not prove who sent it", false)
+            }
+            Code::AddressRefused => ("address_refused", S::FORBIDDEN, "Requests from this address are refused", false),
             Code::NotFound => ("not_found", S::NOT_FOUND, "There is nothing here", false),
             Code::RunNotFound => ("run_not_found", S::NOT_FOUND, "There is no such run", false),
             Code::FlowNotFound => ("flow_not_found", S::NOT_FOUND, "There is no such flow", false),
+            Code::NoUrl => ("no_url", S::NOT_FOUND, "The flow has no URL", false),
             Code::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED, "Use another method", false),
             Code::RequestTimeout => ("request_timeout", S::REQUEST_TIMEOUT, "The body came too slowly", true),
             Code::Conflict => ("conflict", S::CONFLICT, "The run is not in a state for this", false),
             Code::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large", false),
+            Code::TooManyItems => ("too_many_items", S::PAYLOAD_TOO_LARGE, "The list has too many items", false),
             Code::UriTooLong => ("uri_too_long", S::URI_TOO_LONG, "The URL is too long", false),
             Code::UnsupportedMediaType => {
                 ("unsupported_media_type", S::UNSUPPORTED_MEDIA_TYPE, "This content type is not read", false)
@@ -98,6 +120,11 @@ impl Code {
             Code::SchemaViolation => {
                 ("schema_violation", S::UNPROCESSABLE_ENTITY, "The body does not fit the flow's schema", false)
             }
+            Code::ConditionError => {
+                ("condition_error", S::UNPROCESSABLE_ENTITY, "A condition of the flow cannot be judged", false)
+            }
+            Code::SplitError => ("split_error", S::UNPROCESSABLE_ENTITY, "What the flow splits is no list", false),
+            Code::QueueFull => ("queue_full", S::TOO_MANY_REQUESTS, "The queue has no room for so many runs now", true),
             Code::HeadersTooLarge => {
                 ("headers_too_large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large", false)
             }
@@ -106,8 +133,14 @@ impl Code {
             Code::Starting => ("starting", S::SERVICE_UNAVAILABLE, "Starting or stopping", true),
             Code::Busy => ("busy", S::SERVICE_UNAVAILABLE, "At capacity", true),
             Code::Unavailable => ("unavailable", S::SERVICE_UNAVAILABLE, "Not able to keep requests now", true),
+            Code::SecretMissing => ("secret_missing", S::SERVICE_UNAVAILABLE, "The sender cannot be checked now", true),
             Code::ResponseTimeout => ("response_timeout", S::GATEWAY_TIMEOUT, "The response takes too long", false),
         }
+    }
+
+    /// True if the request was understood and the flow does not take what it says: it is kept, to be mended.
+    pub fn is_of_the_content(self) -> bool {
+        matches!(self, Code::SchemaViolation | Code::ConditionError | Code::SplitError)
     }
 
     /// The code as callers see it.
@@ -128,7 +161,7 @@ pub struct Problem {
     errors: Box<[Violation]>,
     /// Seconds.
     retry_after: Option<u32>,
-    allow: Option<&'static str>,
+    headers: Box<[(HeaderName, HeaderValue)]>,
     run: Option<RunId>,
     request_id: Uuid,
 }
@@ -141,7 +174,7 @@ impl Problem {
             detail: detail.into(),
             errors: Box::default(),
             retry_after: None,
-            allow: None,
+            headers: Box::default(),
             run: None,
             request_id: Uuid::now_v7(),
         }
@@ -152,10 +185,10 @@ impl Problem {
         Problem::new(Code::NotFound, "No flow has this URL. Check it against `millstream url show FLOW`.")
     }
 
-    pub fn method_not_allowed(allow: &'static str) -> Problem {
-        let mut problem = Problem::new(Code::MethodNotAllowed, format!("This URL takes {allow} only."));
-        problem.allow = Some(allow);
-        problem
+    pub fn method_not_allowed(allowed: &[String]) -> Problem {
+        let allowed = allowed.join(", ");
+        let problem = Problem::new(Code::MethodNotAllowed, format!("This URL takes {allowed} only."));
+        problem.with_headers(HeaderValue::try_from(allowed).map(|allowed| (header::ALLOW, allowed)).ok())
     }
 
     /// What broke goes to the log under the request id, not to the caller.
@@ -168,6 +201,12 @@ impl Problem {
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<Violation>) -> Problem {
         self.errors = errors.into();
+        self
+    }
+
+    #[must_use]
+    pub fn with_headers(mut self, headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Problem {
+        self.headers = headers.into_iter().collect();
         self
     }
 
@@ -212,8 +251,8 @@ impl IntoResponse for Problem {
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        for (name, value) in self.headers {
+            headers.append(name, value);
         }
         if self.code == Code::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -236,6 +275,10 @@ impl From<Refusal> for Problem {
                 Problem::new(Code::Busy, "More requests are queued than may be. Nothing was kept; send it again later.")
                     .after(retry_after)
             }
+            Refusal::Full { retry_after } => {
+                let detail = "The queue has no room for so many runs now. Nothing was kept; send it again later.";
+                Problem::new(Code::QueueFull, detail).after(retry_after)
+            }
             Refusal::Unavailable { retry_after, why } => {
                 let problem = Problem::new(
                     Code::Unavailable,
@@ -245,6 +288,17 @@ impl From<Refusal> for Problem {
                 tracing::warn!(request_id = %problem.request_id, "a request was not accepted: {why}");
                 problem
             }
+        }
+    }
+}
+
+impl From<Turned> for Problem {
+    fn from(turned: Turned) -> Problem {
+        match turned {
+            Turned::Refused(refusal) => Problem::from(refusal),
+            Turned::Unfit(Unfit::Condition(what)) => Problem::new(Code::ConditionError, what),
+            Turned::Unfit(Unfit::NoList(what)) => Problem::new(Code::SplitError, what),
+            Turned::Unfit(Unfit::TooMany(what)) => Problem::new(Code::TooManyItems, what),
         }
     }
 }

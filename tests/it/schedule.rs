@@ -130,6 +130,10 @@ fn a_scheduled_flow_can_be_started_by_hand_and_has_no_url() {
     let refused = app.api("POST", "/flows/beat/runs", Some(&json!({"body": {"at": 1}})));
     assert_eq!(refused.status, 400, "{refused:?}");
     assert_eq!(app.runs("flow=beat").len(), 1);
+    let none = app.api("GET", "/flows/beat/url", None);
+    assert_eq!((none.status, none.json()["code"].as_str()), (404, Some("no_url")), "{none:?}");
+    assert!(none.text.contains("its trigger is `schedule`"), "{none:?}");
+    assert!(app.cli(&["run", "beat", "--dry-run"]).status.success());
 }
 
 /// Writes into the stopped server's journal that the flow's schedule has only come so far.
