@@ -23,6 +23,14 @@ pub(super) struct Args {
     sample: Option<Sample>,
     #[arg(long, default_value = "application/json")]
     content_type: String,
+    #[arg(long, default_value = "POST")]
+    method: String,
+    /// What follows the key in the URL, as in `customers/7?from=shop`.
+    #[arg(long, default_value = "")]
+    path: String,
+    /// A further header, as in `X-Tag: 7`; may come several times.
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
 }
 
 impl Args {
@@ -44,9 +52,21 @@ impl Args {
             // The listener itself, since the public address may lead here only from outside.
             let url = text(&shown, "url");
             let path = url::Url::parse(&url)?.path().to_owned();
-            let url = format!("{}://{}{path}", whereabouts.scheme, whereabouts.public);
+            let mut url = format!("{}://{}{path}", whereabouts.scheme, whereabouts.public);
+            if !self.path.is_empty() {
+                let slash = if self.path.starts_with('?') { "" } else { "/" };
+                url = format!("{url}{slash}{}", self.path.trim_start_matches('/'));
+            }
+            let method = reqwest::Method::from_bytes(self.method.to_ascii_uppercase().as_bytes())?;
             eprintln!("posting to {}", door.name());
-            let answer = client()?.post(url).header("content-type", &self.content_type).body(body).send().await?;
+            let mut request = client()?.request(method, url).header("content-type", &self.content_type).body(body);
+            for header in &self.headers {
+                let Some((name, value)) = header.split_once(':') else {
+                    bail!("`{header}` is no header; write `--header 'Name: value'`");
+                };
+                request = request.header(name.trim(), value.trim());
+            }
+            let answer = request.send().await?;
             let status = answer.status();
             let run = answer.headers().get("x-run-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
             let text = answer.text().await?;

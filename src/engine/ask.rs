@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::accept::Entry;
 use super::*;
-use crate::flow::TriggerKind;
+use crate::flow::{BODYLESS, TriggerKind};
 use crate::journal::Filter;
 use crate::mapping::parse_json;
 use crate::run::{Around, Body, Event, Origin, Request, Summary, history};
@@ -45,18 +45,14 @@ impl Engine {
     /// yet is split if the flow does so now.
     pub async fn resubmit(self: &Arc<Self>, run: RunId, body: Option<Value>, new_keys: bool) -> Result<Begun, Denied> {
         let records = self.records(run).map_err(Denied::Unavailable)?;
-        let (flow, request, keys) = match records.first().and_then(|record| record.events.first()) {
+        let (flow, mut request, keys) = match records.first().and_then(|record| record.events.first()) {
             None => return Err(Denied::NoRun(run)),
             Some(Event::Started(started)) => {
-                let mut request = started.request.clone();
-                if let Some(body) = body {
-                    request.body = Body::of(body);
-                }
-                (started.flow.clone(), request, (!new_keys).then_some(started.keys))
+                (started.flow.clone(), started.request.clone(), (!new_keys).then_some(started.keys))
             }
             Some(Event::Rejected(rejected)) => {
-                let body = match body {
-                    Some(body) => body,
+                let kept = match body {
+                    Some(_) => Value::Null,
                     None => parse_json(rejected.body.as_bytes()).map_err(|error| {
                         let why = format!("what was kept of the request is not JSON ({error}); give a mended `body`");
                         Denied::Invalid(why)
@@ -64,7 +60,7 @@ impl Engine {
                 };
                 let (method, path, params) = (rejected.method.clone(), rejected.path.clone(), rejected.params.clone());
                 let query = rejected.query.clone();
-                let request = Request { method, path, params, query, ..Request::posted(Body::of(body)) };
+                let request = Request { method, path, params, query, ..Request::posted(Body::of(kept)) };
                 (rejected.flow.clone(), request, None)
             }
             Some(_) => {
@@ -72,9 +68,13 @@ impl Engine {
             }
         };
         let live = self.flow(&flow).ok_or_else(|| Denied::Conflict(format!("flow `{flow}` is not live any more")))?;
+        if let Some(body) = body {
+            request.body = Body::of(live.flow.trigger.fill(body));
+        }
         let splits = live.flow.trigger.request().is_some_and(|request| request.split_on.is_some());
+        let without_body = request.body.value().is_null() && BODYLESS.contains(&request.method.as_str());
         // The schema is that of a whole body; of one item it says nothing.
-        if !(splits && request.item.is_some()) {
+        if !(without_body || splits && request.item.is_some()) {
             self.check(&live, request.body.value())?;
         }
         if splits && request.item.is_none() {

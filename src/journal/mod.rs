@@ -172,7 +172,9 @@ impl Journal {
             (append, summary)
         };
         let appends: Vec<_> = appends.into_iter().map(encode).collect();
-        match self.submit(Job::Together { appends, bytes }, bytes).await? {
+        // However large, it leaves room for others to wait beside it.
+        let room = bytes.min(ROOM as usize / 2 * 1024);
+        match self.submit(Job::Together { appends, bytes }, room).await? {
             Done::Each(answers) => Ok(answers),
             Done::One(answer) => Ok(vec![answer]),
         }

@@ -21,3 +21,5 @@ mod reload;
 mod remote;
 mod schedule;
 mod stories;
+mod triggers;
+mod triggers_auth;

@@ -1,5 +1,7 @@
 //! Flows that start by themselves, over restarts and under load.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use std::time::Duration;
 
 use jiff::Timestamp;

@@ -31,6 +31,7 @@ conformance!(
         a_live_claim_refuses_the_second_run_and_writes_nothing,
         a_claim_of_a_failed_or_expired_run_can_be_taken,
         of_many_appends_with_one_claim_exactly_one_is_durable,
+        runs_appended_together_are_all_there_but_for_those_that_are_repeats,
         removed_runs_leave_nothing_but_their_claims,
         the_claim_of_a_failed_run_goes_with_it,
         rejected_runs_are_known_oldest_first_until_they_are_removed,
@@ -219,6 +220,27 @@ async fn of_many_appends_with_one_claim_exactly_one_is_durable(dir: &Path, open:
     assert_eq!(told.count(), 63);
     journal.close().await;
     assert_eq!(open(dir).open_runs().unwrap(), [winner]);
+}
+
+async fn runs_appended_together_are_all_there_but_for_those_that_are_repeats(dir: &Path, open: Open) {
+    let journal = open(dir);
+    let held = claimed(first(new_run(), "lead", Status::Queued, 1_000), 1, 2_000);
+    let holder = held.run;
+    journal.append(held).await.unwrap();
+    let keys = [1, 2, 3, 2];
+    let runs = keys.map(|_| new_run());
+    let appends =
+        runs.iter().zip(keys).map(|(run, key)| claimed(first(*run, "lead", Status::Queued, 1_000), key, 2_000));
+
+    let became = journal.append_together(appends.collect()).await.unwrap();
+
+    let wanted = [Appended::Duplicate(holder), Appended::Durable, Appended::Durable, Appended::Duplicate(runs[1])];
+    assert_eq!(became, wanted);
+    assert_eq!(journal.append_together(Vec::new()).await.unwrap(), []);
+    journal.close().await;
+    let journal = open(dir);
+    assert_eq!(journal.open_runs().unwrap(), [holder, runs[1], runs[2]]);
+    assert_eq!(journal.records(runs[3]).unwrap(), Vec::<Vec<u8>>::new());
 }
 
 async fn removed_runs_leave_nothing_but_their_claims(dir: &Path, open: Open) {
