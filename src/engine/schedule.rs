@@ -141,8 +141,9 @@ impl Engine {
         if catalog.is_sound() {
             let is_gone = |id: &&str| catalog.flows.get(*id).is_none_or(|live| live.flow.trigger.schedule().is_none());
             for id in kept.keys().copied().filter(is_gone) {
-                if let Err(error) = self.journal.set(&format!("{PREFIX}{id}"), None).await {
-                    tracing::warn!(flow = id, %error, "the schedule of a flow that is gone could not be removed");
+                match self.journal.set(&format!("{PREFIX}{id}"), None).await {
+                    Ok(()) => tracing::debug!(flow = id, "how far the schedule had come is forgotten"),
+                    Err(error) => tracing::warn!(flow = id, %error, "the schedule of a flow that is gone stays kept"),
                 }
             }
         }

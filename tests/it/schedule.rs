@@ -138,18 +138,26 @@ fn a_scheduled_flow_can_be_started_by_hand_and_has_no_url() {
     assert!(app.cli(&["run", "beat", "--dry-run"]).status.success());
 }
 
-/// Writes into the stopped server's journal that the flow's schedule has only come so far.
-fn set_back(app: &App, to: i64) {
+/// Looks at, or changes, how far the stopped server's journal says that the flow's schedule has come.
+fn kept(app: &App, change: impl FnOnce(Option<Value>) -> Option<Value>) {
     let work = async {
         let journal = millstream::journal::Journal::open(&app.path(".millstream")).unwrap();
-        let kept = journal.setting("schedule/beat").unwrap().expect("it is kept how far the schedule has come");
-        let mut kept: Value = serde_json::from_slice(&kept).unwrap();
-        assert!(kept["handled"].as_i64().unwrap() > to, "{kept}");
-        kept["handled"] = json!(to);
-        journal.set("schedule/beat", Some(kept.to_string().into_bytes())).await.unwrap();
+        let before = journal.setting("schedule/beat").unwrap().map(|kept| serde_json::from_slice(&kept).unwrap());
+        if let Some(after) = change(before) {
+            journal.set("schedule/beat", Some(after.to_string().into_bytes())).await.unwrap();
+        }
         journal.close().await;
     };
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+}
+
+fn set_back(app: &App, to: i64) {
+    kept(app, |before| {
+        let mut kept = before.expect("it is kept how far the schedule has come");
+        assert!(kept["handled"].as_i64().unwrap() > to, "{kept}");
+        kept["handled"] = json!(to);
+        Some(kept)
+    });
 }
 
 #[test]
@@ -177,4 +185,20 @@ fn after_a_long_time_the_newest_thousand_ticks_are_caught_up() {
     let first = app.run(first["run_id"].as_str().unwrap())["trigger"]["body"]["scheduled_at"].clone();
     let first = first.as_str().unwrap().parse::<Timestamp>().unwrap().as_millisecond();
     assert!((now() - first - 1_000 * 600_000).abs() <= 600_000, "{first}");
+}
+
+#[test]
+fn a_broken_file_keeps_the_schedule_going_and_a_flow_that_is_gone_is_forgotten() {
+    let mut app = App::with(&[("flows/beat.yaml", &beat("{type: schedule, every: 1s}"))]);
+    app.write("flows/beat.yaml", &beat("{type: schedule}"));
+    eventually(|| app.api("GET", "/flows", None).json()["flows"][0]["has_problems"] == true);
+    let found = ticks_past(&app, now() + 1_000);
+    assert!(steps(&found).iter().all(|step| *step == 1), "{:?}", steps(&found));
+    std::fs::remove_file(app.path("flows/beat.yaml")).unwrap();
+    eventually(|| app.log().contains("how far the schedule had come is forgotten"));
+    app.terminate();
+    kept(&app, |before| {
+        assert_eq!(before, None);
+        None
+    });
 }
