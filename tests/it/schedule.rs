@@ -164,10 +164,13 @@ fn set_back(app: &App, to: i64) {
 fn a_tick_whose_run_is_stored_already_starts_no_other() {
     let mut app = App::with(&[("flows/beat.yaml", &beat("{type: schedule, every: 1s, missed: catch_up}"))]);
     let before = ticks_past(&app, now() + 2_000);
+    let second = app.runs("flow=beat").iter().rev().nth(1).unwrap()["run_id"].as_str().unwrap().to_owned();
+    let history = app.ended(&second);
     app.terminate();
     set_back(&app, before[0]);
     app.start();
     let found = ticks_past(&app, now());
+    assert_eq!(app.run(&second), history);
     assert!(steps(&found).iter().all(|step| *step == 1), "{:?}", steps(&found));
     assert_eq!(found[0], before[0]);
 }
