@@ -170,6 +170,19 @@ impl<'s> Draft<'s> {
         Ok(())
     }
 
+    /// Takes a run back that nobody was told of, with its claim.
+    pub fn undo(&mut self, run: RunId) -> Result<(), String> {
+        if let Some(key) = self.store.get(&keys::claim_of(run))? {
+            let held = self.store.get(&key)?.map(|value| decode(&value)).transpose()?;
+            if held.is_some_and(|(holder, _)| holder == run) {
+                self.batch.remove(key);
+            }
+        }
+        self.entries += 1;
+        self.batch.remove(&keys::open(run)[..]);
+        self.remove_one(run)
+    }
+
     fn remove_one(&mut self, run: RunId) -> Result<(), String> {
         let summary = list::summary(self.store, run)?;
         for entry in self.store.scan(&keys::records(run)) {

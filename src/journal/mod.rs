@@ -11,6 +11,7 @@ mod marker;
 mod store;
 #[cfg(test)]
 mod tests;
+mod together;
 mod writer;
 
 use std::fs::File;
@@ -137,8 +138,10 @@ impl Journal {
         Journal::open_on(dir, Disk::default())
     }
 
-    fn open_on(dir: &Path, disk: Disk) -> Result<Journal, Error> {
+    fn open_on(dir: &Path, mut disk: Disk) -> Result<Journal, Error> {
         let (lock, store) = marker::open(dir).map_err(Error::Open)?;
+        together::take_back(&store, &mut disk.sync)
+            .map_err(|reason| Error::Open(format!("{}: a group of runs was cut short: {reason}", dir.display())))?;
         let store = Arc::new(store);
         let room = Arc::new(Semaphore::new(ROOM as usize));
         let (failed, _) = watch::channel(None);
@@ -162,7 +165,7 @@ impl Journal {
         self.submit(Job::Append { append, summary }, bytes).await.map(Done::one)
     }
 
-    /// First records of several runs in one durable batch: all of them, but those whose claim is held, or none. One
+    /// First records of several runs, durable together: all of them, but those whose claim is held, or none. One
     /// answer for each, in order; of two with one claim the second is a duplicate of the first. Waits a second for room.
     pub async fn append_together(&self, appends: Vec<Append>) -> Result<Vec<Appended>, Error> {
         let mut bytes = 0;

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::draft::{Draft, Memory};
 use super::store::{Batch, Store, panic_text};
-use super::{Append, Appended, CLOSED, Error};
+use super::{Append, Appended, CLOSED, Error, together};
 use crate::run::RunId;
 
 /// Tasks of one batch, at most.
@@ -143,12 +143,19 @@ impl Writer {
         if self.is_full(tasks) {
             return Ok(Outcome::NoSpace);
         }
-        let mut draft = Draft::new(&self.store);
+        let store = self.store.clone();
+        let mut draft = Draft::new(&store);
         let mut answers = Vec::with_capacity(tasks.len());
         for task in tasks {
             let answer = match &task.job {
                 Job::Append { append, summary } => {
                     Done::One(draft.append(append, summary.as_deref(), &mut self.memory)?)
+                }
+                Job::Together { appends, .. } if appends.len() > together::CHUNK => {
+                    if let Some(batch) = std::mem::replace(&mut draft, Draft::new(&store)).finish() {
+                        self.commit(batch)?;
+                    }
+                    Done::Each(together::write(&store, &mut self.disk.sync, appends, &mut self.memory)?)
                 }
                 Job::Together { appends, .. } => {
                     let one = |(append, summary): &(Append, Option<Vec<u8>>)| {

@@ -32,6 +32,7 @@ conformance!(
         a_claim_of_a_failed_or_expired_run_can_be_taken,
         of_many_appends_with_one_claim_exactly_one_is_durable,
         runs_appended_together_are_all_there_but_for_those_that_are_repeats,
+        a_group_larger_than_one_batch_is_there_as_a_whole,
         removed_runs_leave_nothing_but_their_claims,
         the_claim_of_a_failed_run_goes_with_it,
         rejected_runs_are_known_oldest_first_until_they_are_removed,
@@ -241,6 +242,33 @@ async fn runs_appended_together_are_all_there_but_for_those_that_are_repeats(dir
     let journal = open(dir);
     assert_eq!(journal.open_runs().unwrap(), [holder, runs[1], runs[2]]);
     assert_eq!(journal.records(runs[3]).unwrap(), Vec::<Vec<u8>>::new());
+}
+
+async fn a_group_larger_than_one_batch_is_there_as_a_whole(dir: &Path, open: Open) {
+    let journal = open(dir);
+    let runs: Vec<RunId> = (0..2_500).map(|_| new_run()).collect();
+    // Every third is a repeat of the one before it, over the borders of batches too.
+    let key = |index: usize| index - usize::from(index % 3 == 2);
+    let one = |(index, run): (usize, &RunId)| {
+        let append = first(*run, "lead", Status::Queued, 1_000);
+        let mut claimed = claimed(append, 0, 2_000);
+        if let Some(claim) = &mut claimed.claim {
+            claim.key[..8].copy_from_slice(&(key(index) as u64).to_be_bytes());
+        }
+        claimed
+    };
+
+    let became = journal.append_together(runs.iter().enumerate().map(one).collect()).await.unwrap();
+
+    for (index, became) in became.iter().enumerate() {
+        let wanted = if index % 3 == 2 { Appended::Duplicate(runs[index - 1]) } else { Appended::Durable };
+        assert_eq!(*became, wanted, "{index}");
+    }
+    journal.close().await;
+    let journal = open(dir);
+    let wanted: Vec<RunId> = runs.iter().enumerate().filter(|(index, _)| index % 3 != 2).map(|(_, run)| *run).collect();
+    assert_eq!(journal.open_runs().unwrap(), wanted);
+    assert_eq!(journal.settings("").unwrap(), [], "no note of the group is left");
 }
 
 async fn removed_runs_leave_nothing_but_their_claims(dir: &Path, open: Open) {

@@ -60,6 +60,48 @@ async fn a_failed_sync_fails_all_who_wait_and_the_journal_for_good() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_is_cut_short_anywhere_leaves_nothing_behind() {
+    // A group of three batches needs four syncs: the note first. The last one makes it whole.
+    for failing in 1..=3 {
+        let dir = tempfile::tempdir().unwrap();
+        let syncs = Arc::new(AtomicUsize::new(0));
+        let counted = syncs.clone();
+        let sync = move |file: &File| match counted.fetch_add(1, Ordering::SeqCst) {
+            now if now == failing => Err(io::Error::from_raw_os_error(5)),
+            _ => file.sync_data(),
+        };
+        let journal = Journal::open_on(dir.path(), Disk { sync: Box::new(sync), ..Disk::default() }).unwrap();
+        let before = append();
+        let kept = before.run;
+        journal.append(before).await.unwrap();
+        let group =
+            |status| (0..2_500).map(move |_| super::claimed(first(new_run(), "leads", status, 1_000), 7, 9_000));
+        let mut keys = 0_u64;
+        let mut numbered = |mut append: super::Append| {
+            if let Some(claim) = &mut append.claim {
+                claim.key[..8].copy_from_slice(&keys.to_be_bytes());
+                keys += 1;
+            }
+            append
+        };
+        let appends: Vec<_> = group(Status::Queued).map(&mut numbered).collect();
+        let claim = appends[0].claim.clone();
+
+        let told = journal.append_together(appends).await;
+
+        assert!(matches!(told, Err(Error::Failed(_))), "{failing}");
+        journal.close().await;
+        let journal = open(dir.path());
+        assert_eq!(journal.open_runs().unwrap(), [kept], "{failing}");
+        assert_eq!(journal.summaries(&super::super::Filter::default(), None, 10).unwrap().len(), 1, "{failing}");
+        assert_eq!(journal.settings("").unwrap(), [], "{failing}");
+        let again = super::Append { claim, ..append() };
+        assert_eq!(journal.append(again).await.unwrap(), super::super::Appended::Durable, "its claims are free");
+        journal.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_in_the_writer_is_a_failure_and_not_a_hang() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk { sync: Box::new(|_| panic!("the store is upset")), ..Disk::default() };
