@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
+use tokio::sync::watch as watch_channel;
 
 use crate::config::Config;
 use crate::connector::Connectors;
@@ -68,6 +69,7 @@ impl Snapshot {
 pub struct Catalog {
     current: ArcSwap<Snapshot>,
     loader: Mutex<load::Loader>,
+    changed: watch_channel::Sender<()>,
 }
 
 impl Catalog {
@@ -80,7 +82,8 @@ impl Catalog {
             .collect();
         let mut loader = load::Loader::new(dir.to_owned(), data.map(Path::to_owned), config.env.clone(), env);
         let snapshot = loader.load();
-        Catalog { current: ArcSwap::from_pointee(snapshot), loader: Mutex::new(loader) }
+        let changed = watch_channel::Sender::new(());
+        Catalog { current: ArcSwap::from_pointee(snapshot), loader: Mutex::new(loader), changed }
     }
 
     /// What is live now.
@@ -95,6 +98,12 @@ impl Catalog {
         let after = loader.load();
         tell(&before, &after);
         self.current.store(Arc::new(after));
+        self.changed.send_replace(());
+    }
+
+    /// Tells of each reload from now on.
+    pub fn changes(&self) -> watch_channel::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Reloads whenever the folders change, until the returned guard is dropped.

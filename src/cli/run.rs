@@ -85,6 +85,10 @@ impl Args {
         let trigger = &live.flow.trigger;
         let flow = json!({"id": live.flow.id, "trigger": trigger.name(), "inputs": trigger.inputs()});
         let body = trigger.fill(inputs::fill(body, &self.inputs, &flow)?);
+        let body = match trigger.schedule() {
+            Some(schedule) if body.is_null() => schedule.body(Timestamp::now().as_millisecond()),
+            Some(_) | None => body,
+        };
         if let Some(schema) = &trigger.schema
             && let Some(first) = schema.violations(&body).first()
         {

@@ -78,6 +78,7 @@ pub(super) async fn serve(
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(async { drop(stopped.await) }, GRACE));
     engine.begin().await.context("the open runs could not be read")?;
+    engine.keep_schedules();
     let watch = catalog.watch();
     data.announce(&whereabouts).context("server.json could not be written")?;
     ready(&whereabouts)?;

@@ -107,7 +107,7 @@ impl Engine {
     /// Starts a run by hand, as if `body` had been posted; inputs that are missing get their defaults.
     pub async fn start_by_hand(self: &Arc<Self>, flow: &str, body: Value) -> Result<Begun, Denied> {
         let live = self.flow(flow).ok_or_else(|| Denied::NoFlow(flow.to_owned()))?;
-        let body = live.flow.trigger.fill(body);
+        let body = self.body_by_hand(&live, body)?;
         self.check(&live, &body)?;
         self.start(&live, Request::posted(Body::of(body))).await.map_err(|turned| match turned {
             Turned::Unfit(reason) => unfit(reason),
@@ -125,7 +125,7 @@ impl Engine {
         }
         let places: Vec<String> = violations.iter().map(|v| format!("`{}`: {}", v.pointer, v.message)).collect();
         let what = match live.flow.trigger.kind {
-            TriggerKind::Request(_) => "the body does not fit the flow's schema",
+            TriggerKind::Request(_) | TriggerKind::Schedule(_) => "the body does not fit the flow's schema",
             TriggerKind::Manual(_) => "the inputs are not what the flow wants",
         };
         Err(Denied::Invalid(format!("{what}: {}", places.join("; "))))
@@ -184,12 +184,17 @@ impl Engine {
         let mut flows: Vec<&Arc<LiveFlow>> = catalog.flows.values().collect();
         flows.sort_by(|a, b| a.flow.id.cmp(&b.flow.id));
         let broken = |live: &LiveFlow| catalog.problems.iter().any(|problem| problem.file == live.file);
+        let now = super::now().as_millisecond();
+        let next = |live: &LiveFlow| {
+            let next = live.flow.trigger.schedule().filter(|_| live.flow.enabled)?.next_after(now)?;
+            Timestamp::from_millisecond(next).ok().map(|next| next.to_string())
+        };
         let one = |live: &&Arc<LiveFlow>| {
             json!({
                 "id": live.flow.id, "description": live.flow.description, "file": live.file,
                 "enabled": live.flow.enabled, "aliases": live.flow.aliases, "definition": live.digest,
                 "has_problems": broken(live), "trigger": live.flow.trigger.name(),
-                "inputs": live.flow.trigger.inputs(),
+                "next_run_at": next(live), "inputs": live.flow.trigger.inputs(),
             })
         };
         flows.iter().map(one).collect()

@@ -14,6 +14,7 @@ mod metrics;
 mod queue;
 mod recover;
 mod resume;
+mod schedule;
 mod split;
 
 use std::collections::{HashMap, HashSet, VecDeque};

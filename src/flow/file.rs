@@ -20,7 +20,7 @@ pub use kind::{
 pub use step::{MockFile, STATUSES, STEP_KEYS, StepFile};
 pub use trigger::{
     AUTH_KEYS, BASIC_KEYS, DEDUPE_KEYS, DedupeFile, HMACS, INPUT_KEYS, MANUAL_KEYS, REQUEST_KEYS, RequestFile,
-    SchemaFile, TRIGGER_KEYS, TriggerFile, TriggerKindFile,
+    SCHEDULE_KEYS, SchemaFile, TRIGGER_KEYS, TriggerFile, TriggerKindFile, triggers_with,
 };
 
 /// One flow file.
@@ -45,6 +45,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("trigger", TRIGGER_KEYS),
     ("request", REQUEST_KEYS),
     ("manual", MANUAL_KEYS),
+    ("schedule", SCHEDULE_KEYS),
     ("input", INPUT_KEYS),
     ("auth", AUTH_KEYS),
     ("basic", BASIC_KEYS),

@@ -54,6 +54,12 @@ pub fn trigger<'p>(body: Shape, parameters: Option<impl Iterator<Item = &'p str>
     object([("body", body), ("headers", texts()), ("query", texts()), ("path", path), ("method", text())])
 }
 
+/// What `trigger.body` holds where a schedule starts the flow.
+pub fn tick() -> Shape {
+    let text = || Shape::of(Types::STRING);
+    object([("scheduled_at", text()), ("local", text()), ("previous", Shape::of(Types::STRING.or(Types::NULL)))])
+}
+
 /// What `steps.<id>` holds, given the shape of the step's output; a scope also lists its steps.
 pub fn step(output: Shape, listed: bool) -> Shape {
     let error = Shape { types: Types::OBJECT.or(Types::NULL), ..error() };

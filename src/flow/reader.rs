@@ -35,6 +35,9 @@ impl Reader<'_> {
         for key in map.keys().filter(|key| !allowed.contains(&key.as_str())) {
             let what = format!("`{key}` means nothing here");
             let hint = match (problem::nearest(key, allowed.iter().copied()), file::belongs(key)) {
+                _ if at == "/trigger" && file::triggers_with(key).is_some() => {
+                    file::triggers_with(key).map(|kinds| format!("only a trigger of type {kinds} has `{key}`"))
+                }
                 (None, Some(place @ ("action" | "call" | "if" | "switch" | "foreach" | "until" | "scope"))) => {
                     Some(format!("`{key}` has a meaning only in a step with `{place}`"))
                 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 pub use path::{PathPattern, Segment};
 
+use super::schedule::Schedule;
 use crate::connector::SecretSource;
 use crate::mapping::{Condition, Template};
 use crate::schema::{Schema, Shape, Types};
@@ -27,6 +28,7 @@ pub struct Trigger {
 pub enum TriggerKind {
     Request(Box<RequestTrigger>),
     Manual(ManualTrigger),
+    Schedule(Schedule),
 }
 
 /// A request to the flow's URL.
@@ -130,7 +132,15 @@ impl Trigger {
     pub fn request(&self) -> Option<&RequestTrigger> {
         match &self.kind {
             TriggerKind::Request(request) => Some(request),
-            TriggerKind::Manual(_) => None,
+            TriggerKind::Manual(_) | TriggerKind::Schedule(_) => None,
+        }
+    }
+
+    /// When the flow starts by itself, if it does.
+    pub fn schedule(&self) -> Option<&Schedule> {
+        match &self.kind {
+            TriggerKind::Schedule(schedule) => Some(schedule),
+            TriggerKind::Request(_) | TriggerKind::Manual(_) => None,
         }
     }
 
@@ -139,6 +149,9 @@ impl Trigger {
         match &self.kind {
             TriggerKind::Request(_) => None,
             TriggerKind::Manual(_) => Some("its trigger is `manual`: start it with `millstream run`"),
+            TriggerKind::Schedule(_) => {
+                Some("its trigger is `schedule`: it starts by itself, or with `millstream run`")
+            }
         }
     }
 
@@ -147,6 +160,7 @@ impl Trigger {
         match &self.kind {
             TriggerKind::Request(_) => "request",
             TriggerKind::Manual(_) => "manual",
+            TriggerKind::Schedule(_) => "schedule",
         }
     }
 
@@ -175,7 +189,7 @@ impl Trigger {
     pub fn inputs(&self) -> Vec<Input> {
         match &self.kind {
             TriggerKind::Manual(manual) if !manual.inputs.is_empty() => manual.inputs.clone(),
-            TriggerKind::Request(_) | TriggerKind::Manual(_) => {
+            TriggerKind::Request(_) | TriggerKind::Manual(_) | TriggerKind::Schedule(_) => {
                 self.schema.as_ref().map(|schema| of_shape(schema.shape())).unwrap_or_default()
             }
         }

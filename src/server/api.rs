@@ -139,7 +139,7 @@ async fn start(State(app): State<App>, Path(flow): Path<String>, headers: Header
         (Some(_), Some(_)) => return Err(invalid("`inputs` is another name of `body`; give one of them.".to_owned())),
         (body, inputs) => body.or(inputs).unwrap_or(Value::Null),
     };
-    let body = Body::of(live.flow.trigger.fill(given));
+    let body = Body::of(app.engine.body_by_hand(&live, given)?);
     if let Some(problem) = hooks::violation(&live, &body) {
         return Err(problem);
     }

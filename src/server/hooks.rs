@@ -201,7 +201,7 @@ pub(super) fn violation(live: &LiveFlow, body: &crate::run::Body) -> Option<Prob
         return None;
     }
     let detail = match live.flow.trigger.kind {
-        TriggerKind::Request(_) => {
+        TriggerKind::Request(_) | TriggerKind::Schedule(_) => {
             "The places below break the schema of the flow's trigger. Mend them, or the schema, and send it again."
         }
         TriggerKind::Manual(_) => "The inputs below are not what the flow wants. Mend them and start it again.",

@@ -20,6 +20,7 @@ mod outbound_tls;
 mod papers;
 mod reload;
 mod remote;
+mod schedule;
 mod stories;
 mod triggers;
 mod triggers_auth;

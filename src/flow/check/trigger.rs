@@ -9,6 +9,10 @@ impl Checker<'_> {
         let body = schema.as_ref().map_or_else(Shape::any, |schema| schema.shape().clone());
         let kind = match read.kind {
             TriggerKindFile::Request(read) => TriggerKind::Request(Box::new(self.request(*read, body, reach))),
+            TriggerKindFile::Schedule(schedule) => {
+                reach.trigger = names::trigger(names::tick(), None::<std::iter::Empty<&str>>);
+                TriggerKind::Schedule(schedule)
+            }
             TriggerKindFile::Manual(manual) => {
                 reach.trigger = names::trigger(body, None::<std::iter::Empty<&str>>);
                 TriggerKind::Manual(manual)

@@ -3,17 +3,20 @@
 mod auth;
 mod manual;
 mod request;
+mod schedule;
 
 use serde_json::{Map, Value};
 
 use super::super::problem::{self, suggest};
 use super::super::reader::Reader;
+use super::super::schedule::Schedule;
 use super::super::source::At;
 use super::super::trigger::ManualTrigger;
 
 pub use auth::{AUTH_KEYS, BASIC_KEYS, HMACS};
 pub use manual::INPUT_KEYS;
 pub use request::{DEDUPE_KEYS, DedupeFile, REQUEST_KEYS, RequestFile};
+pub use schedule::SCHEDULE_KEYS;
 
 /// What starts a flow.
 #[derive(Debug, Default)]
@@ -27,6 +30,7 @@ pub struct TriggerFile {
 pub enum TriggerKindFile {
     Request(Box<RequestFile>),
     Manual(ManualTrigger),
+    Schedule(Schedule),
 }
 
 impl Default for TriggerKindFile {
@@ -44,9 +48,17 @@ pub enum SchemaFile {
 }
 
 /// Kinds of triggers, as `type` names them, each with the keys it has beside `type`.
-pub const TRIGGERS: &[(&str, &[&str])] = &[("request", REQUEST_KEYS), ("manual", MANUAL_KEYS)];
+pub const TRIGGERS: &[(&str, &[&str])] =
+    &[("request", REQUEST_KEYS), ("manual", MANUAL_KEYS), ("schedule", SCHEDULE_KEYS)];
 pub const TRIGGER_KEYS: &[&str] = &["type"];
 pub const MANUAL_KEYS: &[&str] = &["schema", "inputs"];
+
+/// Kinds of triggers that have this key, as a person says it.
+pub fn triggers_with(key: &str) -> Option<String> {
+    let kinds: Vec<String> =
+        TRIGGERS.iter().filter(|(_, keys)| keys.contains(&key)).map(|(name, _)| format!("`{name}`")).collect();
+    (!kinds.is_empty()).then(|| kinds.join(" or "))
+}
 
 impl Reader<'_> {
     pub(super) fn trigger(&mut self, value: &Value) -> TriggerFile {
@@ -68,6 +80,7 @@ impl Reader<'_> {
         self.keys(map, at, &allowed);
         match kind.as_deref() {
             Some("manual") => self.manual(map, at),
+            Some("schedule") => TriggerFile { schema: None, kind: TriggerKindFile::Schedule(self.schedule(map, at)) },
             // What has no known kind is a problem already; most are requests.
             _ => TriggerFile {
                 schema: self.schema(map),
