@@ -79,7 +79,11 @@ impl Engine {
             self.items(live, &request, &around).map_err(Turned::Unfit)?
         };
         match split {
-            Some(items) => Ok(Begun::Each(self.start_each(live, request, items, None).await?)),
+            Some(items) => {
+                // Each item is a body of its own from here on.
+                let request = Request { body: request.body.text_only(), ..request };
+                Ok(Begun::Each(self.start_each(live, request, items, None).await?))
+            }
             None => Ok(Begun::One(self.admit(live, Entry { claims: true, ..Entry::new(request) }).await?)),
         }
     }

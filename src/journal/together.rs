@@ -14,7 +14,7 @@ use super::{Append, Appended};
 use crate::run::RunId;
 
 /// Most runs of one batch.
-pub const CHUNK: usize = 1_000;
+pub const CHUNK: usize = 250;
 /// The setting that names the runs of a group that is being written.
 const NOTE: &str = "together";
 

@@ -37,6 +37,11 @@ impl Body {
         self.raw.get()
     }
 
+    /// The same text, without the value that was parsed from it, which takes many times as much memory.
+    pub fn text_only(&self) -> Body {
+        Body { raw: self.raw.clone(), parsed: OnceLock::new() }
+    }
+
     /// The value. Text too deep for the parser (it cannot come in by the door) reads as null.
     pub fn value(&self) -> &Arc<Value> {
         self.parsed.get_or_init(|| Arc::new(parse_json(self.raw.get().as_bytes()).unwrap_or(Value::Null)))

@@ -70,6 +70,14 @@ impl Raw {
     }
 }
 
+impl Taken {
+    /// Gives the body away and keeps its text.
+    pub fn give(&mut self) -> Body {
+        let text = self.body.text_only();
+        std::mem::replace(&mut self.body, text)
+    }
+}
+
 /// What a content type means for reading.
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {

@@ -124,7 +124,7 @@ impl Came<'_> {
             verify::judge(self.app, self.live, &trigger.auth, self.parts, raw.bytes()).await?;
         }
         let without_body = raw.bytes().is_empty() && BODYLESS.contains(&method);
-        let taken = match self.app.reader.parse(headers, raw).await {
+        let mut taken = match self.app.reader.parse(headers, raw).await {
             Ok(taken) => taken,
             Err(refused) => return Err(self.keep(params, refused).await),
         };
@@ -137,7 +137,7 @@ impl Came<'_> {
             params: params.clone(),
             headers: seen::headers(headers, &verify::headers(&trigger.auth)),
             query: seen::query(uri)?,
-            body: taken.body.clone(),
+            body: taken.give(),
             item: None,
         };
         match start(self.app, self.live, request).await {
