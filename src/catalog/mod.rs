@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
+use tokio::sync::watch as told;
 
 use crate::config::Config;
 use crate::connector::Connectors;
@@ -66,6 +67,7 @@ impl Snapshot {
 pub struct Catalog {
     current: ArcSwap<Snapshot>,
     loader: Mutex<load::Loader>,
+    changes: told::Sender<()>,
 }
 
 impl Catalog {
@@ -78,7 +80,7 @@ impl Catalog {
             .collect();
         let mut loader = load::Loader::new(dir.to_owned(), data.map(Path::to_owned), config.env.clone(), env);
         let snapshot = loader.load();
-        Catalog { current: ArcSwap::from_pointee(snapshot), loader: Mutex::new(loader) }
+        Catalog { current: ArcSwap::from_pointee(snapshot), loader: Mutex::new(loader), changes: told::Sender::new(()) }
     }
 
     /// What is live now.
@@ -93,6 +95,12 @@ impl Catalog {
         let after = loader.load();
         tell(&before, &after);
         self.current.store(Arc::new(after));
+        self.changes.send_replace(());
+    }
+
+    /// Is told after each reload that [`Catalog::current`] may be another.
+    pub fn changes(&self) -> told::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Reloads whenever the folders change, until the returned guard is dropped.

@@ -116,8 +116,8 @@ impl Engine {
         }
         let before = self.journal.records(run).map_err(unavailable)?.len();
         let sent = lock(&self.working).get(&run).is_some_and(|task| task.send(command).is_ok());
-        if !sent {
-            self.queue.push(run, Some(command));
+        if !sent && let Some((found, _)) = self.read(run).map_err(Denied::Unavailable)? {
+            self.queue.push(self.seat_of(&found), run, Some(command));
         }
         for _ in 0..250 {
             // The order is a record; a cancelled run has an end, whatever was written in between.
@@ -137,7 +137,9 @@ impl Engine {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Err(Denied::Unavailable("every slot is taken; the order stands and takes effect when one is free".into()))
+        let what =
+            "it is in line for a slot, or its flow's `concurrency`; the order stands and takes effect in its turn";
+        Err(Denied::Unavailable(what.into()))
     }
 
     /// Every live flow, in order.
@@ -165,6 +167,9 @@ impl Engine {
 fn refused(refusal: Refusal) -> Denied {
     match refusal {
         Refusal::Busy { .. } => Denied::Unavailable("too many runs are queued; try again".into()),
+        Refusal::FlowBusy { .. } => {
+            Denied::Unavailable("the flow has as many runs in line as it may; try again".into())
+        }
         Refusal::Unavailable { why, .. } => Denied::Unavailable(why),
     }
 }

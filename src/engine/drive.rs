@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{self, JoinSet};
 
 use super::accept::status;
+use super::lanes::Seat;
 use super::metrics::Metrics;
+use super::queue::Slot;
 use super::*;
 use crate::connector::{Class, Failure};
 use crate::flow::Kind;
@@ -32,12 +34,12 @@ pub(super) struct Work {
     /// Applied and not yet appended.
     events: Vec<Event>,
     /// Given back when the run ends or is put aside.
-    _slot: OwnedSemaphorePermit,
+    slot: Slot,
 }
 
 impl Work {
-    pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: OwnedSemaphorePermit) -> Work {
-        Work { run, live, seq: 1, shown, events: Vec::new(), _slot: slot }
+    pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: Slot) -> Work {
+        Work { run, live, seq: 1, shown, events: Vec::new(), slot }
     }
 
     /// A run as the journal has it: its next record goes to `seq`, and begins with `events`.
@@ -80,8 +82,8 @@ impl Engine {
     }
 
     /// Drives `work` in a task of its own, unless a task has it already.
-    pub(super) fn set_to_work(self: Arc<Self>, work: Work, next: Option<Next>, command: Option<Command>) {
-        let id = work.run.id;
+    pub(super) fn set_to_work(self: Arc<Self>, mut work: Work, next: Option<Next>, command: Option<Command>) {
+        let (id, seat) = (work.run.id, work.slot.seat);
         let (send, commands) = mpsc::unbounded_channel();
         if let Some(command) = command {
             let _ = send.send(command);
@@ -90,16 +92,17 @@ impl Engine {
             let mut working = lock(&self.working);
             if let Some(other) = working.get(&id) {
                 command.map(|command| other.send(command));
+                work.slot.put_aside();
                 return;
             }
             working.insert(id, send);
         }
         tokio::spawn(async move {
-            let mut guard = Guard { engine: self.clone(), run: id, done: false };
+            let mut guard = Guard { engine: self.clone(), run: id, seat, done: false };
             let stop = self.clone().drive(work, next, commands).await;
             guard.done = true;
             if let Stop::Aside(Some(at)) = stop {
-                self.timers.set(at, id);
+                self.timers.set(at, id, seat);
             }
         });
     }
@@ -165,6 +168,10 @@ impl Engine {
                 // A command that came meanwhile is in the channel; commands are sent under this lock.
                 if commands.is_empty() {
                     working.remove(&id);
+                    // Under the lock, so that whoever wakes it finds it counted. A held run counts no more.
+                    if work.shown != Status::Held {
+                        work.slot.put_aside();
+                    }
                     return Stop::Aside(wake);
                 }
             }
@@ -342,6 +349,7 @@ impl Flying {
 struct Guard {
     engine: Arc<Engine>,
     run: RunId,
+    seat: Seat,
     done: bool,
 }
 
@@ -349,7 +357,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if !self.done && std::thread::panicking() {
             lock(&self.engine.working).remove(&self.run);
-            self.engine.queue.push(self.run, Some(Command::Suspect));
+            self.engine.queue.push(self.seat, self.run, Some(Command::Suspect));
         }
     }
 }

@@ -9,6 +9,7 @@ mod answers;
 mod ask;
 mod drive;
 mod keys;
+mod lanes;
 mod metrics;
 mod queue;
 mod recover;
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::catalog::{Catalog, Definition, LiveFlow};
 use crate::config::Limits;
@@ -52,6 +53,8 @@ pub enum Answer {
 pub enum Refusal {
     /// Over capacity: 503 with Retry-After.
     Busy { retry_after: Duration },
+    /// The flow has as many runs in line as its `concurrency` allows: 429 with Retry-After.
+    FlowBusy { retry_after: Duration },
     /// It cannot be made durable, or the process is starting or stopping: 503 with Retry-After.
     Unavailable { retry_after: Duration, why: String },
 }
@@ -98,8 +101,7 @@ pub struct Engine {
     suspects: Mutex<HashSet<RunId>>,
     /// Runs at work, and how to reach their tasks.
     working: Mutex<HashMap<RunId, mpsc::UnboundedSender<Command>>>,
-    slots: Arc<Semaphore>,
-    queue: queue::Queue,
+    queue: Arc<queue::Queue>,
     timers: queue::Timers,
     answers: answers::Answers,
     /// Definitions that are not live any more but that open runs pin.
@@ -119,7 +121,7 @@ impl Engine {
     ) -> Result<Arc<Engine>, crate::journal::Error> {
         let keys = keys::Keys::load(instance_key, &journal)?;
         Ok(Arc::new(Engine {
-            slots: Arc::new(Semaphore::new(limits.runs.max(1))),
+            queue: queue::Queue::new(limits.runs),
             journal,
             outbound,
             catalog,
@@ -130,7 +132,6 @@ impl Engine {
             crashed: AtomicBool::new(false),
             suspects: Mutex::default(),
             working: Mutex::default(),
-            queue: queue::Queue::default(),
             timers: queue::Timers::default(),
             answers: answers::Answers::default(),
             pinned: Mutex::default(),

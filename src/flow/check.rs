@@ -84,6 +84,7 @@ impl Checker<'_> {
             description: read.description,
             aliases: read.aliases,
             enabled: read.enabled,
+            concurrency: read.concurrency,
             trigger: Trigger { schema, dedupe },
             answers: answers(&steps),
             steps,

@@ -1,15 +1,18 @@
 //! A flow file as typed: what the YAML says, before any name is resolved. Each part keeps its JSON Pointer.
 
+mod concurrency;
 mod kind;
 mod step;
 mod trigger;
 
 use serde_json::{Map, Value};
 
+use super::Concurrency;
 use super::problem::{self, Problem};
 use super::reader::Reader;
 use super::source::{At, Source};
 
+pub use concurrency::CONCURRENCY_KEYS;
 pub use kind::{ACTION_KEYS, CallFile, IF_KEYS, KINDS, KindFile, RESPONSE_KEYS, RETRY_KEYS, TERMINATE_KEYS};
 pub use step::{STATUSES, STEP_KEYS, StepFile};
 pub use trigger::{DEDUPE_KEYS, DedupeFile, SchemaFile, TRIGGER_KEYS, TriggerFile};
@@ -21,15 +24,17 @@ pub struct FlowFile {
     pub description: Option<String>,
     pub aliases: Vec<String>,
     pub enabled: bool,
+    pub concurrency: Option<Concurrency>,
     pub trigger: TriggerFile,
     pub steps: Vec<StepFile>,
 }
 
-const FLOW_KEYS: &[&str] = &["id", "description", "aliases", "enabled", "trigger", "steps"];
+const FLOW_KEYS: &[&str] = &["id", "description", "aliases", "enabled", "concurrency", "trigger", "steps"];
 
 /// Every key of the language, by the place where it stands; the reference is compared with it.
 pub const KEYS: &[(&str, &[&str])] = &[
     ("flow", FLOW_KEYS),
+    ("concurrency", CONCURRENCY_KEYS),
     ("trigger", TRIGGER_KEYS),
     ("dedupe", DEDUPE_KEYS),
     ("kind", KINDS),
@@ -82,6 +87,7 @@ impl Reader<'_> {
             description: self.text(map, "", "description"),
             aliases: self.aliases(map),
             enabled: self.boolean(map, "", "enabled").unwrap_or(true),
+            concurrency: self.concurrency(map, ""),
             ..FlowFile::default()
         };
         match map.get("trigger") {

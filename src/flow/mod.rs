@@ -36,6 +36,8 @@ pub struct Flow {
     /// Former ids, whose URLs still work.
     pub aliases: Vec<String>,
     pub enabled: bool,
+    /// How many of its runs may be open at once; as many as there are slots unless set.
+    pub concurrency: Option<Concurrency>,
     pub trigger: Trigger,
     pub steps: Block,
     /// True if a step answers the caller, who then waits for it.
@@ -46,6 +48,20 @@ pub struct Flow {
     pub connectors: Vec<String>,
     /// Paths of the files it was made of, as written in it.
     pub files: Vec<String>,
+}
+
+/// How many runs of a flow may be open at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concurrency {
+    /// Runs that have begun and are not held: at work, or waiting for something.
+    pub running: u32,
+    /// Runs in line behind them; beyond it requests are answered 429.
+    pub queued: u32,
+}
+
+impl Concurrency {
+    /// How many may be in line where the file does not say.
+    pub const QUEUED: u32 = 100;
 }
 
 /// Steps side by side, in the order of the file.

@@ -34,6 +34,7 @@ pub enum Code {
     UnsupportedMediaType,
     UnsupportedEncoding,
     SchemaViolation,
+    FlowBusy,
     HeadersTooLarge,
     Internal,
     NoResponse,
@@ -44,7 +45,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 24] = [
+    pub const ALL: [Code; 25] = [
         Code::NotJson,
         Code::TooDeep,
         Code::BadForm,
@@ -62,6 +63,7 @@ impl Code {
         Code::UnsupportedMediaType,
         Code::UnsupportedEncoding,
         Code::SchemaViolation,
+        Code::FlowBusy,
         Code::HeadersTooLarge,
         Code::Internal,
         Code::NoResponse,
@@ -98,6 +100,7 @@ impl Code {
             Code::SchemaViolation => {
                 ("schema_violation", S::UNPROCESSABLE_ENTITY, "The body does not fit the flow's schema", false)
             }
+            Code::FlowBusy => ("flow_busy", S::TOO_MANY_REQUESTS, "The flow has too many requests in line", true),
             Code::HeadersTooLarge => {
                 ("headers_too_large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large", false)
             }
@@ -235,6 +238,10 @@ impl From<Refusal> for Problem {
             Refusal::Busy { retry_after } => {
                 Problem::new(Code::Busy, "More requests are queued than may be. Nothing was kept; send it again later.")
                     .after(retry_after)
+            }
+            Refusal::FlowBusy { retry_after } => {
+                let what = "This flow has as many requests in line as it may. Nothing was kept; send it again later.";
+                Problem::new(Code::FlowBusy, what).after(retry_after)
             }
             Refusal::Unavailable { retry_after, why } => {
                 let problem = Problem::new(
