@@ -124,6 +124,7 @@ fn rehearse(
                     let connection = action.connection.as_ref().and_then(|name| catalog.connections.get(name));
                     let input = node.input.as_deref().cloned().unwrap_or_default();
                     let preview = Outbound::preview(Call {
+                        flow: &flow.id,
                         connector: &action.connector,
                         action: &action.action,
                         connection,

@@ -217,6 +217,7 @@ impl Engine {
             })?),
         };
         let call = outbound::Call {
+            flow: &live.flow.id,
             connector: &call.connector,
             action: &call.action,
             connection,

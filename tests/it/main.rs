@@ -6,6 +6,7 @@ mod cli;
 mod connector_docs;
 mod durability;
 mod dynamics365;
+mod fairness;
 mod house;
 mod http;
 mod kill;
