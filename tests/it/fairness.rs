@@ -1,5 +1,7 @@
 //! A slow flow delays no other, and `concurrency` holds: over the limit, over a crash, over an edited file.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
