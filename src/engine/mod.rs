@@ -101,6 +101,8 @@ pub struct Engine {
     suspects: Mutex<HashSet<RunId>>,
     /// Runs at work, and how to reach their tasks.
     working: Mutex<HashMap<RunId, mpsc::UnboundedSender<Command>>>,
+    /// Runs that are being read to go on, and what is asked of them meanwhile.
+    taken_up: Mutex<HashMap<RunId, Vec<Command>>>,
     queue: Arc<queue::Queue>,
     timers: queue::Timers,
     answers: answers::Answers,
@@ -132,6 +134,7 @@ impl Engine {
             crashed: AtomicBool::new(false),
             suspects: Mutex::default(),
             working: Mutex::default(),
+            taken_up: Mutex::default(),
             timers: queue::Timers::default(),
             answers: answers::Answers::default(),
             pinned: Mutex::default(),

@@ -60,9 +60,9 @@ impl Engine {
         self.ready.store(true, Ordering::Release);
         let engine = self.clone();
         tokio::spawn(async move {
-            // A panic over one run must not strand the others.
+            // A panic must not strand the runs in line.
             while tokio::spawn(engine.clone().serve_queue()).await.is_err() {
-                tracing::error!("taking up a run broke off; it is tried again at the next start");
+                tracing::error!("letting runs go on broke off; it begins anew");
             }
         });
         tokio::spawn(self.clone().serve_timers());
@@ -77,7 +77,9 @@ impl Engine {
         let deadline = tokio::time::Instant::now() + grace;
         let mut told = false;
         while tokio::time::Instant::now() < deadline {
-            let left = lock(&self.working).len();
+            // In this order: a run goes from the ones to the others.
+            let taken_up = lock(&self.taken_up).len();
+            let left = taken_up + lock(&self.working).len();
             if left == 0 {
                 break;
             }
@@ -101,19 +103,31 @@ impl Engine {
             if self.stopping.load(Ordering::Acquire) {
                 return;
             }
-            let id = slot.run;
-            if let Some(other) = lock(&self.working).get(&id) {
-                command.map(|command| other.send(command));
-                // Whether it counts is that one's to say.
+            let (id, seat) = (slot.run, slot.seat);
+            // Before the look at those at work: a run is among these when its taking up is over.
+            if let Some(more) = lock(&self.taken_up).get_mut(&id) {
+                more.extend(command);
+                // Whether it counts is the first one's to say.
                 slot.put_aside();
                 continue;
             }
-            match self.read(id) {
-                // Nobody else takes up runs, so this one stays as it was read.
-                Ok(Some((run, seq))) if run.finished.is_none() => self.take_up(run, seq, slot, command).await,
-                Ok(_) => {}
-                Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
+            if let Some(other) = lock(&self.working).get(&id) {
+                command.map(|command| other.send(command));
+                slot.put_aside();
+                continue;
             }
+            lock(&self.taken_up).insert(id, Vec::new());
+            let taking = Taking { engine: self.clone(), run: id, seat };
+            // In a task of its own: a large run takes a while to read, and others go on meanwhile.
+            tokio::spawn(async move {
+                let engine = &taking.engine;
+                match engine.read(id) {
+                    // Nobody else takes it up, so it stays as it was read.
+                    Ok(Some((run, seq))) if run.finished.is_none() => engine.take_up(run, seq, slot, command).await,
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
+                }
+            });
         }
     }
 
@@ -256,6 +270,22 @@ impl Engine {
     pub(super) fn records(&self, id: RunId) -> Result<Vec<Record>, String> {
         let records = self.journal.records(id).map_err(|error| error.to_string())?;
         records.iter().map(|bytes| Record::decode(bytes).map_err(|error| error.to_string())).collect()
+    }
+}
+
+/// While a run is taken up. What was asked of it meanwhile gets in line again.
+struct Taking {
+    engine: Arc<Engine>,
+    run: RunId,
+    seat: Seat,
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        let commands = lock(&self.engine.taken_up).remove(&self.run);
+        for command in commands.into_iter().flatten() {
+            self.engine.queue.push(self.seat, self.run, Some(command));
+        }
     }
 }
 
