@@ -2,6 +2,11 @@
 
 mod gate;
 mod kinds;
+mod mishaps;
+mod model;
+mod play;
+mod property;
+mod tree;
 
 use std::collections::VecDeque;
 use std::path::Path;
