@@ -8,6 +8,7 @@ mod begin;
 mod event;
 mod history;
 mod id;
+mod inside;
 mod next;
 mod record;
 mod request;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::begin::{DEEPEST, readable};
 use super::scope::InRun;
 use super::verdict::{Ready, ready, verdict};
 use super::*;
 use crate::connector::{Class, Failure, OnDoubt};
-use crate::flow::{BODY, Block, CATCH, Child, FINALLY, Flow, Foreach, Guarded, Kind, Mock, Step, Until};
+use crate::flow::{Block, Child, Flow, Kind, Mock, Step};
 use crate::mapping::Template;
 
 /// What the outside lends to a decision.
@@ -191,7 +191,7 @@ impl<'w> Walk<'w> {
         later(self.around.now, length)
     }
 
-    fn now(&self) -> i64 {
+    pub(super) fn now(&self) -> i64 {
         self.around.now.as_millisecond()
     }
 
@@ -242,7 +242,14 @@ impl<'w> Walk<'w> {
     }
 
     /// The block inside of the step at `path`.
-    fn inner(&self, block: &Block, node: &Node, sub: u32, path: &mut Vec<u32>, waits: &mut Waits) -> Progress {
+    pub(super) fn inner(
+        &self,
+        block: &Block,
+        node: &Node,
+        sub: u32,
+        path: &mut Vec<u32>,
+        waits: &mut Waits,
+    ) -> Progress {
         let Some(frame) = node.subs.get(&sub) else { return Progress::Live };
         path.push(sub);
         let progress = self.block(block, frame, path, waits);
@@ -337,128 +344,6 @@ impl<'w> Walk<'w> {
         };
         Event::Failed { place, failure, retry_at: None }
     }
-
-    /// The branch of an `if` or `switch`, or the branches of a `parallel`.
-    fn branches(&self, step: &Step, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
-        let at = Place(path.clone());
-        if let Kind::Parallel(branches) = &step.kind
-            && (node.entered as usize) < branches.len()
-        {
-            return Some(Event::Entered { place: at, sub: node.entered, again: false });
-        }
-        let (mut live, mut failed) = (false, None);
-        for sub in node.subs.keys() {
-            match self.inner(step.block(*sub)?, node, *sub, path, waits) {
-                Progress::Record(event) => return Some(event),
-                Progress::Live => live = true,
-                Progress::Ended(failure) => failed = failed.or(failure),
-            }
-        }
-        if live {
-            return None;
-        }
-        Some(ended(at, failed))
-    }
-
-    fn each(&self, each: &Foreach, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
-        let looped = node.looped.as_ref()?;
-        let place = Place(path.clone());
-        for sub in node.subs.keys() {
-            match self.inner(&each.body, node, *sub, path, waits) {
-                Progress::Record(event) => return Some(event),
-                Progress::Live => {}
-                Progress::Ended(failure) => return Some(self.leave(each, place, *sub, failure)),
-            }
-        }
-        let items = looped.items.as_array().map_or(0, Vec::len);
-        if (node.entered as usize) < items {
-            let room = node.subs.len() < each.concurrency as usize;
-            return room.then_some(Event::Entered { place, sub: node.entered, again: false });
-        }
-        if !node.subs.is_empty() {
-            return None;
-        }
-        let failed = looped.first.as_ref().map(|(sub, first)| {
-            let message = format!("{} of {items} items failed; item {sub}: {}", looped.failed, first.message);
-            Failure { message, ..first.clone() }
-        });
-        Some(ended(place, failed))
-    }
-
-    /// The event that ends an iteration.
-    fn leave(&self, each: &Foreach, place: Place, sub: u32, failure: Option<Failure>) -> Event {
-        let value = match &each.collect {
-            Some(collect) if failure.is_none() => {
-                let path: Vec<u32> = place.0.iter().copied().chain([sub]).collect();
-                let value = collect.render(&self.scope(&path)).map_err(Failure::from);
-                value.and_then(|value| readable("`collect`", value, DEEPEST)).map(Some)
-            }
-            _ => Ok(None),
-        };
-        match value {
-            Ok(value) => Event::Left { place, sub, value: value.map(Arc::new), failure },
-            Err(failure) => Event::Left { place, sub, value: None, failure: Some(failure) },
-        }
-    }
-
-    fn again(&self, until: &Until, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
-        let place = Place(path.clone());
-        let sub = node.entered.checked_sub(1)?;
-        match self.inner(&until.body, node, sub, path, waits) {
-            Progress::Record(event) => return Some(event),
-            Progress::Live => return None,
-            Progress::Ended(Some(failure)) => return Some(ended(place, Some(failure))),
-            Progress::Ended(None) => {}
-        }
-        path.push(sub);
-        let met = until.condition.holds(&self.scope(path));
-        path.pop();
-        let met = match met {
-            Ok(met) => met,
-            Err(error) => return Some(ended(place, Some(error.into()))),
-        };
-        let time = i64::try_from(until.time.as_millis()).unwrap_or(NEVER);
-        let over = node.entered >= until.count || self.now().saturating_sub(node.since) >= time;
-        if !met && !over {
-            return Some(Event::Entered { place, sub: sub + 1, again: true });
-        }
-        if !met && until.fails {
-            let (count, time) = (node.entered, words(until.time));
-            let message =
-                format!("the condition did not hold after {count} iterations (limit {}, {time})", until.count);
-            return Some(ended(place, Some(Failure::new(Class::Permanent, "run.until_limit", message))));
-        }
-        let output = Arc::new(json!({"iterations": node.entered, "met": met}));
-        Some(Event::Succeeded { place, output })
-    }
-
-    fn guarded(&self, scope: &Guarded, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
-        let place = Place(path.clone());
-        let mut result = None;
-        for (sub, block) in
-            [(BODY, Some(&scope.body)), (CATCH, scope.catch.as_ref()), (FINALLY, scope.finally.as_ref())]
-        {
-            let Some(block) = block.filter(|_| sub != CATCH || result.is_some()) else { continue };
-            if !node.subs.contains_key(&sub) {
-                return Some(Event::Entered { place, sub, again: false });
-            }
-            match self.inner(block, node, sub, path, waits) {
-                Progress::Record(event) => return Some(event),
-                Progress::Live => return None,
-                // A failure that `catch` handles is handled.
-                Progress::Ended(failure) if sub == CATCH => result = failure,
-                Progress::Ended(failure) => result = result.or(failure),
-            }
-        }
-        Some(ended(place, result))
-    }
-}
-
-fn ended(place: Place, failure: Option<Failure>) -> Event {
-    match failure {
-        None => Event::Succeeded { place, output: Arc::new(Value::Null) },
-        Some(failure) => Event::Failed { place, failure, retry_at: None },
-    }
 }
 
 /// `length` after `start`, ms since 1970.
@@ -467,6 +352,6 @@ fn later(start: Timestamp, length: Duration) -> i64 {
     start.as_millisecond().saturating_add(ms)
 }
 
-fn words(length: Duration) -> String {
+pub(super) fn words(length: Duration) -> String {
     jiff::SignedDuration::try_from(length).map_or_else(|_| format!("{length:?}"), |length| format!("{length:#}"))
 }

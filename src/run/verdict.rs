@@ -41,6 +41,10 @@ fn end_of(state: State) -> Ends {
 
 /// How a block ended: each branch end counts, and a skipped end takes the status of what it follows.
 pub(super) fn verdict(block: &Block, frame: &Frame) -> Option<Failure> {
+    // Asked again while a scope's `finally` goes on; most lists end well.
+    if block.ends.iter().all(|end| frame.state(*end) == State::Succeeded) {
+        return None;
+    }
     let mut seen = vec![false; block.steps.len()];
     block.ends.iter().find_map(|end| failing(block, frame, *end, &mut seen))
 }
