@@ -135,6 +135,61 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The step that an event says something of, unless it comes from the outside or holds the run.
+    pub(super) fn place(&self) -> Option<&Place> {
+        match self {
+            Event::Called { place, .. }
+            | Event::Succeeded { place, .. }
+            | Event::Failed { place, .. }
+            | Event::Skipped { place, .. }
+            | Event::Iterating { place, .. }
+            | Event::Entered { place, .. }
+            | Event::Left { place, .. }
+            | Event::Waiting { place, .. }
+            | Event::Listening { place, .. }
+            | Event::Resumed { place, .. }
+            | Event::Invoked { place, .. }
+            | Event::Assigned { place, .. }
+            | Event::Responded { place, .. }
+            | Event::Held { place: Some(place), .. } => Some(place),
+            Event::Started(_)
+            | Event::Rejected(_)
+            | Event::Recovered { .. }
+            | Event::Held { place: None, .. }
+            | Event::Released
+            | Event::Failing { .. }
+            | Event::Finished { .. } => None,
+        }
+    }
+
+    /// As it is written.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Event::Started(_) => "started",
+            Event::Rejected(_) => "rejected",
+            Event::Called { .. } => "called",
+            Event::Succeeded { .. } => "succeeded",
+            Event::Failed { .. } => "failed",
+            Event::Skipped { .. } => "skipped",
+            Event::Iterating { .. } => "iterating",
+            Event::Entered { .. } => "entered",
+            Event::Left { .. } => "left",
+            Event::Waiting { .. } => "waiting",
+            Event::Listening { .. } => "listening",
+            Event::Resumed { .. } => "resumed",
+            Event::Invoked { .. } => "invoked",
+            Event::Assigned { .. } => "assigned",
+            Event::Responded { .. } => "responded",
+            Event::Recovered { .. } => "recovered",
+            Event::Held { .. } => "held",
+            Event::Released => "released",
+            Event::Failing { .. } => "failing",
+            Event::Finished { .. } => "finished",
+        }
+    }
+}
+
 fn is_false(flag: &bool) -> bool {
     !flag
 }

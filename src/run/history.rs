@@ -200,9 +200,9 @@ impl<'f> Told<'f> {
             Event::Released => {
                 self.whole.remove("reason");
             }
-            Event::Failing { .. } => self.cancel(at),
+            Event::Failing { .. } => self.cancel(at, false),
             Event::Finished { status, failure } => {
-                self.cancel(at);
+                self.cancel(at, true);
                 self.say("status", json!(status));
                 self.say("ended_at", json!(at));
                 if let Some(failure) = failure {
@@ -216,9 +216,14 @@ impl<'f> Told<'f> {
         self.whole.insert(key.to_owned(), value);
     }
 
-    /// Steps that had not ended never will.
-    fn cancel(&mut self, at: Timestamp) {
-        for step in self.steps.iter_mut().filter(|step| !step.contains_key("ended_at")) {
+    /// Steps that had not ended never will; a POST that came for one of `on_failure` is still waited for.
+    fn cancel(&mut self, at: Timestamp, all: bool) {
+        let handler = format!("{HANDLER}.");
+        let left = |step: &&mut Map<String, Value>| {
+            let place = step.get("place").and_then(Value::as_str).unwrap_or_default();
+            !step.contains_key("ended_at") && (all || !place.starts_with(&handler))
+        };
+        for step in self.steps.iter_mut().filter(left) {
             step.insert("status".into(), json!("cancelled"));
             step.insert("ended_at".into(), json!(at));
         }

@@ -9,7 +9,7 @@ mod door;
 mod event;
 mod history;
 mod id;
-mod nested;
+mod inside;
 mod next;
 mod record;
 mod request;
@@ -173,18 +173,42 @@ impl Frame {
     fn state(&self, position: u32) -> State {
         self.node(position).map_or(State::Pending, |node| node.state)
     }
+
+    fn each(&self, path: &mut Vec<u32>, show: &mut dyn FnMut(&[u32], &Node)) {
+        for (position, node) in self.nodes.iter().enumerate() {
+            path.push(position as u32);
+            show(path, node);
+            for (sub, inner) in &node.subs {
+                path.push(*sub);
+                inner.each(path, show);
+                path.pop();
+            }
+            path.pop();
+        }
+    }
+
+    /// True if no step that began here goes on.
+    fn is_ended(&self) -> bool {
+        self.ended >= self.nodes.len()
+    }
 }
 
 impl Run {
     /// The node at a place, if its step has begun.
     pub fn node(&self, place: &Place) -> Option<&Node> {
+        let (frame, position) = self.frame(place)?;
+        frame.node(position)
+    }
+
+    /// The steps among which a place is, if what is around them was entered, and its position there.
+    fn frame(&self, place: &Place) -> Option<(&Frame, u32)> {
         let (mut frame, path) = self.origin(&place.0);
         let mut parts = path.iter();
         loop {
-            let node = frame.node(*parts.next()?)?;
+            let position = *parts.next()?;
             match parts.next() {
-                None => return Some(node),
-                Some(sub) => frame = node.subs.get(sub)?,
+                None => return Some((frame, position)),
+                Some(sub) => frame = frame.node(position)?.subs.get(sub)?,
             }
         }
     }
@@ -197,33 +221,25 @@ impl Run {
         }
     }
 
-    /// The runs that steps of this one wait for, by place.
+    /// The runs that steps of this one wait for, or waited for when it failed, by place.
     pub fn children(&self) -> Vec<(Place, RunId)> {
         let mut found = Vec::new();
-        self.each(&mut |place, node| {
+        let mut look = |place: &[u32], node: &Node| {
             if let (State::Awaiting(_), Some(child)) = (node.state, node.child) {
                 found.push((Place(place.to_vec()), child));
             }
-        });
+        };
+        self.root.each(&mut Vec::new(), &mut look);
+        self.handler.each(&mut vec![HANDLER, 0], &mut look);
         found
     }
 
-    /// Shows every node that is not forgotten.
+    /// Shows every node at work that is not forgotten: the flow's steps, or those of `on_failure` once the steps failed.
     pub fn each(&self, show: &mut dyn FnMut(&[u32], &Node)) {
-        fn frame_in(frame: &Frame, path: &mut Vec<u32>, show: &mut dyn FnMut(&[u32], &Node)) {
-            for (position, node) in frame.nodes.iter().enumerate() {
-                path.push(position as u32);
-                show(path, node);
-                for (sub, inner) in &node.subs {
-                    path.push(*sub);
-                    frame_in(inner, path, show);
-                    path.pop();
-                }
-                path.pop();
-            }
+        match self.failing {
+            None => self.root.each(&mut Vec::new(), show),
+            Some(_) => self.handler.each(&mut vec![HANDLER, 0], show),
         }
-        frame_in(&self.root, &mut Vec::new(), show);
-        frame_in(&self.handler, &mut vec![HANDLER, 0], show);
     }
 
     /// The run as lists show it.
