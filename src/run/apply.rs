@@ -132,7 +132,7 @@ impl Run {
                 node.since = now_ms;
                 let collected = if *collects { vec![Value::Null; list.len()] } else { Vec::new() };
                 let (items, collects) = (items.clone(), *collects);
-                node.looped = Some(Box::new(Looped { items, collects, collected, failed: 0, first: None }));
+                node.looped = Some(Box::new(Looped { items, collects, collected, bytes: 0, failed: 0, first: None }));
             }
             Event::Entered { place, sub, again } => {
                 let node = self.node_mut(place)?;
@@ -164,6 +164,7 @@ impl Run {
                 };
                 if let (Some(value), Some(at)) = (value, looped.collected.get_mut(*sub as usize)) {
                     *at = Value::clone(value);
+                    looped.bytes += weight(value);
                 }
                 if let Some(failure) = failure {
                     looped.failed += 1;
@@ -365,6 +366,17 @@ impl Run {
 
 /// The failure codes of what took too long: a step that ends in one has *timed out*.
 pub const TIMED_OUT: [&str; 2] = ["outbound.timeout", super::next::TIMEOUT];
+
+/// About how many bytes a value has as JSON; cheaper than writing it.
+pub(super) fn weight(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 3,
+        Value::Array(items) => items.iter().map(weight).sum::<usize>() + 2,
+        Value::Object(members) => members.iter().map(|(key, value)| key.len() + 4 + weight(value)).sum::<usize>() + 2,
+    }
+}
 
 fn doubt(frame: &mut Frame) {
     for node in frame.nodes.iter_mut().filter(|node| node.state == State::Running) {

@@ -1,6 +1,6 @@
 //! A run told step by step, as the API and the command line show it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -8,42 +8,78 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::flow::{BODY, CATCH, Flow, Kind, Secure, Step, THEN};
 
-/// The history of `records` as one JSON document. Without the flow (its definition cannot be read any more) steps are
-/// named by their places.
+/// The history of `records` as one JSON document; see [`History`].
 pub fn history(run: RunId, records: &[Record], flow: Option<&Flow>) -> Value {
-    let mut told = Told { flow, ..Told::default() };
-    told.whole.insert("run_id".into(), json!(run.to_string()));
-    for record in records {
-        for event in &record.events {
-            told.tell(record.at, event);
-        }
-    }
-    let replayed = Run::replay(run, records).ok();
-    if let Some(run) = replayed.as_ref().filter(|run| run.finished.is_none()) {
-        let status = if run.held.is_some() { Status::Held } else { Status::Running };
-        told.whole.insert("status".into(), json!(status));
-    }
-    let steps: Vec<Value> = told.steps.into_iter().map(Value::Object).collect();
-    told.whole.insert("steps".into(), Value::Array(steps));
-    Value::Object(told.whole)
+    let mut history = History::new(run, flow);
+    records.iter().for_each(|record| history.tell(record));
+    history.told()
 }
 
 /// What stands for a value that `secure` hides.
 const HIDDEN: &str = "(secure)";
 
+/// Iterations of a loop that are told in full; of further ones only those that failed or have not ended.
+const SHOWN: u32 = 100;
+/// Failed iterations told beside them, over all loops.
+const SHOWN_FAILED: u32 = 1_000;
+
+/// A history in the making: told record by record, so that a long run need not be in memory whole.
 #[derive(Default)]
-struct Told<'f> {
+pub struct History<'f> {
     flow: Option<&'f Flow>,
-    /// In the order in which they began.
-    steps: Vec<Map<String, Value>>,
-    known: HashMap<Place, usize>,
+    /// In the order in which they began; `None` where an iteration is left out.
+    steps: Vec<Option<Map<String, Value>>>,
+    known: BTreeMap<Place, usize>,
+    failed: u32,
+    held: bool,
+    ended: bool,
     whole: Map<String, Value>,
     /// What iterations gave so far.
     collected: HashMap<Place, Vec<Value>>,
 }
 
-impl<'f> Told<'f> {
-    fn tell(&mut self, at: Timestamp, event: &Event) {
+impl<'f> History<'f> {
+    /// Without the flow (its definition cannot be read any more) steps are named by their places.
+    pub fn new(run: RunId, flow: Option<&'f Flow>) -> History<'f> {
+        let mut history = History { flow, ..History::default() };
+        history.say("run_id", json!(run.to_string()));
+        history
+    }
+
+    /// Adds one record.
+    pub fn tell(&mut self, record: &Record) {
+        record.events.iter().for_each(|event| self.add(record.at, event));
+    }
+
+    /// The document.
+    pub fn told(mut self) -> Value {
+        if !self.ended {
+            self.say("status", json!(if self.held { Status::Held } else { Status::Running }));
+        }
+        let steps: Vec<Value> = self.steps.into_iter().flatten().map(Value::Object).collect();
+        self.whole.insert("steps".into(), Value::Array(steps));
+        Value::Object(self.whole)
+    }
+
+    /// Leaves the steps of an iteration out, unless it is one of the first.
+    fn leave_out(&mut self, place: &Place, sub: u32, at: Timestamp) {
+        if sub < SHOWN {
+            return;
+        }
+        let inside = |sub: u32| Place(place.0.iter().copied().chain([sub]).collect());
+        let steps: Vec<Place> =
+            self.known.range(inside(sub)..inside(sub.saturating_add(1))).map(|(place, _)| place.clone()).collect();
+        for inner in steps {
+            if let Some(index) = self.known.remove(&inner) {
+                self.steps[index] = None;
+            }
+        }
+        let step = self.step(place, at);
+        let left_out = step.get("iterations_left_out").and_then(Value::as_u64).unwrap_or(0) + 1;
+        step.insert("iterations_left_out".into(), json!(left_out));
+    }
+
+    fn add(&mut self, at: Timestamp, event: &Event) {
         match event {
             Event::Started(started) => {
                 let request = &started.request;
@@ -62,6 +98,7 @@ impl<'f> Told<'f> {
             }
             Event::Rejected(rejected) => {
                 self.say("flow", json!(rejected.flow));
+                self.ended = true;
                 self.say("status", json!(Status::Rejected));
                 self.say("started_at", json!(at));
                 self.say("ended_at", json!(at));
@@ -138,7 +175,10 @@ impl<'f> Told<'f> {
                 }
                 self.step(place, at).insert("items".into(), json!(items));
             }
-            Event::Entered { place, sub, .. } => {
+            Event::Entered { place, sub, again } => {
+                if let (true, Some(before)) = (again, sub.checked_sub(1)) {
+                    self.leave_out(place, before, at);
+                }
                 let name = self.typed(place).map(|step| branch(step, *sub));
                 let step = self.step(place, at);
                 step.insert("status".into(), json!("running"));
@@ -157,6 +197,10 @@ impl<'f> Told<'f> {
                     let step = self.step(place, at);
                     let failed = step.get("failed").and_then(Value::as_u64).unwrap_or(0) + 1;
                     step.insert("failed".into(), json!(failed));
+                    self.failed += 1;
+                }
+                if failure.is_none() || self.failed > SHOWN_FAILED {
+                    self.leave_out(place, *sub, at);
                 }
             }
             Event::Waiting { place, until } => {
@@ -195,14 +239,17 @@ impl<'f> Told<'f> {
                     step.insert("error".into(), json!(failure));
                     end_attempt(step, json!({"ended_at": at, "status": "held", "error": failure}));
                 }
+                self.held = true;
                 self.say("reason", json!(failure.message));
             }
             Event::Released => {
+                self.held = false;
                 self.whole.remove("reason");
             }
             Event::Failing { .. } => self.cancel(at, false),
             Event::Finished { status, failure } => {
                 self.cancel(at, true);
+                self.ended = true;
                 self.say("status", json!(status));
                 self.say("ended_at", json!(at));
                 if let Some(failure) = failure {
@@ -223,7 +270,7 @@ impl<'f> Told<'f> {
             let place = step.get("place").and_then(Value::as_str).unwrap_or_default();
             !step.contains_key("ended_at") && (all || !place.starts_with(&handler))
         };
-        for step in self.steps.iter_mut().filter(left) {
+        for step in self.steps.iter_mut().flatten().filter(left) {
             step.insert("status".into(), json!("cancelled"));
             step.insert("ended_at".into(), json!(at));
         }
@@ -256,12 +303,12 @@ impl<'f> Told<'f> {
                 step.insert("place".into(), json!(place));
                 step.insert("status".into(), json!("running"));
                 step.insert("started_at".into(), json!(at));
-                self.steps.push(step);
+                self.steps.push(Some(step));
                 self.known.insert(place.clone(), self.steps.len() - 1);
                 self.steps.len() - 1
             }
         };
-        &mut self.steps[index]
+        self.steps[index].get_or_insert_default()
     }
 
     fn end(&mut self, place: &Place, at: Timestamp, status: &str) -> &mut Map<String, Value> {

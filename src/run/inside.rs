@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::apply::weight;
 use super::begin::{DEEPEST, readable};
 use super::next::{Progress, Waits, Walk, words};
 use super::*;
 use crate::connector::{Class, Failure};
 use crate::flow::{BODY, CATCH, FINALLY, Foreach, Guarded, Kind, Step, Until};
+
+/// Most that a `foreach` collects, bytes.
+const MAX_COLLECTED: usize = 32 * 1024 * 1024;
 
 impl Walk<'_> {
     /// The branch of an `if` or `switch`, or the branches of a `parallel`.
@@ -62,7 +66,8 @@ impl Walk<'_> {
             Some(collect) if failure.is_none() => {
                 let path: Vec<u32> = place.0.iter().copied().chain([sub]).collect();
                 let value = collect.render(&self.scope(&path)).map_err(Failure::from);
-                value.and_then(|value| readable("`collect`", value, DEEPEST)).map(Some)
+                let value = value.and_then(|value| readable("`collect`", value, DEEPEST));
+                value.and_then(|value| self.with_room(&place, value)).map(Some)
             }
             _ => Ok(None),
         };
@@ -70,6 +75,17 @@ impl Walk<'_> {
             Ok(value) => Event::Left { place, sub, value: value.map(Arc::new), failure },
             Err(failure) => Event::Left { place, sub, value: None, failure: Some(failure) },
         }
+    }
+
+    /// What is collected stays in memory, and is an output that later steps read.
+    fn with_room(&self, place: &Place, value: Value) -> Result<Value, Failure> {
+        let so_far = self.run.node(place).and_then(|node| node.looped.as_ref()).map_or(0, |looped| looped.bytes);
+        if so_far + weight(&value) <= MAX_COLLECTED {
+            return Ok(value);
+        }
+        let megabytes = MAX_COLLECTED / (1024 * 1024);
+        let message = format!("`collect` gave more than {megabytes} MB over all items; keep less of each");
+        Err(Failure::new(Class::Permanent, "run.collected_too_much", message))
     }
 
     pub(super) fn again(&self, until: &Until, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {

@@ -33,7 +33,7 @@ pub use apply::Illegal;
 pub use apply::TIMED_OUT;
 pub use door::AtTheDoor;
 pub use event::Event;
-pub use history::history;
+pub use history::{History, history};
 pub use id::{Digest, Place, RunId};
 pub use next::{Around, Next};
 pub use record::{RECORD_VERSION, Record, Unreadable};
@@ -106,6 +106,8 @@ pub struct Looped {
     pub collects: bool,
     /// By iteration; null where one failed or has not ended.
     pub collected: Vec<Value>,
+    /// About how many bytes `collected` has as JSON.
+    pub bytes: usize,
     pub failed: u32,
     /// The first failure that was recorded, and its iteration.
     pub first: Option<(u32, Failure)>,
