@@ -125,6 +125,9 @@ impl<'t> Play<'t> {
         }
         if self.run.finished.is_none() {
             self.note(Event::Recovered { crashed: true });
+            self.run.each(&mut |place, node| {
+                assert!(node.attempt == 0 || node.state != State::Running, "{place:?} is in doubt");
+            });
         }
     }
 
