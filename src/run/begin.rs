@@ -137,7 +137,10 @@ impl Walk<'_> {
 /// True if a case is for this value: texts are compared exactly, and stand for numbers and booleans too.
 fn is_case(case: &Value, value: &Value) -> bool {
     match (case, value) {
-        (Value::String(text), Value::Number(_) | Value::Bool(_)) => *text == value.to_string(),
+        (Value::String(text), Value::Number(_) | Value::Bool(_)) => {
+            let written = value.to_string();
+            *text == written
+        }
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64().is_some_and(|a| b.as_f64() == Some(a)),
         (case, value) => case == value,
     }
