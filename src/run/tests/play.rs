@@ -24,6 +24,9 @@ pub enum Mishap {
     Waiting,
 }
 
+/// How often a call left, with which key and input, and the run that answers it if it is of another flow.
+type Sent = (usize, Uuid, Value, Option<RunId>);
+
 /// A run being played. Times are ms since 1970.
 pub struct Play<'t> {
     flow: &'t Flow,
@@ -42,7 +45,7 @@ pub struct Play<'t> {
     /// POSTs to come.
     posts: Vec<(i64, Path)>,
     /// Calls that left: how often, and with what.
-    pub left: HashMap<(Path, u32), (usize, Uuid, Value, Option<RunId>)>,
+    pub left: HashMap<(Path, u32), Sent>,
     /// Calls that were on their way when the process went down.
     doubtful: HashSet<(Path, u32)>,
     /// The run as it was folded after the process went down last.
@@ -125,6 +128,9 @@ impl<'t> Play<'t> {
         }
         if self.run.finished.is_none() {
             self.note(Event::Recovered { crashed: true });
+            self.run.each(&mut |place, node| {
+                assert!(node.attempt == 0 || node.state != State::Running, "{place:?} is in doubt");
+            });
         }
     }
 

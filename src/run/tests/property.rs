@@ -15,7 +15,7 @@ use crate::flow::{Block, HANDLER, Kind};
 /// Cases of a property: `PROPTEST_CASES`, or so many, which take a few seconds.
 pub fn cases(usual: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual);
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 4000, ..Default::default() }
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 500, ..Default::default() }
 }
 
 pub fn dice() -> impl Strategy<Value = Vec<u8>> {
