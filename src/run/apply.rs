@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::connector::Class;
+use crate::mapping::parse_json;
 
 /// An event that cannot have happened in this state: the journal is damaged, or a fault of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +15,9 @@ pub struct Illegal {
     pub run: RunId,
     pub what: String,
 }
+
+/// Bodies longer than this are not kept parsed without need, bytes.
+const LARGE: usize = 256 * 1024;
 
 impl Run {
     /// A run as its first fact makes it.
@@ -125,14 +129,20 @@ impl Run {
             }
             Event::Iterating { place, items, collects } => {
                 let node = self.node_mut(place)?;
-                let Value::Array(list) = items.as_ref() else {
+                let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(items.text()) else {
                     return refuse(format!("step {place} iterates over what is no list"));
                 };
                 node.state = State::Running;
                 node.since = now_ms;
-                let collected = if *collects { vec![Value::Null; list.len()] } else { Vec::new() };
-                let (items, collects) = (items.clone(), *collects);
+                let collected = if *collects { vec![Value::Null; items.len()] } else { Vec::new() };
+                let collects = *collects;
                 node.looped = Some(Box::new(Looped { items, collects, collected, bytes: 0, failed: 0, first: None }));
+                // A long list was most of the body, and is not needed as a value any more.
+                let body = &self.started.request.body;
+                if place.0.len() == 1 && body.text().len() > LARGE {
+                    let request = Request { body: body.text_only(), ..self.started.request.clone() };
+                    self.started = Arc::new(Started { request, ..Started::clone(&self.started) });
+                }
             }
             Event::Entered { place, sub, again } => {
                 let node = self.node_mut(place)?;
@@ -149,7 +159,9 @@ impl Run {
                 if *again {
                     node.subs.clear();
                 }
-                node.subs.insert(*sub, Frame::default());
+                let item = node.looped.as_ref().and_then(|looped| looped.items.get(*sub as usize));
+                let item = item.map(|text| Arc::new(parse_json(text.get().as_bytes()).unwrap_or_default()));
+                node.subs.insert(*sub, Frame { item, ..Frame::default() });
                 if node.state == State::Pending {
                     node.since = now_ms;
                 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::record::exact;
-use super::{Place, Rejected, Response, RunId, Started, Status};
+use super::{Body, Place, Rejected, Response, RunId, Started, Status};
 use crate::connector::Failure;
 
 /// One fact. What it says of a place, it says of the step there.
@@ -48,8 +48,7 @@ pub enum Event {
     /// A `foreach` begins; `collects` if each iteration gives a value.
     Iterating {
         place: Place,
-        #[serde(deserialize_with = "exact::one")]
-        items: Arc<Value>,
+        items: Body,
         #[serde(default, skip_serializing_if = "is_false")]
         collects: bool,
     },

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -169,7 +170,7 @@ impl<'f> History<'f> {
                 self.end(place, at, "skipped").insert("reason".into(), json!(reason));
             }
             Event::Iterating { place, items, collects } => {
-                let items = items.as_array().map_or(0, Vec::len);
+                let items = serde_json::from_str::<Vec<&RawValue>>(items.text()).map_or(0, |items| items.len());
                 if *collects {
                     self.collected.insert(place.clone(), vec![Value::Null; items]);
                 }

@@ -45,7 +45,7 @@ impl Walk<'_> {
                 Progress::Ended(failure) => return Some(self.leave(each, Place(path.clone()), *sub, failure)),
             }
         }
-        let items = looped.items.as_array().map_or(0, Vec::len);
+        let items = looped.items.len();
         if (node.entered as usize) < items {
             let room = node.subs.len() < each.concurrency as usize;
             return room.then(|| Event::Entered { place: Place(path.clone()), sub: node.entered, again: false });

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -74,6 +75,8 @@ pub struct Frame {
     pub nodes: Vec<Node>,
     /// How many leading steps have ended: where looking for work begins.
     pub ended: usize,
+    /// The item of this iteration.
+    pub item: Option<Arc<Value>>,
     /// Variables of this branch or iteration alone.
     pub vars: Map<String, Value>,
 }
@@ -102,7 +105,8 @@ pub struct Node {
 /// How a `foreach` stands.
 #[derive(Debug, Clone)]
 pub struct Looped {
-    pub items: Arc<Value>,
+    /// As text: thousands of items take many times as much memory as values.
+    pub items: Vec<Box<RawValue>>,
     pub collects: bool,
     /// By iteration; null where one failed or has not ended.
     pub collected: Vec<Value>,
