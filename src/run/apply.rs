@@ -305,7 +305,10 @@ impl Run {
 
     /// True if a POST for the `wait` at `place` is not too late: it may come before the wait begins, and before what is
     /// around it does.
-    fn may_come(&self, place: &Place) -> bool {
+    pub fn may_come(&self, place: &Place) -> bool {
+        if self.finished.is_some() {
+            return false;
+        }
         if self.failing.is_some() && place.0.first() != Some(&HANDLER) {
             return false;
         }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::flow::{BODY, CATCH, Flow, Kind, Secure, Step, THEN};
+use crate::mapping::parse_json;
 
 /// The history of `records` as one JSON document; see [`History`].
 pub fn history(run: RunId, records: &[Record], flow: Option<&Flow>) -> Value {
@@ -91,10 +92,12 @@ impl<'f> History<'f> {
                 if let Some(origin) = &started.origin {
                     self.say("origin", json!(origin.run));
                 }
-                let trigger = json!({
+                let mut trigger = json!({
                     "method": request.method, "path": request.seen_path(), "query": request.query,
-                    "headers": request.headers, "body": request.body.value(),
+                    "headers": request.headers,
                 });
+                // Parsed for this alone: a copy of a large body's value would be a second one in memory.
+                trigger["body"] = parse_json(request.body.text().as_bytes()).unwrap_or_default();
                 self.say("trigger", trigger);
             }
             Event::Rejected(rejected) => {
@@ -131,8 +134,8 @@ impl<'f> History<'f> {
             }
             Event::Succeeded { place, output } => {
                 let output = match self.collected.remove(place) {
-                    Some(collected) => self.output(place, &Value::Array(collected)),
-                    None => self.output(place, output),
+                    Some(collected) => self.output(place, Value::Array(collected)),
+                    None => self.output(place, Value::clone(output)),
                 };
                 let mocked = self.typed(place).is_some_and(|step| step.mock.is_some());
                 let step = self.end(place, at, "succeeded");
@@ -221,11 +224,11 @@ impl<'f> History<'f> {
                 self.step(place, at).insert("resumed_at".into(), json!(at));
             }
             Event::Assigned { place, vars, .. } => {
-                let output = self.output(place, &Value::Object(vars.clone()));
+                let output = self.output(place, Value::Object(vars.clone()));
                 self.end(place, at, "succeeded").insert("output".into(), output);
             }
             Event::Responded { place, response } => {
-                let response = self.output(place, &json!(response));
+                let response = self.output(place, json!(response));
                 self.end(place, at, "succeeded").insert("output".into(), response.clone());
                 self.say("response", response);
             }
@@ -290,8 +293,8 @@ impl<'f> History<'f> {
         if self.secure(place).inputs { json!(HIDDEN) } else { input.clone() }
     }
 
-    fn output(&self, place: &Place, output: &Value) -> Value {
-        if self.secure(place).outputs && !output.is_null() { json!(HIDDEN) } else { output.clone() }
+    fn output(&self, place: &Place, output: Value) -> Value {
+        if self.secure(place).outputs && !output.is_null() { json!(HIDDEN) } else { output }
     }
 
     fn step(&mut self, place: &Place, at: Timestamp) -> &mut Map<String, Value> {
