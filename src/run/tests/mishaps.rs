@@ -6,12 +6,14 @@ use super::play::{Mishap, Play};
 use super::property::{Outcome, cases, dice, grown, outcome, outside};
 use super::*;
 
-/// What people see, but for what tells of the mishap.
+/// What people see, but for what tells of the mishap. Steps by place: what happens within one millisecond (a call comes
+/// back as a timer is due) may be taken in either order.
 fn seen(play: &Play<'_>, flow: &Flow) -> Value {
     let mut told = history(play.run.id, &play.records, Some(flow));
     let whole = told.as_object_mut().unwrap();
     whole.shift_remove("recoveries");
     whole.shift_remove("reason");
+    whole["steps"].as_array_mut().unwrap().sort_by_key(|step| step["place"].to_string());
     told
 }
 
