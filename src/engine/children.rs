@@ -78,6 +78,9 @@ impl Engine {
     }
 }
 
+/// How much of a child's own words its caller's error has, characters.
+const WORDS: usize = 300;
+
 /// What a child's caller gets: its response, or how it ended; `None` while it can still answer.
 fn outcome(run: &Run) -> Option<Result<Value, Failure>> {
     let flow = &run.started.flow;
@@ -87,7 +90,8 @@ fn outcome(run: &Run) -> Option<Result<Value, Failure>> {
             return Some(Ok(json!({"status": status, "headers": response.headers, "body": response.body})));
         }
         let class = if status == 408 || status == 429 || status >= 500 { Class::Retry } else { Class::Permanent };
-        let message = format!("flow `{flow}` answered {status} (run {})", run.id);
+        let words: String = response.body.to_string().chars().take(WORDS).collect();
+        let message = format!("flow `{flow}` answered {status} (run {}): {words}", run.id);
         let failure = Failure { status: Some(status), ..Failure::new(class, "run.child_answered", message) };
         return Some(Err(failure));
     }

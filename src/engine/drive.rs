@@ -52,13 +52,6 @@ impl Work {
     }
 }
 
-/// Why driving stopped before the run's end.
-enum Stop {
-    Ended,
-    /// Put aside until this time, or for a person.
-    Aside(Option<i64>),
-}
-
 impl Engine {
     /// Applies what can be decided without the outside; `events` gets what must be appended. Gives `Next::Record`, not
     /// applied, where there is more to decide than one record should hold.
@@ -106,11 +99,8 @@ impl Engine {
         }
         tokio::spawn(async move {
             let mut guard = Guard { engine: self.clone(), run: id, seat, done: false };
-            let stop = self.clone().drive(work, next, commands).await;
+            self.clone().drive(work, next, commands).await;
             guard.done = true;
-            if let Stop::Aside(Some(at)) = stop {
-                self.timers.set(at, id, seat);
-            }
         });
     }
 
@@ -119,7 +109,7 @@ impl Engine {
         mut work: Work,
         mut decided: Option<Next>,
         mut commands: mpsc::UnboundedReceiver<Command>,
-    ) -> Stop {
+    ) {
         let id = work.run.id;
         let mut flying = Flying::default();
         let mut rested = false;
@@ -134,7 +124,7 @@ impl Engine {
             let at_work =
                 Next::Wait { calls: Vec::new(), children: Vec::new(), wake: None, held: work.run.held.is_some() };
             if !self.append(&mut work, super::now(), &events, &at_work).await {
-                return Stop::Ended;
+                return;
             }
             self.announce(&work.run, &events);
             events.clear();
@@ -148,15 +138,16 @@ impl Engine {
             if !events.is_empty() {
                 if !self.append(&mut work, now, &events, &next).await {
                     // The journal is broken: the process is about to stop, and goes on from what is durable.
-                    return Stop::Ended;
+                    return;
                 }
                 self.announce(&work.run, &events);
                 events.clear();
             }
             let wake = match next {
                 Next::Ended => {
+                    self.timers.forget(id);
                     lock(&self.working).remove(&id);
-                    return Stop::Ended;
+                    return;
                 }
                 Next::Wait { calls, children, wake, held } => {
                     // While it is held, what is on its way may land; else what nobody waits for is broken off.
@@ -194,11 +185,15 @@ impl Engine {
                 // A command that came meanwhile is in the channel; commands are sent under this lock.
                 if commands.is_empty() {
                     working.remove(&id);
-                    // Under the lock, so that whoever wakes it finds it counted. A held run counts no more.
+                    // Under the lock, so that whoever wakes it finds it counted, and sets its next timer after this one. A
+                    // held run counts no more.
+                    if let Some(at) = wake {
+                        self.timers.set(at, id, work.slot.seat);
+                    }
                     if work.shown != Status::Held {
                         work.slot.put_aside();
                     }
-                    return Stop::Aside(wake);
+                    return;
                 }
             }
             tokio::select! {

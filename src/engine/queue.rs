@@ -1,7 +1,6 @@
 //! Runs that are not at work: those in line for slots, and those waiting for a time.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -166,26 +165,44 @@ impl Drop for Ticket {
     }
 }
 
-/// Runs waiting for a time, ms since 1970.
+/// Runs waiting for a time, ms since 1970: one each, the last that was set.
 #[derive(Default)]
 pub(super) struct Timers {
-    heap: Mutex<BinaryHeap<Reverse<(i64, RunId, Seat)>>>,
+    set: Mutex<Set>,
     sooner: Notify,
+}
+
+#[derive(Default)]
+struct Set {
+    order: BTreeSet<(i64, RunId, Seat)>,
+    /// A run that goes on for another reason, again and again, must not leave a line behind each time.
+    of: HashMap<RunId, (i64, Seat)>,
 }
 
 impl Timers {
     pub fn set(&self, at_ms: i64, run: RunId, seat: Seat) {
-        let mut heap = lock(&self.heap);
-        let first = heap.peek().is_none_or(|Reverse((first, ..))| at_ms < *first);
-        heap.push(Reverse((at_ms, run, seat)));
-        drop(heap);
+        let mut set = lock(&self.set);
+        let first = set.order.first().is_none_or(|(first, ..)| at_ms < *first);
+        if let Some((at, seat)) = set.of.insert(run, (at_ms, seat)) {
+            set.order.remove(&(at, run, seat));
+        }
+        set.order.insert((at_ms, run, seat));
+        drop(set);
         if first {
             self.sooner.notify_one();
         }
     }
 
+    /// The run has ended.
+    pub fn forget(&self, run: RunId) {
+        let mut set = lock(&self.set);
+        if let Some((at, seat)) = set.of.remove(&run) {
+            set.order.remove(&(at, run, seat));
+        }
+    }
+
     pub fn len(&self) -> usize {
-        lock(&self.heap).len()
+        lock(&self.set).order.len()
     }
 
     /// The next run whose time has come; waits for it. A clock set back delays, it never skips.
@@ -193,17 +210,16 @@ impl Timers {
         loop {
             let now = Timestamp::now().as_millisecond();
             let first = {
-                let mut heap = lock(&self.heap);
-                match heap.peek() {
-                    Some(Reverse((at, ..))) if *at <= now => {
-                        if let Some(Reverse((_, run, seat))) = heap.pop() {
-                            return (run, seat);
-                        }
-                        continue;
-                    }
-                    Some(Reverse((at, ..))) => Some(*at),
-                    None => None,
+                let mut set = lock(&self.set);
+                let first = set.order.first().copied();
+                if let Some((at, run, seat)) = first
+                    && at <= now
+                {
+                    set.order.pop_first();
+                    set.of.remove(&run);
+                    return (run, seat);
                 }
+                first.map(|(at, ..)| at)
             };
             // At most a second at a time: the wall clock can be set while the timer runs on another one.
             let Some(at) = first else {
@@ -213,5 +229,28 @@ impl Timers {
             let wait = Duration::from_millis(u64::try_from(at - now).unwrap_or(0)).min(Duration::from_secs(1));
             let _ = tokio::time::timeout(wait, self.sooner.notified()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_has_one_timer_and_none_once_it_has_ended() {
+        let queue = Queue::new(8);
+        let (timers, seat) = (Timers::default(), queue.seat("flow", 1));
+        let run = |n: u128| RunId(Uuid::from_u128(n));
+        for at in [30, 10, 20] {
+            timers.set(at, run(1), seat);
+        }
+        timers.set(15, run(2), seat);
+        timers.set(17, run(3), seat);
+        timers.forget(run(3));
+        assert_eq!(timers.len(), 2);
+        assert_eq!([timers.due().await.0, timers.due().await.0], [run(2), run(1)]);
+        assert_eq!(timers.len(), 0);
     }
 }
