@@ -47,7 +47,8 @@ pub struct Limits {
     pub idle_seconds: u64,
     /// Connections open at once; beyond it new ones wait in the kernel's queue.
     pub connections: usize,
-    /// Runs driven at once, a large body (64 KB and more) counting as several; others wait as queued, on disk.
+    /// Runs driven at once, a large body (64 KB and more) counting as several; others wait as queued, on disk. No flow
+    /// gets more than half of them.
     pub runs: usize,
     /// Queued runs; beyond it requests are answered 503.
     pub queued_runs: usize,

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::connector::{Connection, Connector, Connectors, SecretSource};
+use crate::connector::{Connection, Connector, Connectors, Limits, Rate, SecretSource};
 use crate::flow::{self, At, Code, Problem, Source, child, suggest};
 
 /// The connections by name. One with problems is left out.
 pub type Connections = BTreeMap<String, Arc<Connection>>;
 
-const KEYS: [&str; 5] = ["connector", "settings", "credentials", "base_url", "token_url"];
+const KEYS: [&str; 6] = ["connector", "settings", "credentials", "base_url", "token_url", "limits"];
 
 /// Reads the text of `connections.yaml`; `dir` is the project folder.
 pub fn read(text: &str, dir: &Path, connectors: &Connectors) -> (Connections, Vec<Problem>) {
@@ -85,6 +85,7 @@ impl Reader<'_> {
             credentials,
             base_url: self.text(map, &at, "base_url"),
             token_url: self.text(map, &at, "token_url"),
+            limits: self.limits(map, &at),
             dir: self.dir.to_owned(),
         };
         (self.problems.len() == before).then_some(connection)
@@ -165,6 +166,47 @@ impl Reader<'_> {
             self.say(flow::MISSING_KEY, &at, At::Key, what, Some(hint));
         }
         found
+    }
+
+    /// The words are those of connectors' files.
+    fn limits(&mut self, map: &Map<String, Value>, at: &str) -> Limits {
+        let Some(value) = map.get("limits") else { return Limits::default() };
+        let at = child(at, "limits");
+        let Some(map) = value.as_object() else {
+            let what = "limits are a map, as in `{concurrent: 10, rate: {requests: 100, per: 1m}}`".to_owned();
+            self.say(flow::WRONG_TYPE, &at, At::Value, what, None);
+            return Limits::default();
+        };
+        self.keys(map, &at, &["concurrent", "rate"]);
+        let mut limits = Limits::default();
+        if let Some(value) = map.get("concurrent") {
+            let count = value.as_u64().filter(|count| (1..=10_000).contains(count));
+            if count.is_none() {
+                let what = "`concurrent` is a whole number from 1 to 10000: calls at once".to_owned();
+                self.say(flow::BAD_VALUE, &child(&at, "concurrent"), At::Value, what, None);
+            }
+            limits.concurrent = count.and_then(|count| usize::try_from(count).ok());
+        }
+        if let Some(value) = map.get("rate") {
+            let at = child(&at, "rate");
+            let fields = value.as_object();
+            if let Some(fields) = fields {
+                self.keys(fields, &at, &["requests", "per"]);
+            }
+            let field = |key: &str| fields.and_then(|fields| fields.get(key));
+            let requests = field("requests").and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok());
+            let per = field("per").and_then(Value::as_str).and_then(|text| flow::duration(text).ok());
+            limits.rate = match (requests, per) {
+                (Some(requests @ 1..), Some(per)) if !per.is_zero() => Some(Rate { requests, per }),
+                _ => {
+                    let what = "a rate is so many requests in a time".to_owned();
+                    let hint = Some("write `rate: {requests: 100, per: 1m}`".to_owned());
+                    self.say(flow::BAD_VALUE, &at, At::Value, what, hint);
+                    None
+                }
+            };
+        }
+        limits
     }
 
     /// The lines that problems show go to screens and logs: what should have been a secret is blotted out of them.

@@ -121,6 +121,7 @@ async fn show_rows(outbound: &crate::outbound::Outbound, catalog: &crate::catalo
     let sql = "SELECT received_at, first_name, last_name, company, email, offer FROM leads ORDER BY received_at";
     let input = json!({"sql": sql, "params": []});
     let call = Call {
+        flow: "demo",
         connector,
         action: "query",
         connection: Some(connection),

@@ -234,6 +234,7 @@ fn rehearsed(catalog: &Snapshot, flow: &crate::flow::Flow, run: &Run, place: &ru
         _ => return None,
     };
     let preview = Outbound::preview(Call {
+        flow: &flow.id,
         connector: &action.connector,
         action: &action.action,
         connection: action.connection.as_ref().and_then(|name| catalog.connections.get(name)),

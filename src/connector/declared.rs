@@ -19,7 +19,7 @@ pub struct Declared {
     /// What a good answer looks like; any 2xx unless set.
     pub(crate) success: Option<Test>,
     pub(crate) error_text: Option<Selection>,
-    pub limits: Limits,
+    pub limits: Keyed,
     /// A request that shows whether a connection works.
     pub(crate) test: Option<Call>,
 }
@@ -72,13 +72,25 @@ pub enum Text {
 }
 
 /// How much a target takes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Limits {
     /// Calls at once.
     pub concurrent: Option<usize>,
     pub rate: Option<Rate>,
-    /// What they are counted by, beside the connection.
+}
+
+/// The limits of a connector or an action, and what they are counted by, beside the connection.
+#[derive(Debug, Default)]
+pub struct Keyed {
+    pub limits: Limits,
     pub(crate) key: Option<Template>,
+}
+
+impl Limits {
+    /// True if anything is limited.
+    pub fn is_some(&self) -> bool {
+        self.concurrent.is_some() || self.rate.is_some()
+    }
 }
 
 /// So many requests in so much time.
@@ -101,7 +113,7 @@ pub(crate) struct Call {
     /// True if a good answer is JSON; false: any text.
     pub json_answer: bool,
     pub output: Output,
-    pub limits: Limits,
+    pub limits: Keyed,
 }
 
 /// What a request carries.

@@ -103,6 +103,8 @@ pub struct Connection {
     /// Overrides of the connector's own addresses, for stand-ins and proxies.
     pub base_url: Option<String>,
     pub token_url: Option<String>,
+    /// What the owner allows, beside what the connector declares; the stricter holds.
+    pub limits: Limits,
     /// The project folder: relative paths in settings start here.
     pub dir: PathBuf,
 }

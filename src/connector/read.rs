@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::declared::{Call, Declared, Limits, Output};
+use super::declared::{Call, Declared, Keyed, Limits, Output};
 use super::select::Selection;
 use super::{Action, Connector, Kind, Need, OnDoubt, Problem, UNKNOWN_KEY};
 use crate::mapping::{Finding, Key, Mapping, Named, Names, ParseError, Template};

@@ -16,6 +16,7 @@ fn connection(connector: &str, settings: Value) -> Connection {
         credentials: BTreeMap::new(),
         base_url: None,
         token_url: None,
+        limits: Limits::default(),
         dir: PathBuf::new(),
     }
 }

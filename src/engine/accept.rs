@@ -8,7 +8,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::lanes::Seat;
 use super::metrics::Metrics;
+use super::queue::Admission;
 use super::*;
 use crate::flow::Dedupe;
 use crate::journal::{Append, Appended, Claim, Error};
@@ -37,13 +39,11 @@ impl Engine {
     /// Makes an entry durable as a run and drives it; whoever gave it an id sees to it that there is no such run yet.
     pub(super) async fn admit(self: &Arc<Self>, live: &Arc<LiveFlow>, entry: Entry) -> Result<Accepted, Refusal> {
         self.must_be_ready()?;
-        let queued = self.queue.len();
-        if queued >= self.limits.queued_runs {
-            return Err(self.refuse(Refusal::Busy { retry_after: SOON }));
-        }
         let now = super::now();
         let Entry { id, request, origin, parent, keys, claims } = entry;
         let (flow, keys) = (live.flow.id.clone(), keys.unwrap_or(id.0));
+        // What another run waits for was let in when that run was.
+        let must = parent.is_some();
         let started = Arc::new(Started { flow, definition: live.digest, request, keys, origin, parent });
         let mut run = Run::new(id, now, started.clone());
         let mut events = vec![Event::Started(started)];
@@ -51,8 +51,15 @@ impl Engine {
             Some(dedupe) if claims => self.claim(&run, live, dedupe, now),
             _ => None,
         };
-        // First come first served: whoever finds others in line gets in line.
-        let slot = if queued == 0 { self.slots.clone().try_acquire_many_owned(self.slots_of(&run)).ok() } else { None };
+        let (slot, ticket) = match self.queue.admit(self.seat_of(&run), id, self.limits.queued_runs, must) {
+            Admission::Now(slot) => (Some(slot), None),
+            Admission::Later(ticket) => (None, Some(ticket)),
+            Admission::Full => return Err(self.refuse(Refusal::Busy { retry_after: SOON })),
+            Admission::FlowFull => {
+                Metrics::count(&self.metrics.limited);
+                return Err(Refusal::FlowBusy { retry_after: LATER });
+            }
+        };
         let next = slot.is_some().then(|| self.decide(&mut run, live, now, &mut events));
         let status = next.as_ref().map_or(Status::Queued, |next| status(&run, next));
         let answer = live.flow.answers.then(|| self.answers.wait(id));
@@ -87,7 +94,11 @@ impl Engine {
                 let work = drive::Work::new(run, live.clone(), status, slot);
                 self.clone().set_to_work(work, Some(next), None);
             }
-            _ => self.queue.push(id, None),
+            _ => {
+                if let Some(ticket) = ticket {
+                    ticket.line_up(id);
+                }
+            }
         }
         Ok(Accepted { run: id, repeat: false, answer })
     }
@@ -127,10 +138,10 @@ impl Engine {
         Some(id)
     }
 
-    /// How many slots a run takes: one, and one more for each 64 KB of its body, since that is what it holds in memory.
-    pub(super) fn slots_of(&self, run: &Run) -> u32 {
-        let wanted = 1 + run.started.request.body.text().len() / SLOT_BYTES;
-        u32::try_from(wanted.min(self.limits.runs.max(1))).unwrap_or(1)
+    /// Where a run lines up. It takes one slot, and one more for each 64 KB of its body, since that is what it holds in
+    /// memory.
+    pub(super) fn seat_of(&self, run: &Run) -> Seat {
+        self.queue.seat(&run.started.flow, 1 + run.started.request.body.text().len() / SLOT_BYTES)
     }
 
     pub(super) fn must_be_ready(&self) -> Result<(), Refusal> {
@@ -207,11 +218,13 @@ impl From<Error> for Refusal {
 }
 
 /// The body that one slot stands for.
-const SLOT_BYTES: usize = 64 * 1024;
+pub(super) const SLOT_BYTES: usize = 64 * 1024;
 /// A setting that never is: removing it costs one sync, and all that was written before is durable then.
 pub(super) const BARRIER: &str = "barrier";
 /// When to come back after a 503.
 pub(super) const SOON: Duration = Duration::from_secs(2);
+/// When to come back after a 429: a flow whose runs are limited is not expected to be quick.
+const LATER: Duration = Duration::from_secs(5);
 
 /// How a run stands that `next` follows on.
 pub(super) fn status(run: &Run, next: &Next) -> Status {

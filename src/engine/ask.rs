@@ -175,7 +175,9 @@ impl Engine {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Err(Denied::Unavailable("every slot is taken; the order stands and takes effect when one is free".into()))
+        let what =
+            "it is in line for a slot, or its flow's `concurrency`; the order stands and takes effect in its turn";
+        Err(Denied::Unavailable(what.into()))
     }
 
     /// Every live flow, in order.
@@ -216,6 +218,9 @@ fn refused(refusal: Refusal) -> Denied {
     match refusal {
         Refusal::Busy { .. } | Refusal::Full { .. } => {
             Denied::Unavailable("too many runs are queued; try again".into())
+        }
+        Refusal::FlowBusy { .. } => {
+            Denied::Unavailable("the flow has as many runs in line as it may; try again".into())
         }
         Refusal::Unavailable { why, .. } => Denied::Unavailable(why),
     }

@@ -46,7 +46,7 @@ impl Engine {
                 Entry { id: child, keys: Some(key), parent: Some(parent.clone()), ..Entry::new(Request::posted(body)) };
             match self.admit(&called, entry).await {
                 Ok(_) => break,
-                Err(Refusal::Busy { .. } | Refusal::Full { .. }) => {
+                Err(Refusal::Busy { .. } | Refusal::Full { .. } | Refusal::FlowBusy { .. }) => {
                     tokio::time::sleep(Duration::from_millis(100)).await
                 }
                 // The process stops, or is about to: the next one begins it.

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, AbortHandle, JoinSet};
 
 use super::accept::status;
+use super::lanes::Seat;
 use super::metrics::Metrics;
+use super::queue::Slot;
 use super::*;
 use crate::connector::{Class, Failure};
 use crate::flow::Kind;
@@ -37,12 +39,12 @@ pub(super) struct Work {
     /// Answered once what was applied is durable.
     deliveries: Vec<(oneshot::Sender<Delivered>, Delivered)>,
     /// Given back when the run ends or is put aside.
-    _slot: OwnedSemaphorePermit,
+    slot: Slot,
 }
 
 impl Work {
-    pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: OwnedSemaphorePermit) -> Work {
-        Work { run, live, seq: 1, shown, events: Vec::new(), deliveries: Vec::new(), _slot: slot }
+    pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: Slot) -> Work {
+        Work { run, live, seq: 1, shown, events: Vec::new(), deliveries: Vec::new(), slot }
     }
 
     /// A run as the journal has it: its next record goes to `seq`, and begins with `events`.
@@ -88,8 +90,8 @@ impl Engine {
     }
 
     /// Drives `work` in a task of its own, unless a task has it already.
-    pub(super) fn set_to_work(self: Arc<Self>, work: Work, next: Option<Next>, command: Option<Command>) {
-        let id = work.run.id;
+    pub(super) fn set_to_work(self: Arc<Self>, mut work: Work, next: Option<Next>, command: Option<Command>) {
+        let (id, seat) = (work.run.id, work.slot.seat);
         let (send, commands) = mpsc::unbounded_channel();
         {
             let mut working = lock(&self.working);
@@ -98,16 +100,17 @@ impl Engine {
                 let _ = task.send(command);
             }
             if working.contains_key(&id) {
+                work.slot.put_aside();
                 return;
             }
             working.insert(id, send);
         }
         tokio::spawn(async move {
-            let mut guard = Guard { engine: self.clone(), run: id, done: false };
+            let mut guard = Guard { engine: self.clone(), run: id, seat, done: false };
             let stop = self.clone().drive(work, next, commands).await;
             guard.done = true;
             if let Stop::Aside(Some(at)) = stop {
-                self.timers.set(at, id);
+                self.timers.set(at, id, seat);
             }
         });
     }
@@ -192,6 +195,10 @@ impl Engine {
                 // A command that came meanwhile is in the channel; commands are sent under this lock.
                 if commands.is_empty() {
                     working.remove(&id);
+                    // Under the lock, so that whoever wakes it finds it counted. A held run counts no more.
+                    if work.shown != Status::Held {
+                        work.slot.put_aside();
+                    }
                     return Stop::Aside(wake);
                 }
             }
@@ -245,6 +252,7 @@ impl Engine {
             })?),
         };
         let call = outbound::Call {
+            flow: &live.flow.id,
             connector: &call.connector,
             action: &call.action,
             connection,
@@ -428,6 +436,7 @@ impl Flying {
 struct Guard {
     engine: Arc<Engine>,
     run: RunId,
+    seat: Seat,
     done: bool,
 }
 
@@ -435,7 +444,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if !self.done && std::thread::panicking() {
             lock(&self.engine.working).remove(&self.run);
-            self.engine.queue.push(self.run, Some(Command::Suspect));
+            self.engine.queue.push(self.seat, self.run, Some(Command::Suspect));
         }
     }
 }

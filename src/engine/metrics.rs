@@ -11,6 +11,8 @@ pub(super) struct Metrics {
     pub accepted: AtomicU64,
     pub repeats: AtomicU64,
     pub refused: AtomicU64,
+    /// Refused since their flow had too many in line.
+    pub limited: AtomicU64,
     pub rejected: AtomicU64,
     pub unproven: AtomicU64,
     pub appends: AtomicU64,
@@ -47,19 +49,23 @@ impl Engine {
             "Requests that an earlier run stands for.",
             get(&m.repeats),
         );
-        one("millstream_requests_refused_total", "counter", "Requests answered 503, or 429.", get(&m.refused));
         one(
             "millstream_requests_unproven_total",
             "counter",
             "Requests that failed a trigger's `auth`.",
             get(&m.unproven),
         );
+        one("millstream_requests_refused_total", "counter", "Requests answered 503.", get(&m.refused));
+        one("millstream_requests_limited_total", "counter", "Requests answered 429.", get(&m.limited));
         one("millstream_requests_rejected_total", "counter", "Malformed requests kept.", get(&m.rejected));
         one("millstream_journal_appends_total", "counter", "Durable appends of runs.", get(&m.appends));
         one("millstream_calls_total", "counter", "Attempts of actions.", get(&m.calls));
         one("millstream_calls_failed_total", "counter", "Attempts that failed.", get(&m.failed_calls));
         one("millstream_runs_working", "gauge", "Runs at work.", lock(&self.working).len() as u64);
         one("millstream_runs_queued", "gauge", "Runs waiting for a slot.", self.queue.len() as u64);
+        let (slots, free) = self.queue.slots();
+        one("millstream_slots", "gauge", "Slots for runs at work.", slots.into());
+        one("millstream_slots_free", "gauge", "Slots that no run has taken.", free.into());
         one("millstream_timers", "gauge", "Timers set.", self.timers.len() as u64);
         one("millstream_flows", "gauge", "Live flows.", self.catalog.current().flows.len() as u64);
         let name = "millstream_runs_ended_total";

@@ -10,6 +10,7 @@ mod ask;
 mod children;
 mod drive;
 mod keys;
+mod lanes;
 mod metrics;
 mod queue;
 mod recover;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::{Catalog, Definition, LiveFlow};
 use crate::config::Limits;
@@ -63,6 +64,8 @@ pub enum Refusal {
     Busy { retry_after: Duration },
     /// A request brought more runs than the queue has room for now: 429 with Retry-After.
     Full { retry_after: Duration },
+    /// The flow has as many runs in line as its `concurrency` allows: 429 with Retry-After.
+    FlowBusy { retry_after: Duration },
     /// It cannot be made durable, or the process is starting or stopping: 503 with Retry-After.
     Unavailable { retry_after: Duration, why: String },
 }
@@ -113,8 +116,9 @@ pub struct Engine {
     suspects: Mutex<HashSet<RunId>>,
     /// Runs at work, and how to reach their tasks.
     working: Mutex<HashMap<RunId, mpsc::UnboundedSender<Command>>>,
-    slots: Arc<Semaphore>,
-    queue: queue::Queue,
+    /// Runs that are being read to go on, and what is asked of them meanwhile.
+    taken_up: Mutex<HashMap<RunId, Vec<Command>>>,
+    queue: Arc<queue::Queue>,
     timers: queue::Timers,
     answers: answers::Answers,
     /// Definitions that are not live any more but that open runs pin.
@@ -138,7 +142,7 @@ impl Engine {
     ) -> Result<Arc<Engine>, crate::journal::Error> {
         let keys = keys::Keys::load(instance_key, &journal)?;
         Ok(Arc::new(Engine {
-            slots: Arc::new(Semaphore::new(limits.runs.max(1))),
+            queue: queue::Queue::new(limits.runs),
             journal,
             outbound,
             catalog,
@@ -149,7 +153,7 @@ impl Engine {
             crashed: AtomicBool::new(false),
             suspects: Mutex::default(),
             working: Mutex::default(),
-            queue: queue::Queue::default(),
+            taken_up: Mutex::default(),
             timers: queue::Timers::default(),
             answers: answers::Answers::default(),
             pinned: Mutex::default(),

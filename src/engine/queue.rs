@@ -1,40 +1,167 @@
-//! Runs that are not at work: those waiting for a slot, in order, and those waiting for a time.
+//! Runs that are not at work: those in line for slots, and those waiting for a time.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-use std::sync::Mutex;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::lanes::{Lanes, Seat, Turn};
 use super::{Command, lock};
+use crate::flow::Concurrency;
 use crate::run::RunId;
 
-/// Runs waiting for a slot, first come first served.
-#[derive(Default)]
+/// The lanes, shared: whoever gives something back wakes the one task that lets the next run in.
 pub(super) struct Queue {
-    runs: Mutex<VecDeque<(RunId, Option<Command>)>>,
-    grown: Notify,
+    lanes: Mutex<Lanes>,
+    /// Someone can go on.
+    ready: Notify,
+}
+
+/// How a new run is let in.
+pub(super) enum Admission {
+    Now(Slot),
+    Later(Ticket),
+    FlowFull,
+    Full,
 }
 
 impl Queue {
-    pub fn push(&self, run: RunId, command: Option<Command>) {
-        lock(&self.runs).push_back((run, command));
-        self.grown.notify_one();
+    pub fn new(slots: usize) -> Arc<Queue> {
+        Arc::new(Queue { lanes: Mutex::new(Lanes::new(slots)), ready: Notify::new() })
     }
 
-    pub fn len(&self) -> usize {
-        lock(&self.runs).len()
+    /// See [`Lanes::seat`].
+    pub fn seat(&self, flow: &str, slots: usize) -> Seat {
+        lock(&self.lanes).seat(flow, slots)
     }
 
-    /// The first in line; waits for one.
-    pub async fn pop(&self) -> (RunId, Option<Command>) {
-        loop {
-            if let Some(first) = lock(&self.runs).pop_front() {
-                return first;
+    /// See [`Lanes::admit`].
+    pub fn admit(self: &Arc<Self>, seat: Seat, run: RunId, most: usize, must: bool) -> Admission {
+        let turn = lock(&self.lanes).admit(seat, run, most, must);
+        match turn {
+            Turn::Now => Admission::Now(Slot { queue: self.clone(), seat, run, given_back: false }),
+            Turn::Later => Admission::Later(Ticket { queue: self.clone(), seat, used: false }),
+            Turn::FlowFull => Admission::FlowFull,
+            Turn::Full => Admission::Full,
+        }
+    }
+
+    /// Announces one new run for each seat, all of one flow, all or none; see [`Lanes::announce`].
+    pub fn announce(self: &Arc<Self>, seats: &[Seat], most: usize) -> Result<Vec<Ticket>, Admission> {
+        let Some(first) = seats.first() else { return Ok(Vec::new()) };
+        let count = u32::try_from(seats.len()).unwrap_or(u32::MAX);
+        match lock(&self.lanes).announce(*first, count, most, false) {
+            Turn::FlowFull => Err(Admission::FlowFull),
+            Turn::Full => Err(Admission::Full),
+            Turn::Now | Turn::Later => {
+                Ok(seats.iter().map(|seat| Ticket { queue: self.clone(), seat: *seat, used: false }).collect())
             }
-            self.grown.notified().await;
+        }
+    }
+
+    /// A run gets in line again: its time has come, or a person gave an order.
+    pub fn push(&self, seat: Seat, run: RunId, command: Option<Command>) {
+        self.change(|lanes| lanes.push(seat, run, command));
+    }
+
+    /// An open run of before the start that has not begun.
+    pub fn line_up(&self, seat: Seat, run: RunId) {
+        self.change(|lanes| lanes.line_up(seat, run, false));
+    }
+
+    /// An open run of before the start that has begun.
+    pub fn has_begun(&self, seat: Seat, run: RunId) {
+        lock(&self.lanes).has_begun(seat, run);
+    }
+
+    /// Sets what flows' files say of `concurrency`.
+    pub fn limit<'f>(&self, flows: impl Iterator<Item = (&'f str, Option<Concurrency>)>) {
+        self.change(|lanes| flows.for_each(|(flow, limits)| lanes.limit(flow, limits)));
+    }
+
+    /// Runs in line, and those that are about to be.
+    pub fn len(&self) -> usize {
+        lock(&self.lanes).len()
+    }
+
+    /// Slots in all, and those that are free.
+    pub fn slots(&self) -> (u32, u32) {
+        lock(&self.lanes).slots()
+    }
+
+    /// The next run that can go on, with its slots; waits for one.
+    pub async fn pop(self: &Arc<Self>) -> (Slot, Option<Command>) {
+        loop {
+            let next = lock(&self.lanes).pop();
+            if let Some((seat, run, command)) = next {
+                return (Slot { queue: self.clone(), seat, run, given_back: false }, command);
+            }
+            self.ready.notified().await;
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Lanes)) {
+        let mut lanes = lock(&self.lanes);
+        change(&mut lanes);
+        let ready = lanes.can_pop();
+        drop(lanes);
+        if ready {
+            self.ready.notify_one();
+        }
+    }
+}
+
+/// The slots of a run at work. Dropped, they are given back, and the run counts no more for its flow's `concurrency`.
+pub(super) struct Slot {
+    queue: Arc<Queue>,
+    pub seat: Seat,
+    pub run: RunId,
+    given_back: bool,
+}
+
+impl Slot {
+    /// Gives the slots back; the run goes on counting for its flow, as one that waits or that someone else drives.
+    pub fn put_aside(&mut self) {
+        if !self.given_back {
+            self.given_back = true;
+            self.queue.change(|lanes| lanes.give_back(self.seat));
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.given_back {
+            self.queue.change(|lanes| {
+                lanes.leave(self.seat, self.run);
+                lanes.give_back(self.seat);
+            });
+        }
+    }
+}
+
+/// A place in line for a run that is not durable yet.
+pub(super) struct Ticket {
+    queue: Arc<Queue>,
+    seat: Seat,
+    used: bool,
+}
+
+impl Ticket {
+    /// The run is durable: it gets in line.
+    pub fn line_up(mut self, run: RunId) {
+        self.used = true;
+        self.queue.change(|lanes| lanes.line_up(self.seat, run, true));
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.used {
+            lock(&self.queue.lanes).renounce(self.seat);
         }
     }
 }
@@ -42,15 +169,15 @@ impl Queue {
 /// Runs waiting for a time, ms since 1970.
 #[derive(Default)]
 pub(super) struct Timers {
-    heap: Mutex<BinaryHeap<Reverse<(i64, RunId)>>>,
+    heap: Mutex<BinaryHeap<Reverse<(i64, RunId, Seat)>>>,
     sooner: Notify,
 }
 
 impl Timers {
-    pub fn set(&self, at_ms: i64, run: RunId) {
+    pub fn set(&self, at_ms: i64, run: RunId, seat: Seat) {
         let mut heap = lock(&self.heap);
-        let first = heap.peek().is_none_or(|Reverse((first, _))| at_ms < *first);
-        heap.push(Reverse((at_ms, run)));
+        let first = heap.peek().is_none_or(|Reverse((first, ..))| at_ms < *first);
+        heap.push(Reverse((at_ms, run, seat)));
         drop(heap);
         if first {
             self.sooner.notify_one();
@@ -62,19 +189,19 @@ impl Timers {
     }
 
     /// The next run whose time has come; waits for it. A clock set back delays, it never skips.
-    pub async fn due(&self) -> RunId {
+    pub async fn due(&self) -> (RunId, Seat) {
         loop {
             let now = Timestamp::now().as_millisecond();
             let first = {
                 let mut heap = lock(&self.heap);
                 match heap.peek() {
-                    Some(Reverse((at, _))) if *at <= now => {
-                        if let Some(Reverse((_, run))) = heap.pop() {
-                            return run;
+                    Some(Reverse((at, ..))) if *at <= now => {
+                        if let Some(Reverse((_, run, seat))) = heap.pop() {
+                            return (run, seat);
                         }
                         continue;
                     }
-                    Some(Reverse((at, _))) => Some(*at),
+                    Some(Reverse((at, ..))) => Some(*at),
                     None => None,
                 }
             };

@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::drive::Work;
+use super::lanes::Seat;
+use super::queue::Slot;
 use super::*;
 use crate::connector::{Class, Failure};
 use crate::journal::{Append, Error};
@@ -29,14 +31,23 @@ impl Engine {
         }
         lock(&self.rejected).extend(self.journal.rejected_runs()?);
         let open = self.journal.open_runs()?;
-        for id in &open {
-            match self.standing(*id) {
-                Ok(Standing::At(at)) if at > super::now().as_millisecond() => self.timers.set(at, *id),
-                Ok(Standing::Now | Standing::At(_)) => {
+        self.limit_flows();
+        for (id, standing) in self.standings(&open).await {
+            match standing {
+                Ok(Standing::Waiting(seat, at)) => {
+                    self.queue.has_begun(seat, id);
+                    at.into_iter().for_each(|at| self.timers.set(at, id, seat));
+                }
+                Ok(Standing::Now(seat) | Standing::Queued(seat)) => {
                     if !stopped {
-                        lock(&self.suspects).insert(*id);
+                        lock(&self.suspects).insert(id);
                     }
-                    self.queue.push(*id, None);
+                    if let Ok(Standing::Now(_)) = standing {
+                        self.queue.has_begun(seat, id);
+                        self.queue.push(seat, id, None);
+                    } else {
+                        self.queue.line_up(seat, id);
+                    }
                 }
                 Ok(Standing::Held) => {}
                 Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
@@ -49,12 +60,13 @@ impl Engine {
         self.ready.store(true, Ordering::Release);
         let engine = self.clone();
         tokio::spawn(async move {
-            // A panic over one run must not strand the others.
+            // A panic must not strand the runs in line.
             while tokio::spawn(engine.clone().serve_queue()).await.is_err() {
-                tracing::error!("taking up a run broke off; it is tried again at the next start");
+                tracing::error!("letting runs go on broke off; it begins anew");
             }
         });
         tokio::spawn(self.clone().serve_timers());
+        tokio::spawn(self.clone().follow_flows());
         Ok(())
     }
 
@@ -65,7 +77,9 @@ impl Engine {
         let deadline = tokio::time::Instant::now() + grace;
         let mut told = false;
         while tokio::time::Instant::now() < deadline {
-            let left = lock(&self.working).len();
+            // In this order: a run goes from the ones to the others.
+            let taken_up = lock(&self.taken_up).len();
+            let left = taken_up + lock(&self.working).len();
             if left == 0 {
                 break;
             }
@@ -85,43 +99,66 @@ impl Engine {
 
     async fn serve_queue(self: Arc<Self>) {
         loop {
-            let (id, command) = self.queue.pop().await;
-            if let Some(other) = lock(&self.working).get(&id) {
-                command.map(|command| other.send(command));
+            let (mut slot, command) = self.queue.pop().await;
+            if self.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            let (id, seat) = (slot.run, slot.seat);
+            // Before the look at those at work: a run is among these when its taking up is over.
+            if let Some(more) = lock(&self.taken_up).get_mut(&id) {
+                more.extend(command);
+                // Whether it counts is the first one's to say.
+                slot.put_aside();
                 continue;
             }
-            match self.read(id) {
-                Ok(Some((run, seq))) if run.finished.is_none() => {
-                    // Nobody else takes up runs, so this one stays as it was read.
-                    let Ok(slot) = self.slots.clone().acquire_many_owned(self.slots_of(&run)).await else {
-                        return;
-                    };
-                    if self.stopping.load(Ordering::Acquire) {
-                        return;
-                    }
-                    self.take_up(run, seq, slot, command).await;
-                }
-                Ok(_) => {}
-                Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
+            if let Some(other) = lock(&self.working).get(&id) {
+                command.map(|command| other.send(command));
+                slot.put_aside();
+                continue;
             }
+            lock(&self.taken_up).insert(id, Vec::new());
+            let taking = Taking { engine: self.clone(), run: id, seat };
+            // In a task of its own: a large run takes a while to read, and others go on meanwhile.
+            tokio::spawn(async move {
+                let engine = &taking.engine;
+                match engine.read(id) {
+                    // Nobody else takes it up, so it stays as it was read.
+                    Ok(Some((run, seq))) if run.finished.is_none() => engine.take_up(run, seq, slot, command).await,
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
+                }
+            });
         }
     }
 
     async fn serve_timers(self: Arc<Self>) {
         loop {
-            let id = self.timers.due().await;
-            self.queue.push(id, None);
+            let (id, seat) = self.timers.due().await;
+            // One that is at work has been woken by something else, and sets its timers anew.
+            if !lock(&self.working).contains_key(&id) {
+                self.queue.push(seat, id, None);
+            }
         }
     }
 
+    /// Tells the lanes what the flows' files say, now and after each change.
+    async fn follow_flows(self: Arc<Self>) {
+        let mut changes = self.catalog.changes();
+        loop {
+            self.limit_flows();
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn limit_flows(&self) {
+        let catalog = self.catalog.current();
+        self.queue.limit(catalog.flows.values().map(|live| (live.flow.id.as_str(), live.flow.concurrency)));
+    }
+
     /// Goes on with a run as the journal has it.
-    async fn take_up(
-        self: &Arc<Self>,
-        mut run: Run,
-        seq: u32,
-        slot: tokio::sync::OwnedSemaphorePermit,
-        command: Option<Command>,
-    ) {
+    async fn take_up(self: &Arc<Self>, mut run: Run, seq: u32, slot: Slot, command: Option<Command>) {
         let id = run.id;
         let now = super::now();
         let live = match self.definition(&run.started.definition, &run.started.flow) {
@@ -178,13 +215,38 @@ impl Engine {
         }
     }
 
+    /// How each of these runs stands, in the same order. Read on all cores: at a start there may be many.
+    async fn standings(self: &Arc<Self>, runs: &[RunId]) -> Vec<(RunId, Result<Standing, String>)> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let parts = runs.chunks(runs.len().div_ceil(cores).max(1)).map(|part| {
+            let (engine, part) = (self.clone(), part.to_vec());
+            tokio::task::spawn_blocking(move || {
+                part.into_iter().map(|id| (id, engine.standing(id))).collect::<Vec<_>>()
+            })
+        });
+        let mut found = Vec::with_capacity(runs.len());
+        for part in parts.collect::<Vec<_>>() {
+            match part.await {
+                Ok(part) => found.extend(part),
+                Err(error) => tracing::error!(%error, "reading open runs broke off; those are left as they are"),
+            }
+        }
+        found
+    }
+
     /// When a run can go on.
     fn standing(&self, id: RunId) -> Result<Standing, String> {
-        let Some((run, _)) = self.read(id)? else {
+        let records = self.records(id)?;
+        if records.is_empty() {
             return Ok(Standing::Held);
-        };
+        }
+        let run = Run::replay(id, &records).map_err(|error| error.to_string())?;
         if run.held.is_some() {
             return Ok(Standing::Held);
+        }
+        let seat = self.seat_of(&run);
+        if records.iter().map(|record| record.events.len()).sum::<usize>() == 1 {
+            return Ok(Standing::Queued(seat));
         }
         // What could be decided was recorded with what it followed from, so a wait can be read off the state. Nothing
         // is decided here: a run whose deciding brings the process down must not keep it from starting.
@@ -200,13 +262,13 @@ impl Engine {
         });
         // A child may have ended while nobody was there to tell.
         if !begun || child || is_calling(&run) {
-            return Ok(Standing::Now);
+            return Ok(Standing::Now(seat));
         }
         let deadline = self.definition(&run.started.definition, &run.started.flow);
         let deadline = deadline.ok().and_then(|live| run.deadline(&live.flow));
         Ok(match first.into_iter().chain(deadline).min() {
-            Some(NEVER) | None => Standing::Held,
-            Some(at) => Standing::At(at),
+            Some(at) if at <= super::now().as_millisecond() => Standing::Now(seat),
+            first => Standing::Waiting(seat, first.filter(|at| *at != NEVER)),
         })
     }
 
@@ -227,10 +289,30 @@ impl Engine {
     }
 }
 
+/// While a run is taken up. What was asked of it meanwhile gets in line again.
+struct Taking {
+    engine: Arc<Engine>,
+    run: RunId,
+    seat: Seat,
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        let commands = lock(&self.engine.taken_up).remove(&self.run);
+        for command in commands.into_iter().flatten() {
+            self.engine.queue.push(self.seat, self.run, Some(command));
+        }
+    }
+}
+
+/// How an open run stands when the process starts.
 enum Standing {
-    Now,
-    At(i64),
-    /// For a person or a POST: nothing is to be done.
+    /// It has not begun.
+    Queued(Seat),
+    Now(Seat),
+    /// It waits until then, ms since 1970, or for a POST.
+    Waiting(Seat, Option<i64>),
+    /// For a person.
     Held,
 }
 

@@ -67,8 +67,13 @@ impl Engine {
         {
             command = Some(back);
         }
-        if command.is_some() {
-            self.queue.push(run, command);
+        if command.is_none() {
+            return;
+        }
+        match self.read(run) {
+            Ok(Some((found, _))) if found.finished.is_none() => self.queue.push(self.seat_of(&found), run, command),
+            Ok(_) => {}
+            Err(error) => tracing::error!(%run, %error, "an open run cannot be read; it is left as it is"),
         }
     }
 }

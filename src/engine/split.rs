@@ -7,8 +7,10 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::accept::{Entry, SOON};
+use super::accept::{Entry, SLOT_BYTES, SOON};
+use super::lanes::Seat;
 use super::metrics::Metrics;
+use super::queue::Admission;
 use super::*;
 use crate::journal::{Append, Appended};
 use crate::run::{Around, AtTheDoor, Body, Event, Origin, Record, Request, Run, Started};
@@ -131,12 +133,6 @@ impl Engine {
         self.must_be_ready()?;
         // One at a time: this bounds the memory that they take, and what fits into the queue is judged once.
         let _turn = self.splitting.lock().await;
-        if self.queue.len() + items.len() > self.limits.queued_runs {
-            return Err(self.refuse(Refusal::Full { retry_after: FULL }));
-        }
-        if items.is_empty() {
-            return Ok(Vec::new());
-        }
         let (engine, of) = (self.clone(), live.clone());
         let encoded = tokio::task::spawn_blocking(move || engine.encode_each(&of, &request, items, origin)).await;
         let appends = encoded.map_err(|panic| {
@@ -144,14 +140,24 @@ impl Engine {
             self.refuse(Refusal::Unavailable { retry_after: SOON, why })
         })?;
         let runs: Vec<RunId> = appends.iter().map(|append| append.run).collect();
+        // What an item weighs is about what its record does.
+        let seat = |append: &Append| self.queue.seat(&live.flow.id, 1 + append.record.len() / SLOT_BYTES);
+        let seats: Vec<Seat> = appends.iter().map(seat).collect();
+        let tickets = self.queue.announce(&seats, self.limits.queued_runs).map_err(|full| match full {
+            Admission::FlowFull => {
+                Metrics::count(&self.metrics.limited);
+                Refusal::FlowBusy { retry_after: FULL }
+            }
+            _ => self.refuse(Refusal::Full { retry_after: FULL }),
+        })?;
         let appended = self.journal.append_together(appends).await.map_err(|error| self.refuse(error.into()))?;
         Metrics::count(&self.metrics.appends);
         let mut standing = Vec::with_capacity(runs.len());
-        for (run, appended) in runs.into_iter().zip(appended) {
+        for ((run, appended), ticket) in runs.into_iter().zip(appended).zip(tickets) {
             match appended {
                 Appended::Durable => {
                     Metrics::count(&self.metrics.accepted);
-                    self.queue.push(run, None);
+                    ticket.line_up(run);
                     standing.push(run);
                 }
                 Appended::Duplicate(first) => {

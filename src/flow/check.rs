@@ -127,6 +127,7 @@ impl Checker<'_> {
             description: read.description,
             aliases: read.aliases,
             enabled: read.enabled,
+            concurrency: read.concurrency,
             trigger,
             answers,
             steps,

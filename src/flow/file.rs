@@ -1,6 +1,7 @@
 //! A flow file as typed: what the YAML says, before any name is resolved. Each part keeps its JSON Pointer.
 
 mod block;
+mod concurrency;
 mod kind;
 mod step;
 mod trigger;
@@ -9,11 +10,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::Concurrency;
 use super::problem::{self, Problem};
 use super::reader::Reader;
 use super::source::{At, Source};
 
 pub use block::{BlockFile, CASE_KEYS, FOREACH_KEYS, IF_KEYS, LIMIT_KEYS, SCOPE_KEYS, SWITCH_KEYS, UNTIL_KEYS};
+pub use concurrency::CONCURRENCY_KEYS;
 pub use kind::{
     ACTION_KEYS, CALL_KEYS, CallFile, KINDS, KindFile, MOCK_KEYS, RESPONSE_KEYS, RETRY_KEYS, TERMINATE_KEYS, WAIT_KEYS,
 };
@@ -30,6 +33,7 @@ pub struct FlowFile {
     pub description: Option<String>,
     pub aliases: Vec<String>,
     pub enabled: bool,
+    pub concurrency: Option<Concurrency>,
     pub trigger: TriggerFile,
     pub steps: Vec<StepFile>,
     pub on_failure: Option<Vec<StepFile>>,
@@ -37,11 +41,13 @@ pub struct FlowFile {
     pub timeout: Option<Duration>,
 }
 
-const FLOW_KEYS: &[&str] = &["id", "description", "aliases", "enabled", "trigger", "steps", "on_failure", "timeout"];
+const FLOW_KEYS: &[&str] =
+    &["id", "description", "aliases", "enabled", "concurrency", "trigger", "steps", "on_failure", "timeout"];
 
 /// Every key of the language, by the place where it stands; the reference is compared with it.
 pub const KEYS: &[(&str, &[&str])] = &[
     ("flow", FLOW_KEYS),
+    ("concurrency", CONCURRENCY_KEYS),
     ("trigger", TRIGGER_KEYS),
     ("request", REQUEST_KEYS),
     ("manual", MANUAL_KEYS),
@@ -115,10 +121,21 @@ impl Reader<'_> {
             description: self.text(map, "", "description"),
             aliases: self.aliases(map),
             enabled: self.boolean(map, "", "enabled").unwrap_or(true),
+            concurrency: self.concurrency(map, ""),
             ..FlowFile::default()
         };
         match map.get("trigger") {
-            Some(trigger) => flow.trigger = self.trigger(trigger),
+            Some(trigger) => {
+                flow.trigger = self.trigger(trigger);
+                if let Some(own) = trigger.as_object().and_then(|map| self.concurrency(map, "/trigger")) {
+                    if flow.concurrency.is_some() {
+                        let what = "`concurrency` stands in the flow already".to_owned();
+                        let hint = Some("it means the same here and there; keep one".to_owned());
+                        self.say(problem::BAD_VALUE, "/trigger/concurrency", At::Key, what, hint);
+                    }
+                    flow.concurrency = Some(own);
+                }
+            }
             None if map.is_empty() => {}
             None => self.missing("", "trigger", "a flow is started by something: `trigger: {type: request}`"),
         }

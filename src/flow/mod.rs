@@ -37,6 +37,8 @@ pub struct Flow {
     /// Former ids, whose URLs still work.
     pub aliases: Vec<String>,
     pub enabled: bool,
+    /// How many of its runs may be open at once; as many as there are slots unless set.
+    pub concurrency: Option<Concurrency>,
     pub trigger: Trigger,
     pub steps: Block,
     /// What is done once the steps have failed, before the run ends.
@@ -53,6 +55,20 @@ pub struct Flow {
     pub calls: BTreeMap<String, String>,
     /// Paths of the files it was made of, as written in it.
     pub files: Vec<String>,
+}
+
+/// How many runs of a flow may be open at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concurrency {
+    /// Runs that have begun and are not held: at work, or waiting for something.
+    pub running: u32,
+    /// Runs in line behind them; beyond it requests are answered 429.
+    pub queued: u32,
+}
+
+impl Concurrency {
+    /// How many may be in line where the file does not say.
+    pub const QUEUED: u32 = 100;
 }
 
 /// What a flow's names are resolved against.

@@ -54,7 +54,8 @@ impl Retry {
             Class::Permanent | Class::Held => return None,
             Class::Retry | Class::Throttled | Class::Unknown => {}
         }
-        if attempt >= self.attempts {
+        // A call that our own limits held back was not made: it ends no step.
+        if attempt >= self.attempts && failure.code != "outbound.rate_limit" {
             return None;
         }
         if let Some(asked) = failure.wait_ms {
@@ -108,6 +109,12 @@ mod tests {
     fn a_wait_that_the_target_asks_for_is_kept_but_clamped() {
         let wait = |ms| Retry::default().wait(1, &failure(Some(ms)), 0).unwrap().as_secs();
         assert_eq!((wait(2_000), wait(10_u64.pow(12))), (2, 3600));
+    }
+
+    #[test]
+    fn a_call_that_a_rate_held_back_is_tried_again_however_often() {
+        let held_back = Failure { code: "outbound.rate_limit".into(), ..failure(Some(2_000)) };
+        assert_eq!(Retry::default().wait(50, &held_back, 0), Some(Duration::from_secs(2)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Reads values of a YAML file as what they should be, and says what is wrong with those that are not.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -106,6 +107,15 @@ impl Reader<'_> {
                 Vec::new()
             }
         }
+    }
+
+    pub fn count(&mut self, value: &Value, at: &str, range: RangeInclusive<u64>) -> Option<u32> {
+        let count = value.as_u64().filter(|count| range.contains(count));
+        if count.is_none() {
+            let what = format!("this must be a whole number from {} to {}", range.start(), range.end());
+            self.say(problem::BAD_VALUE, at, At::Value, what, None);
+        }
+        count.and_then(|count| u32::try_from(count).ok())
     }
 
     /// One of a few words; `what` says what another one is not.

@@ -10,6 +10,7 @@ mod guard;
 mod limits;
 mod oauth;
 mod secrets;
+mod turns;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// One attempt of one step.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'c> {
+    /// Whose call it is: flows take turns where a connection's limits make calls wait.
+    pub flow: &'c str,
     pub connector: &'c Arc<Connector>,
     /// Its name within the connector.
     pub action: &'c str,
@@ -128,11 +131,14 @@ impl Outbound {
         self.inner.secrets.find(source, dir).await.map_err(|(place, now)| format!("{place}; {now}"))
     }
 
-    /// Makes one attempt. It ends by its timeout; waiting for the connector's limits may take as long again.
+    /// Makes one attempt. It ends by its timeout; waiting for its turn under the limits comes before and is not counted.
     pub async fn perform(&self, call: Call<'_>) -> Result<Value, Failure> {
         let action = call.checked()?;
         match &call.connector.kind {
-            Kind::Native => builtin::perform(&self.inner, &call).await,
+            Kind::Native => {
+                let _slot = self.inner.limits.enter(&call, None).await?;
+                builtin::perform(&self.inner, &call).await
+            }
             Kind::Declared(declared) => self.inner.declared(declared, action, &call).await,
         }
     }
@@ -162,7 +168,7 @@ impl Inner {
         let context = call.context(action);
         let connection = call.connection.map(Arc::as_ref);
         let request = connector::prepare(call.connector, action, connection, &context)?;
-        let _slot = self.limits.enter(declared, action, &context, call).await?;
+        let _slot = self.limits.enter(call, Some((declared, action, &context))).await?;
         let exchange = Exchange {
             declared,
             connector: call.connector,

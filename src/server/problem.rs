@@ -43,6 +43,7 @@ pub enum Code {
     ConditionError,
     SplitError,
     QueueFull,
+    FlowBusy,
     HeadersTooLarge,
     Internal,
     NoResponse,
@@ -54,7 +55,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 34] = [
+    pub const ALL: [Code; 35] = [
         Code::NotJson,
         Code::TooDeep,
         Code::BadForm,
@@ -81,6 +82,7 @@ impl Code {
         Code::ConditionError,
         Code::SplitError,
         Code::QueueFull,
+        Code::FlowBusy,
         Code::HeadersTooLarge,
         Code::Internal,
         Code::NoResponse,
@@ -131,6 +133,7 @@ impl Code {
             }
             Code::SplitError => ("split_error", S::UNPROCESSABLE_ENTITY, "What the flow splits is no list", false),
             Code::QueueFull => ("queue_full", S::TOO_MANY_REQUESTS, "The queue has no room for so many runs now", true),
+            Code::FlowBusy => ("flow_busy", S::TOO_MANY_REQUESTS, "The flow has too many requests in line", true),
             Code::HeadersTooLarge => {
                 ("headers_too_large", S::REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large", false)
             }
@@ -284,6 +287,10 @@ impl From<Refusal> for Problem {
             Refusal::Full { retry_after } => {
                 let detail = "The queue has no room for so many runs now. Nothing was kept; send it again later.";
                 Problem::new(Code::QueueFull, detail).after(retry_after)
+            }
+            Refusal::FlowBusy { retry_after } => {
+                let what = "This flow has as many requests in line as it may. Nothing was kept; send it again later.";
+                Problem::new(Code::FlowBusy, what).after(retry_after)
             }
             Refusal::Unavailable { retry_after, why } => {
                 let problem = Problem::new(

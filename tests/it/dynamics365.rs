@@ -105,6 +105,7 @@ impl Tenant {
     async fn create(&self, number: u128, input: Value) -> Result<Value, Failure> {
         let (connector, _) = self.connectors.action("dynamics365.create_record").unwrap();
         let call = Call {
+            flow: "test",
             connector,
             action: "create_record",
             connection: Some(&self.connection),

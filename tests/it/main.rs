@@ -7,6 +7,7 @@ mod connector_docs;
 mod control;
 mod durability;
 mod dynamics365;
+mod fairness;
 mod house;
 mod http;
 mod kill;

@@ -142,6 +142,7 @@ async fn an_answer_that_drips_ends_at_the_deadline() {
     let input = json!({"url": format!("http://{address}/"), "body": "x"});
     let (connector, _) = connectors.action("http.request").unwrap();
     let call = Call {
+        flow: "test",
         connector,
         action: "request",
         connection: None,
@@ -290,8 +291,16 @@ fn a_preview_shows_the_request_without_credentials() {
     let (connector, _) = connectors.action("http.request").unwrap();
     let input = json!({"url": "leads", "json": {"a": 1}});
     let connection = Some(&connection);
-    let call =
-        Call { connector, action: "request", connection, input: &input, key: KEY, timeout: None, output_limit: 1 };
+    let call = Call {
+        flow: "test",
+        connector,
+        action: "request",
+        connection,
+        input: &input,
+        key: KEY,
+        timeout: None,
+        output_limit: 1,
+    };
     let preview = Outbound::preview(call).unwrap();
     assert_eq!(
         preview,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::Response;
-use millstream::connector::{Connection, Connectors, Failure, SecretSource};
+use millstream::connector::{Connection, Connectors, Failure, Limits, SecretSource};
 use millstream::outbound::{Call, Outbound, Secrets};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -133,6 +133,7 @@ pub fn connection(dir: &Path, connector: &str, settings: Value, credentials: &[(
         credentials: credentials.collect(),
         base_url: None,
         token_url: None,
+        limits: Limits::default(),
         dir: dir.to_owned(),
     }
 }
@@ -150,7 +151,16 @@ pub async fn perform(
     let (connector, _) = connectors.action(action).expect("the test names an action that there is");
     let action = action.split_once('.').unwrap().1;
     let timeout = Some(Duration::from_secs(20));
-    let call = Call { connector, action, connection, input: &input, key: KEY, timeout, output_limit: 1024 * 1024 };
+    let call = Call {
+        flow: "test",
+        connector,
+        action,
+        connection,
+        input: &input,
+        key: KEY,
+        timeout,
+        output_limit: 1024 * 1024,
+    };
     outbound.perform(call).await
 }
 

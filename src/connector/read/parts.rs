@@ -44,7 +44,7 @@ impl Reader<'_> {
             omit_missing,
             json_answer: true,
             output: Output::Body,
-            limits: Limits::default(),
+            limits: Keyed::default(),
         })
     }
 
@@ -176,10 +176,10 @@ impl Reader<'_> {
         Some(Test { status, body })
     }
 
-    pub(super) fn limits(&mut self, at: &str, value: Option<&Value>, input: &Shape) -> Limits {
-        let Some(value) = value else { return Limits::default() };
+    pub(super) fn limits(&mut self, at: &str, value: Option<&Value>, input: &Shape) -> Keyed {
+        let Some(value) = value else { return Keyed::default() };
         let Some(fields) = self.object(at, value, &["concurrent", "rate", "key"]) else {
-            return Limits::default();
+            return Keyed::default();
         };
         let concurrent = fields.get("concurrent").and_then(|value| {
             let count = value.as_u64().filter(|count| (1..=10_000).contains(count));
@@ -202,7 +202,7 @@ impl Reader<'_> {
             }
         });
         let key = fields.get("key").and_then(|value| self.template(&format!("{at}/key"), value, input, false));
-        Limits { concurrent, rate, key }
+        Keyed { limits: Limits { concurrent, rate }, key }
     }
 }
 

@@ -99,7 +99,7 @@ impl Reader<'_> {
             },
             "foreach" => BlockFile::Foreach {
                 items: self.whole(map, at, "foreach"),
-                concurrency: self.count(map, at, "concurrency", MAX_CONCURRENCY).unwrap_or(1),
+                concurrency: self.up_to(map, at, "concurrency", MAX_CONCURRENCY).unwrap_or(1),
                 collect: map.get("collect").cloned(),
                 steps: self.needed(map, at, "do", "what to do with each item: a list of steps", depth),
             },
@@ -114,7 +114,7 @@ impl Reader<'_> {
                 let on_limit = self.word(map, at, "on_limit", &["fail", "continue"], "what a loop can do at its limit");
                 BlockFile::Until {
                     condition: self.condition(map, at, "until"),
-                    count: self.count(limit, &here, "count", MAX_REPEATS).unwrap_or(REPEATS),
+                    count: self.up_to(limit, &here, "count", MAX_REPEATS).unwrap_or(REPEATS),
                     time: self.duration(limit, &here, "time").unwrap_or(REPEAT_TIME),
                     fails: on_limit != Some("continue"),
                     steps: self.needed(map, at, "do", "what to do again and again: a list of steps", depth),
@@ -200,15 +200,7 @@ impl Reader<'_> {
     }
 
     /// A number from 1 to `most`.
-    fn count(&mut self, map: &Map<String, Value>, at: &str, key: &str, most: u64) -> Option<u32> {
-        let value = map.get(key)?;
-        match value.as_u64() {
-            Some(count) if (1..=most).contains(&count) => Some(count as u32),
-            _ => {
-                let what = format!("`{key}` is a number from 1 to {most}, not {value}");
-                self.say(problem::BAD_VALUE, &child(at, key), At::Value, what, None);
-                None
-            }
-        }
+    fn up_to(&mut self, map: &Map<String, Value>, at: &str, key: &str, most: u64) -> Option<u32> {
+        self.count(map.get(key)?, &child(at, key), 1..=most)
     }
 }

@@ -50,7 +50,7 @@ pub enum SchemaFile {
 /// Kinds of triggers, as `type` names them, each with the keys it has beside `type`.
 pub const TRIGGERS: &[(&str, &[&str])] =
     &[("request", REQUEST_KEYS), ("manual", MANUAL_KEYS), ("schedule", SCHEDULE_KEYS)];
-pub const TRIGGER_KEYS: &[&str] = &["type"];
+pub const TRIGGER_KEYS: &[&str] = &["type", "concurrency"];
 pub const MANUAL_KEYS: &[&str] = &["schema", "inputs"];
 
 /// Kinds of triggers that have this key, as a person says it.
