@@ -118,10 +118,10 @@ hook() { api "/flows/$1/url" | json url; }
 
 # Posts to a URL: `post "$url" '{"a": 1}' [curl's options]`; sets $status, $answer and $run, and says so.
 post() {
-    local said=${2:0:200}
+    local said=${2:0:200} kind=(-H 'content-type: application/json')
     [ "$said" = "$2" ] || said="$said…"
-    curl -sS --max-time 60 -D "$work/head" -o "$work/body" -w '%{http_code}' -H 'content-type: application/json' \
-        "${@:3}" -d "$2" "$1" >"$work/status"
+    [[ "${*:3}" != *content-type:* ]] || kind=()
+    curl -sS --max-time 60 -D "$work/head" -o "$work/body" -w '%{http_code}' "${kind[@]}" "${@:3}" -d "$2" "$1" >"$work/status"
     status=$(cat "$work/status")
     answer=$(cat "$work/body")
     run=$(tr -d '\r' <"$work/head" | sed -n 's/^x-run-id: //Ip')
