@@ -9,6 +9,7 @@ Each system is the first part of a path, as in /crm/contacts. A call needs `Auth
 system is OPEN. A POST with an `Idempotency-Key` that it knows is answered as the first time, and does nothing again.
 
 /_seen?after=N   every call after the first N, a line each
+/_hold           POST true or false: whether what takes time (/erp/orders) waits until it is let go
 /_next           POST {"POST /mail/messages": [503, "drop"]}: the next answers there. "drop" does what was asked, and then
                  closes the connection without an answer
 """
@@ -51,6 +52,8 @@ class Target:
         self.answered = {}
         self.asked = {}
         self.working = 0
+        self.going = threading.Event()
+        self.going.set()
 
     def answer(self, method, path, query, headers, body):
         """Status and body, by the rules above; the names of the systems are those of the examples' connections."""
@@ -132,6 +135,9 @@ class Handler(BaseHTTPRequestHandler):
             with target.lock:
                 lines = target.seen[int(query.get("after", "0")) :]
             return self.send(200, "".join(line + "\n" for line in lines), "text/plain; charset=utf-8")
+        if url.path == "/_hold":
+            target.going.clear() if json.loads(text) else target.going.set()
+            return self.send(204, None)
         if url.path == "/_next":
             with target.lock:
                 for place, answers in json.loads(text).items():
@@ -149,7 +155,8 @@ class Handler(BaseHTTPRequestHandler):
             target.working += slow
             refused = slow and target.working > ERP_AT_ONCE
         if slow and not refused:
-            time.sleep(0.2)  # how long the work takes; nothing waits for it in vain
+            target.going.wait(60)
+            time.sleep(0.1)  # how long the work takes
         with target.lock:
             if isinstance(planned, int):
                 status, answer = planned, {"error": f"planned: {planned}"}
