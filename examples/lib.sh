@@ -10,8 +10,9 @@ millstream=$(realpath "$millstream")
 unset MILLSTREAM_DIR MILLSTREAM_DATA MILLSTREAM_LISTEN MILLSTREAM_ADMIN MILLSTREAM_LOG
 # Nothing here leaves this machine.
 export no_proxy=127.0.0.1 NO_PROXY=127.0.0.1
-# The program itself: a launcher before it would cost more than all else here.
-python=$(python3 -c 'import sys; print(sys.executable)')
+# The program itself: a launcher before it would cost more than all else here. Nor does it need what is installed for it.
+python=${EXAMPLES_PYTHON:-$(python3 -c 'import sys; print(sys.executable)')}
+python3() { "$python" -IS "$@"; }
 work=$(mktemp -d)
 folder=$work/$(basename "$here")
 pids=()
@@ -44,9 +45,12 @@ until_true() {
     done
 }
 
+# A text at the top of a JSON document on stdin, without starting a program for it.
+text() { [[ "$(cat)" =~ \"$1\":\ ?\"([^\"]*)\" ]] && printf '%s' "${BASH_REMATCH[1]}"; }
+
 # One value of a JSON document on stdin: `json body.id`, `json 0.run_id`; a text is shown without quotes.
 json() {
-    "$python" -c '
+    python3 -c '
 import json, sys
 value = json.load(sys.stdin)
 for part in sys.argv[1].split("."):
@@ -56,7 +60,7 @@ print(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False,
 
 # A statement on a SQLite file of the folder; prints the rows, columns divided by `|`.
 sql() {
-    "$python" -c '
+    python3 -c '
 import sqlite3, sys
 with sqlite3.connect(sys.argv[1], timeout=10) as db:
     for row in db.execute(sys.argv[2]):
@@ -71,11 +75,11 @@ begin() {
     rm -f "$folder"/*.db*
     # It ends when its stdin does, which is this script's: nothing outlives it.
     mkfifo "$work/alive"
-    "$python" "$examples/target.py" <"$work/alive" >"$work/target.out" 2>"$work/target.err" &
+    "$python" -IS "$examples/target.py" <"$work/alive" >"$work/target.out" 2>"$work/target.err" &
     pids+=("$!")
     exec 9>"$work/alive"
     until_true "the stand-in" test -s "$work/target.out"
-    target=http://127.0.0.1:$(json port <"$work/target.out")
+    target=$(text url <"$work/target.out")
 }
 
 # Points connections to the stand-in, in the copy: their own `base_url` replaces that of settings and connector.
@@ -96,10 +100,17 @@ change() {
 
 cli() { "$millstream" "$@" --dir "$folder" --data "$work/data" 2>"$work/cli.err" || { cat "$work/cli.err" >&2; return 1; }; }
 
+# Starts a flow by hand and tells its run: `by_hand report --input month=2026-01`; sets $run and $story.
+by_hand() {
+    "$millstream" run "$@" --json --dir "$folder" --data "$work/data" >"$work/ran" 2>"$work/cli.err" || true
+    run=$(text run_id <"$work/ran") || fail "millstream run $1: $(cat "$work/cli.err")"
+    story "$run"
+}
+
 # Puts a secret into the vault: `secret CRM_TOKEN crm-token`.
 secret() { printf '%s' "$2" | cli secret set "$1"; }
 
-# Serves the copy; sets $public, $admin and $token.
+# Serves the copy; sets $admin and $token.
 serve() {
     cli check --strict >"$work/check.out" || { cat "$work/check.out" >&2; fail "the files have problems"; }
     "$millstream" serve --json --listen 127.0.0.1:0 --admin 127.0.0.1:0 --dir "$folder" --data "$work/data" \
@@ -108,15 +119,14 @@ serve() {
     pids+=("$server")
     serving() { kill -0 "$server" 2>/dev/null || fail "serve has ended"; [ -s "$work/serve.out" ]; }
     until_true "millstream serve" serving
-    public=$(json public <"$work/serve.out")
-    admin=$(json admin <"$work/serve.out")
+    admin=$(text admin <"$work/serve.out")
     token=$(cat "$work/data/admin.token")
 }
 
 api() { curl -sS --fail-with-body --max-time 30 -H "Authorization: Bearer $token" "${@:2}" "$admin/api/v1$1"; }
 
 # A flow's URL.
-hook() { api "/flows/$1/url" | json url; }
+hook() { api "/flows/$1/url" | text url; }
 
 # Posts to a URL: `post "$url" '{"a": 1}' [curl's options]`; sets $status, $answer and $run, and says so.
 post() {
@@ -132,15 +142,15 @@ post() {
 
 # Waits until a run has a status (an end, unless named), and tells it step by step; sets $story.
 story() {
-    story=$("$python" -c '
-import json, sys, time, urllib.request
+    story=$(python3 -c '
+import http.client, json, sys, time
 admin, token, run, wanted = sys.argv[1:]
 ends = ["succeeded", "failed", "cancelled", "timed_out", "rejected"]
-request = urllib.request.Request(f"{admin}/api/v1/runs/{run}", headers={"Authorization": f"Bearer {token}"})
 end = time.monotonic() + 30
 while True:
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        told = json.load(answer)
+    server = http.client.HTTPConnection(admin.split("//")[1], timeout=10)
+    server.request("GET", f"/api/v1/runs/{run}", headers={"Authorization": f"Bearer {token}"})
+    told = json.load(server.getresponse())
     if told["status"] == wanted or told["status"] in ends or (not wanted and told["status"] == "held"):
         break
     if time.monotonic() > end:

@@ -3,7 +3,7 @@
 It is there so that each example can be tried on one machine, without an account anywhere. It is strict (credentials,
 needed fields, known paths) and remembers what it was sent, so that a `try` script can tell whether a flow did its work.
 
-usage: python3 target.py    Says {"port": …} once it listens on 127.0.0.1, and ends when its stdin does.
+usage: python3 target.py    Says {"url": …} once it listens on 127.0.0.1, and ends when its stdin does.
 
 Each system is the first part of a path, as in /crm/contacts. A call needs `Authorization: Bearer SYSTEM-token` unless the
 system is OPEN. A POST with an `Idempotency-Key` that it knows is answered as the first time, and does nothing again.
@@ -191,5 +191,5 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(json.dumps({"port": server.server_address[1]}), flush=True)
+    print(json.dumps({"url": f"http://127.0.0.1:{server.server_address[1]}"}), flush=True)
     sys.stdin.read()
