@@ -10,7 +10,7 @@ use crate::flow::Kind;
 use crate::flow::{BODYLESS, TriggerKind};
 use crate::journal::Filter;
 use crate::mapping::parse_json;
-use crate::run::{Around, Body, Event, Origin, Request, Summary, history};
+use crate::run::{Around, Body, Event, History, Origin, Record, Request, Summary};
 
 impl Engine {
     /// Newest first.
@@ -22,15 +22,17 @@ impl Engine {
     pub fn run(&self, run: RunId) -> Result<Value, Denied> {
         // Before the records: it may be behind them, but never tell of an end or a hold that they do not show.
         let summary = self.journal.summary(run).map_err(unavailable)?;
-        let records = self.records(run).map_err(Denied::Unavailable)?;
-        let Some(first) = records.first().and_then(|record| record.events.first()) else {
-            return Err(Denied::NoRun(run));
-        };
-        let live = match first {
+        let live = match self.first_event(run)? {
             Event::Started(started) => self.definition(&started.definition, &started.flow).ok(),
             _ => None,
         };
-        let mut told = history(run, &records, live.as_ref().map(|live| live.flow.as_ref()));
+        let mut history = History::new(run, live.as_ref().map(|live| live.flow.as_ref()));
+        let told = self.each_record(run, |record| {
+            history.tell(&record);
+            Ok(())
+        });
+        told.map_err(Denied::Unavailable)?;
+        let mut told = history.told();
         // Of a run that goes on, only the summary knows what it waits for.
         if let Some(status) = summary.map(|summary| summary.status)
             && matches!(status, Status::Queued | Status::Waiting)
@@ -42,6 +44,13 @@ impl Engine {
             self.show_resume_urls(run, live, &mut told);
         }
         Ok(told)
+    }
+
+    /// How a run began, or was refused.
+    fn first_event(&self, run: RunId) -> Result<Event, Denied> {
+        let first = self.journal.first_record(run).map_err(unavailable)?.ok_or(Denied::NoRun(run))?;
+        let first = Record::decode(&first).map_err(unavailable)?;
+        first.events.into_iter().next().ok_or(Denied::NoRun(run))
     }
 
     /// Who may see the run may answer for those it waits for.
@@ -59,13 +68,11 @@ impl Engine {
     /// A person wants it, so neither the trigger's conditions nor its `dedupe` are asked. A request that was not split
     /// yet is split if the flow does so now.
     pub async fn resubmit(self: &Arc<Self>, run: RunId, body: Option<Value>, new_keys: bool) -> Result<Begun, Denied> {
-        let records = self.records(run).map_err(Denied::Unavailable)?;
-        let (flow, mut request, keys) = match records.first().and_then(|record| record.events.first()) {
-            None => return Err(Denied::NoRun(run)),
-            Some(Event::Started(started)) => {
+        let (flow, mut request, keys) = match self.first_event(run)? {
+            Event::Started(started) => {
                 (started.flow.clone(), started.request.clone(), (!new_keys).then_some(started.keys))
             }
-            Some(Event::Rejected(rejected)) => {
+            Event::Rejected(rejected) => {
                 let kept = match body {
                     Some(_) => Value::Null,
                     None => parse_json(rejected.body.as_bytes()).map_err(|error| {
@@ -78,7 +85,7 @@ impl Engine {
                 let request = Request { method, path, params, query, ..Request::posted(Body::of(kept)) };
                 (rejected.flow.clone(), request, None)
             }
-            Some(_) => {
+            _ => {
                 return Err(Denied::Unavailable("the run's history does not begin with its start".into()));
             }
         };
@@ -147,27 +154,23 @@ impl Engine {
 
     /// Gives a run's task a command; a run that has none gets in line for one. Returns once it has taken effect.
     async fn order(self: &Arc<Self>, run: RunId, command: Command) -> Result<(), Denied> {
-        match self.journal.summary(run).map_err(unavailable)? {
-            None => return Err(Denied::NoRun(run)),
-            Some(summary) if summary.status.is_ended() => {
-                return Err(Denied::Conflict(format!("run {run} has already ended: {}", summary.status)));
-            }
-            Some(_) => {}
+        let summary = || self.journal.summary(run).map_err(unavailable)?.ok_or(Denied::NoRun(run));
+        let before = summary()?;
+        if before.status.is_ended() {
+            return Err(Denied::Conflict(format!("run {run} has already ended: {}", before.status)));
         }
-        let before = self.journal.records(run).map_err(unavailable)?.len();
         let cancels = matches!(command, Command::Cancel);
         self.command(run, command);
         for _ in 0..250 {
-            // The order is a record; a cancelled run has an end, whatever was written in between.
+            let now = summary()?;
             let taken = match cancels {
-                true => match self.read(run).map_err(Denied::Unavailable)?.map(|(run, _)| run.finished) {
-                    Some(Some(Status::Cancelled)) | None => true,
-                    Some(Some(other)) => {
-                        return Err(Denied::Conflict(format!("run {run} ended before it could be cancelled: {other}")));
-                    }
-                    Some(None) => false,
-                },
-                false => self.journal.records(run).map_err(unavailable)?.len() > before,
+                true if now.status.is_ended() && now.status != Status::Cancelled => {
+                    let how = now.status;
+                    return Err(Denied::Conflict(format!("run {run} ended before it could be cancelled: {how}")));
+                }
+                true => now.status == Status::Cancelled,
+                // A held run's summary changes only when it goes on.
+                false => (now.status, now.updated_at) != (before.status, before.updated_at),
             };
             if taken {
                 // The store shows records a moment before they are durable; the answer waits for that.

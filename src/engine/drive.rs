@@ -1,15 +1,14 @@
 //! One run at work: decide, append, perform, wait; and again until it ends or only a time is left to wait for.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{self, AbortHandle, JoinSet};
 
 use super::accept::status;
+use super::flying::Flying;
 use super::lanes::Seat;
 use super::metrics::Metrics;
 use super::queue::Slot;
@@ -379,54 +378,6 @@ impl Engine {
                 | Event::Failing { .. }
                 | Event::Recovered { .. }
                 | Event::Released => {}
-            }
-        }
-    }
-}
-
-/// Calls on their way, each in a task of its own; dropped, they are broken off.
-#[derive(Default)]
-struct Flying {
-    calls: JoinSet<Option<Result<Value, Failure>>>,
-    places: HashMap<task::Id, (Place, AbortHandle)>,
-    /// Children that go on by themselves: looked at again when there is news.
-    parked: HashSet<Place>,
-}
-
-impl Flying {
-    fn has(&self, place: &Place) -> bool {
-        self.parked.contains(place) || self.places.values().any(|(other, _)| other == place)
-    }
-
-    fn keep(&mut self, wanted: impl Fn(&Place) -> bool) {
-        self.parked.retain(&wanted);
-        self.places.retain(|_, (place, task)| {
-            let keep = wanted(place);
-            if !keep {
-                task.abort();
-            }
-            keep
-        });
-    }
-
-    /// Where a call belongs that came back; a panic in it counts as a call in doubt.
-    fn landed(
-        &mut self,
-        task: Result<(task::Id, Option<Result<Value, Failure>>), task::JoinError>,
-    ) -> Option<(Place, Result<Value, Failure>)> {
-        let (id, result) = task.unwrap_or_else(|error| {
-            if !error.is_cancelled() {
-                tracing::error!(%error, "an action panicked");
-            }
-            let message = "the action broke off inside Millstream; please report it".to_owned();
-            (error.id(), Some(Err(Failure::new(Class::Unknown, "engine.panic", message))))
-        });
-        let (place, _) = self.places.remove(&id)?;
-        match result {
-            Some(result) => Some((place, result)),
-            None => {
-                self.parked.insert(place);
-                None
             }
         }
     }

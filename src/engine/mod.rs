@@ -9,6 +9,7 @@ mod answers;
 mod ask;
 mod children;
 mod drive;
+mod flying;
 mod keys;
 mod lanes;
 mod metrics;

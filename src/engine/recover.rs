@@ -236,16 +236,14 @@ impl Engine {
 
     /// When a run can go on.
     fn standing(&self, id: RunId) -> Result<Standing, String> {
-        let records = self.records(id)?;
-        if records.is_empty() {
+        let Some((run, _)) = self.read(id)? else {
             return Ok(Standing::Held);
-        }
-        let run = Run::replay(id, &records).map_err(|error| error.to_string())?;
+        };
         if run.held.is_some() {
             return Ok(Standing::Held);
         }
         let seat = self.seat_of(&run);
-        if records.iter().map(|record| record.events.len()).sum::<usize>() == 1 {
+        if run.begun_at.is_none() {
             return Ok(Standing::Queued(seat));
         }
         // What could be decided was recorded with what it followed from, so a wait can be read off the state. Nothing
@@ -274,18 +272,31 @@ impl Engine {
 
     /// A run as the journal has it, and the position of its next record.
     pub(super) fn read(&self, id: RunId) -> Result<Option<(Run, u32)>, String> {
-        let records = self.records(id)?;
-        if records.is_empty() {
-            return Ok(None);
-        }
-        let run = Run::replay(id, &records).map_err(|error| error.to_string())?;
-        Ok(Some((run, records.len() as u32)))
+        let mut run: Option<Run> = None;
+        let seq = self.each_record(id, |record| {
+            let mut events = record.events.iter();
+            let run = match &mut run {
+                Some(run) => run,
+                None => {
+                    let Some(Event::Started(started)) = events.next() else {
+                        return Err(format!("the history of run {id} does not begin with its start"));
+                    };
+                    run.insert(Run::new(id, record.at, started.clone()))
+                }
+            };
+            events.try_for_each(|event| run.apply(record.at, event).map_err(|illegal| illegal.to_string()))
+        })?;
+        Ok(run.map(|run| (run, seq)))
     }
 
-    /// A run's records, decoded.
-    pub(super) fn records(&self, id: RunId) -> Result<Vec<Record>, String> {
-        let records = self.journal.records(id).map_err(|error| error.to_string())?;
-        records.iter().map(|bytes| Record::decode(bytes).map_err(|error| error.to_string())).collect()
+    /// Shows a run's records in order, decoded, one at a time; returns how many there are.
+    pub(super) fn each_record(
+        &self,
+        id: RunId,
+        mut show: impl FnMut(Record) -> Result<(), String>,
+    ) -> Result<u32, String> {
+        let show = |bytes: Vec<u8>| show(Record::decode(&bytes).map_err(|error| error.to_string())?);
+        self.journal.each_record(id, show).map_err(|error| error.to_string())
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::flow::Kind;
-use crate::run::{Event, Run, State};
+use crate::run::{Event, Run};
 
 /// What became of a POST to a `wait` step's URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +88,5 @@ pub(super) fn resumed(run: &Run, live: &LiveFlow, place: Place, input: Arc<Value
     if let Some(first) = run.resumed.get(&place).or(node.and_then(|node| node.output.as_ref())) {
         return Err(if *first == input { Delivered::Repeated } else { Delivered::Late });
     }
-    if node.is_some_and(|node| !matches!(node.state, State::Pending | State::Awaiting(_))) {
-        return Err(Delivered::Gone);
-    }
-    Ok(Event::Resumed { place, input })
+    if run.may_come(&place) { Ok(Event::Resumed { place, input }) } else { Err(Delivered::Gone) }
 }

@@ -45,22 +45,27 @@ pub fn summary(store: &Store, run: RunId) -> Result<Option<Summary>, String> {
     store.get(&keys::summary(run))?.map(|bytes| decode(&bytes)).transpose()
 }
 
-pub fn records(store: &Store, run: RunId) -> Result<Vec<Vec<u8>>, String> {
-    let mut records = Vec::new();
+/// Shows a run's records in order, one at a time; returns how many there are.
+pub fn each_record(
+    store: &Store,
+    run: RunId,
+    show: &mut dyn FnMut(Vec<u8>) -> Result<(), String>,
+) -> Result<u32, String> {
+    let mut seq = 0;
     let mut record = Vec::new();
     for entry in store.scan(&keys::records(run)) {
         let (key, part) = entry?;
         // A hole means that what follows happened on grounds we no longer have.
-        let seq = u32::try_from(records.len()).map_err(|error| error.to_string())?;
         if !key.starts_with(&keys::record(run, seq)) {
             return Err(format!("record {seq} of run {run} is missing"));
         }
         record.extend_from_slice(&part);
         if store::is_last(&part) {
-            records.push(std::mem::take(&mut record));
+            seq += 1;
+            show(std::mem::take(&mut record))?;
         }
     }
-    Ok(records)
+    Ok(seq)
 }
 
 pub fn open_runs(store: &Store) -> Result<Vec<RunId>, String> {

@@ -185,7 +185,23 @@ impl Journal {
 
     /// A run's records in order; empty if there is no such run.
     pub fn records(&self, run: RunId) -> Result<Vec<Vec<u8>>, Error> {
-        self.read(|store| list::records(store, run))
+        let mut records = Vec::new();
+        self.each_record(run, |record| {
+            records.push(record);
+            Ok(())
+        })?;
+        Ok(records)
+    }
+
+    /// Shows a run's records in order, one at a time: a long run has more of them than should be in memory together.
+    /// Returns how many there are; what `show` fails with ends it.
+    pub fn each_record(&self, run: RunId, mut show: impl FnMut(Vec<u8>) -> Result<(), String>) -> Result<u32, Error> {
+        self.read(|store| list::each_record(store, run, &mut show))
+    }
+
+    /// The first record of a run.
+    pub fn first_record(&self, run: RunId) -> Result<Option<Vec<u8>>, Error> {
+        self.read(|store| store.get_parts(&keys::record(run, 0)))
     }
 
     /// Runs that have not ended, oldest first.

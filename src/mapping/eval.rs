@@ -53,19 +53,28 @@ struct Frame<'e> {
 
 /// The value of a leaf; `None` where `{{optional x}}` found nothing.
 pub(super) fn render(body: &Body, scope: &dyn Scope) -> Result<Option<Value>, Fault> {
+    with(body, scope, |value| value.map(Cow::into_owned))
+}
+
+/// As [`render`], without a copy of a value that is already there.
+pub(super) fn with<T>(
+    body: &Body,
+    scope: &dyn Scope,
+    take: impl FnOnce(Option<Cow<'_, Value>>) -> T,
+) -> Result<T, Fault> {
     let rounds = Cell::new(0);
     let context = Context { scope, frame: None, rounds: &rounds };
     match body {
-        Body::Literal(text) => Ok(Some(Value::String(text.clone()))),
+        Body::Literal(text) => Ok(take(Some(Cow::Owned(Value::String(text.clone()))))),
         Body::Whole(expr) => {
             let value = eval(expr, context)?;
             let absent = value.is_null() && matches!(expr, Expr::Call(call) if call.function.name == "optional");
-            Ok((!absent).then(|| value.into_owned()))
+            Ok(take((!absent).then_some(value)))
         }
         Body::Text(parts) => {
             let mut out = String::new();
             write(parts, context, &mut out)?;
-            Ok(Some(Value::String(out)))
+            Ok(take(Some(Cow::Owned(Value::String(out)))))
         }
     }
 }

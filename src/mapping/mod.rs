@@ -130,6 +130,12 @@ impl Template {
         eval::render(&self.body, scope).map_err(|fault| self.error(fault.code, fault.what))
     }
 
+    /// As [`Template::render`], but shows the value where it is instead of copying it.
+    pub fn look<T>(&self, scope: &dyn Scope, look: impl FnOnce(Option<&Value>) -> T) -> Result<T, Error> {
+        eval::with(&self.body, scope, |value| look(value.as_deref()))
+            .map_err(|fault| self.error(fault.code, fault.what))
+    }
+
     /// Checks names and types; the shape is what rendering will give.
     pub fn check(&self, names: &dyn Names) -> (Shape, Vec<Finding>) {
         check::check(&self.body, names)

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::connector::Class;
+use crate::mapping::parse_json;
 
 /// An event that cannot have happened in this state: the journal is damaged, or a fault of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,34 +16,8 @@ pub struct Illegal {
     pub what: String,
 }
 
-impl Event {
-    /// The step that an event says something of, unless it comes from the outside or holds the run.
-    fn place(&self) -> Option<&Place> {
-        match self {
-            Event::Called { place, .. }
-            | Event::Succeeded { place, .. }
-            | Event::Failed { place, .. }
-            | Event::Skipped { place, .. }
-            | Event::Iterating { place, .. }
-            | Event::Entered { place, .. }
-            | Event::Left { place, .. }
-            | Event::Waiting { place, .. }
-            | Event::Listening { place, .. }
-            | Event::Resumed { place, .. }
-            | Event::Invoked { place, .. }
-            | Event::Assigned { place, .. }
-            | Event::Responded { place, .. }
-            | Event::Held { place: Some(place), .. } => Some(place),
-            Event::Started(_)
-            | Event::Rejected(_)
-            | Event::Recovered { .. }
-            | Event::Held { place: None, .. }
-            | Event::Released
-            | Event::Failing { .. }
-            | Event::Finished { .. } => None,
-        }
-    }
-}
+/// Bodies longer than this are not kept parsed without need, bytes.
+const LARGE: usize = 256 * 1024;
 
 impl Run {
     /// A run as its first fact makes it.
@@ -92,27 +67,18 @@ impl Run {
         if let Some(status) = self.finished {
             return refuse(format!("something happened after it ended as {status}"));
         }
-        let allowed = |node: &Node, place: &Place, states: &[State], what: &str| {
-            let is = |state: &State| std::mem::discriminant(state) == std::mem::discriminant(&node.state);
-            if states.iter().any(is) {
-                return Ok(());
+        if let Some(place) = event.place() {
+            if self.failing.is_some() != (place.0.first() == Some(&HANDLER)) && !matches!(event, Event::Resumed { .. })
+            {
+                return refuse(format!("step {place} went on while it was not the turn of its list"));
             }
-            Err(Illegal { run, what: format!("step {place} {what} while it was {}", node.state.name()) })
-        };
-        let waiting = State::Waiting(0);
-        let awaiting = State::Awaiting(0);
-        if let Some(place) = event.place()
-            && self.failing.is_some()
-            && place.0.first() != Some(&HANDLER)
-        {
-            return refuse(format!("step {place} went on after the steps had failed"));
+            self.check(event, place)?;
         }
         let now_ms = at.as_millisecond();
         match event {
             Event::Started(_) | Event::Rejected(_) => return refuse("it began twice".into()),
             Event::Called { place, attempt, input, key } => {
                 let node = self.node_mut(place)?;
-                allowed(node, place, &[State::Pending, waiting, State::InDoubt], "was called")?;
                 if *attempt != node.attempt + 1 || (input.is_none() && node.input.is_none()) {
                     return refuse(format!("attempt {attempt} of step {place} has no attempt before it"));
                 }
@@ -126,7 +92,6 @@ impl Run {
             }
             Event::Invoked { place, attempt, input, key, child, until } => {
                 let node = self.node_mut(place)?;
-                allowed(node, place, &[State::Pending, waiting], "called another flow")?;
                 if *attempt != node.attempt + 1 || (input.is_none() && node.input.is_none()) {
                     return refuse(format!("attempt {attempt} of step {place} has no attempt before it"));
                 }
@@ -141,8 +106,6 @@ impl Run {
             }
             Event::Succeeded { place, output } => {
                 let node = self.node_mut(place)?;
-                let from = [State::Running, State::InDoubt, waiting, awaiting];
-                allowed(node, place, &from, "succeeded")?;
                 node.output = Some(match node.looped.as_mut().filter(|looped| looped.collects) {
                     Some(looped) => Arc::new(Value::Array(std::mem::take(&mut looped.collected))),
                     None => output.clone(),
@@ -151,7 +114,6 @@ impl Run {
             }
             Event::Failed { place, failure, retry_at } => {
                 let node = self.node_mut(place)?;
-                allowed(node, place, &[State::Pending, State::Running, State::InDoubt, awaiting], "failed")?;
                 node.failure = Some(failure.clone());
                 match retry_at {
                     Some(until) => node.state = State::Waiting(*until),
@@ -162,30 +124,44 @@ impl Run {
                 }
             }
             Event::Skipped { place, unmet } => {
-                allowed(self.node_mut(place)?, place, &[State::Pending], "was skipped")?;
+                self.node_mut(place)?;
                 self.end(place, if *unmet { State::Unmet } else { State::Skipped });
             }
             Event::Iterating { place, items, collects } => {
                 let node = self.node_mut(place)?;
-                allowed(node, place, &[State::Pending], "began to iterate")?;
-                let Value::Array(list) = items.as_ref() else {
+                let Ok(items) = serde_json::from_str::<Vec<Box<RawValue>>>(items.text()) else {
                     return refuse(format!("step {place} iterates over what is no list"));
                 };
                 node.state = State::Running;
                 node.since = now_ms;
-                let collected = if *collects { vec![Value::Null; list.len()] } else { Vec::new() };
-                let (items, collects) = (items.clone(), *collects);
-                node.looped = Some(Box::new(Looped { items, collects, collected, failed: 0, first: None }));
+                let collected = if *collects { vec![Value::Null; items.len()] } else { Vec::new() };
+                let collects = *collects;
+                node.looped = Some(Box::new(Looped { items, collects, collected, bytes: 0, failed: 0, first: None }));
+                // A long list was most of the body, and is not needed as a value any more.
+                let body = &self.started.request.body;
+                if place.0.len() == 1 && body.text().len() > LARGE {
+                    let request = Request { body: body.text_only(), ..self.started.request.clone() };
+                    self.started = Arc::new(Started { request, ..Started::clone(&self.started) });
+                }
             }
             Event::Entered { place, sub, again } => {
                 let node = self.node_mut(place)?;
-                allowed(node, place, &[State::Pending, State::Running], "was entered")?;
+                // What was entered before is not entered again: branches and iterations are taken in order.
+                let (first, one_more) = (node.state == State::Pending, *sub == node.entered);
+                let fits = match &node.looped {
+                    Some(looped) => one_more && !again && looped.items.get(*sub as usize).is_some(),
+                    None if *again => one_more && !first,
+                    None => *sub >= node.entered,
+                };
+                if !fits {
+                    return refuse(format!("branch {sub} of step {place} was entered out of order"));
+                }
                 if *again {
                     node.subs.clear();
                 }
-                if node.subs.insert(*sub, Frame::default()).is_some() {
-                    return refuse(format!("branch {sub} of step {place} was entered twice"));
-                }
+                let item = node.looped.as_ref().and_then(|looped| looped.items.get(*sub as usize));
+                let item = item.map(|text| Arc::new(parse_json(text.get().as_bytes()).unwrap_or_default()));
+                node.subs.insert(*sub, Frame { item, ..Frame::default() });
                 if node.state == State::Pending {
                     node.since = now_ms;
                 }
@@ -194,38 +170,38 @@ impl Run {
             }
             Event::Left { place, sub, value, failure } => {
                 let node = self.node_mut(place)?;
-                allowed(node, place, &[State::Running], "left an iteration")?;
-                let Some(looped) = node.looped.as_mut().filter(|_| node.subs.contains_key(sub)) else {
-                    return refuse(format!("iteration {sub} of step {place} ended but had not begun"));
+                let ended = node.subs.get(sub).is_some_and(Frame::is_ended);
+                let Some(looped) = node.looped.as_mut().filter(|_| ended) else {
+                    return refuse(format!("iteration {sub} of step {place} was left before its steps had ended"));
                 };
                 if let (Some(value), Some(at)) = (value, looped.collected.get_mut(*sub as usize)) {
                     *at = Value::clone(value);
+                    looped.bytes += weight(value);
                 }
                 if let Some(failure) = failure {
                     looped.failed += 1;
-                    looped.first.get_or_insert_with(|| (*sub, failure.clone()));
+                    if looped.first.as_ref().is_none_or(|(first, _)| sub < first) {
+                        looped.first = Some((*sub, failure.clone()));
+                    }
                 }
                 node.subs.remove(sub);
                 self.recoveries = 0;
             }
             Event::Waiting { place, until } => {
                 let node = self.node_mut(place)?;
-                allowed(node, place, &[State::Pending], "began to wait")?;
                 node.state = State::Waiting(*until);
             }
             Event::Listening { place, until } => {
                 let node = self.node_mut(place)?;
-                allowed(node, place, &[State::Pending], "began to wait")?;
                 node.state = State::Awaiting(until.unwrap_or(NEVER));
             }
             Event::Resumed { place, input } => {
-                allowed(self.node_mut(place)?, place, &[State::Pending, awaiting], "was resumed")?;
-                if self.resumed.insert(place.clone(), input.clone()).is_some() {
+                if self.resumed.contains_key(place) {
                     return refuse(format!("step {place} was resumed twice"));
                 }
+                self.resumed.insert(place.clone(), input.clone());
             }
             Event::Assigned { place, vars, owner } => {
-                allowed(self.node_mut(place)?, place, &[State::Pending], "set variables")?;
                 match self.vars_mut(place, *owner) {
                     Some(owned) => owned.extend(vars.clone()),
                     None => return refuse(format!("step {place} set variables of a branch it is not in")),
@@ -235,10 +211,10 @@ impl Run {
                 self.end(place, State::Succeeded);
             }
             Event::Responded { place, response } => {
-                allowed(self.node_mut(place)?, place, &[State::Pending], "answered")?;
                 if self.response.is_some() {
                     return refuse("it answered twice".into());
                 }
+                self.node_mut(place)?;
                 self.response = Some(response.clone());
                 self.end(place, State::Succeeded);
             }
@@ -251,7 +227,6 @@ impl Run {
                 match place {
                     Some(place) => {
                         let node = self.node_mut(place)?;
-                        allowed(node, place, &[State::Running, State::InDoubt, State::Pending], "was held")?;
                         node.state = State::Held;
                         node.failure = Some(failure.clone());
                     }
@@ -269,9 +244,10 @@ impl Run {
                 release(&mut self.handler, now_ms);
             }
             Event::Failing { status, failure } => {
-                if self.failing.replace((*status, failure.clone())).is_some() {
+                if self.failing.is_some() {
                     return refuse("it failed twice".into());
                 }
+                self.failing = Some((*status, failure.clone()));
                 self.recoveries = 0;
             }
             Event::Finished { status, failure } => {
@@ -280,8 +256,76 @@ impl Run {
             }
         }
         self.updated_at = at;
-        self.begun_at.get_or_insert(at);
+        // A POST can come before the first step, a person's word too: the clock of a flow's timeout starts with a step.
+        if event.place().is_some() && !matches!(event, Event::Resumed { .. }) {
+            self.begun_at.get_or_insert(at);
+        }
         Ok(())
+    }
+
+    /// Holds that the event can follow from how its step stands. Changes nothing, so that what is refused leaves no trace.
+    fn check(&self, event: &Event, place: &Place) -> Result<(), Illegal> {
+        let illegal = |what: String| Err(Illegal { run: self.id, what });
+        if let Event::Resumed { .. } = event {
+            return match self.may_come(place) {
+                true => Ok(()),
+                false => illegal(format!("step {place} was resumed after it, or one around it, had ended")),
+            };
+        }
+        let (waiting, awaiting) = (State::Waiting(0), State::Awaiting(0));
+        let from: &[State] = match event {
+            Event::Called { .. } => &[State::Pending, waiting, State::InDoubt],
+            Event::Invoked { .. } => &[State::Pending, waiting],
+            Event::Succeeded { .. } => &[State::Running, State::InDoubt, waiting, awaiting],
+            Event::Failed { .. } => &[State::Pending, State::Running, State::InDoubt, awaiting],
+            Event::Held { .. } => &[State::Pending, State::Running, State::InDoubt],
+            Event::Entered { .. } => &[State::Pending, State::Running],
+            Event::Left { .. } => &[State::Running],
+            _ => &[State::Pending],
+        };
+        let Some((frame, position)) = self.frame(place) else {
+            return illegal(format!("step {place} is inside a step that was not entered"));
+        };
+        // A flow's size is limited, a damaged record's is not.
+        if position as usize >= crate::flow::MAX_STEPS {
+            return illegal(format!("place {place} is not in any flow"));
+        }
+        let state = frame.state(position);
+        let is = |one: &State| std::mem::discriminant(one) == std::mem::discriminant(&state);
+        if !from.iter().any(is) {
+            return illegal(format!("step {place} was {} when {} happened", state.name(), event.name()));
+        }
+        let ends = matches!(event, Event::Succeeded { .. } | Event::Failed { retry_at: None, .. });
+        let inside = frame.node(position).filter(|_| ends).map(|node| &node.subs);
+        if inside.is_some_and(|subs| !subs.values().all(Frame::is_ended)) {
+            return illegal(format!("step {place} ended before the steps inside of it"));
+        }
+        Ok(())
+    }
+
+    /// True if a POST for the `wait` at `place` is not too late: it may come before the wait begins, and before what is
+    /// around it does.
+    pub fn may_come(&self, place: &Place) -> bool {
+        if self.finished.is_some() {
+            return false;
+        }
+        if self.failing.is_some() && place.0.first() != Some(&HANDLER) {
+            return false;
+        }
+        let (mut frame, path) = self.origin(&place.0);
+        let mut parts = path.iter();
+        while let Some(position) = parts.next() {
+            let Some(node) = frame.node(*position) else { return true };
+            match parts.next() {
+                None => return matches!(node.state, State::Pending | State::Awaiting(_)),
+                Some(_) if node.state.is_ended() => return false,
+                Some(sub) => match node.subs.get(sub) {
+                    Some(inner) => frame = inner,
+                    None => return *sub >= node.entered,
+                },
+            }
+        }
+        false
     }
 
     fn vars_mut(&mut self, place: &Place, owner: usize) -> Option<&mut Map<String, Value>> {
@@ -328,10 +372,6 @@ impl Run {
         let run = self.id;
         let missing = Illegal { run, what: format!("step {place} is inside a step that was not entered") };
         let (frame, position) = self.frame_mut(place).ok_or(missing)?;
-        // A flow's size is limited, a damaged record's is not.
-        if position >= crate::flow::MAX_STEPS {
-            return Err(Illegal { run, what: format!("place {place} is not in any flow") });
-        }
         if frame.nodes.len() <= position {
             frame.nodes.resize_with(position + 1, Node::default);
         }
@@ -341,6 +381,17 @@ impl Run {
 
 /// The failure codes of what took too long: a step that ends in one has *timed out*.
 pub const TIMED_OUT: [&str; 2] = ["outbound.timeout", super::next::TIMEOUT];
+
+/// About how many bytes a value has as JSON; cheaper than writing it.
+pub(super) fn weight(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 3,
+        Value::Array(items) => items.iter().map(weight).sum::<usize>() + 2,
+        Value::Object(members) => members.iter().map(|(key, value)| key.len() + 4 + weight(value)).sum::<usize>() + 2,
+    }
+}
 
 fn doubt(frame: &mut Frame) {
     for node in frame.nodes.iter_mut().filter(|node| node.state == State::Running) {

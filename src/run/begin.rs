@@ -82,21 +82,21 @@ impl Walk<'_> {
                 Event::Entered { place, sub: found.unwrap_or(switch.cases.len()) as u32, again: false }
             }
             Kind::Foreach(each) => {
-                let items = match each.items.render(scope)? {
-                    Some(Value::Array(items)) => Value::Array(items),
-                    None | Some(Value::Null) => Value::Array(Vec::new()),
-                    other => {
-                        let message = format!("`foreach` needs a list, not {}", described(other.as_ref()));
-                        return Err(Failure::new(Class::Permanent, "run.not_a_list", message));
+                let items = each.items.look(scope, |items| match items {
+                    Some(items @ Value::Array(list)) if list.len() <= MAX_ITEMS => (!deeper_than(items, DEEPEST))
+                        .then(|| Body::of_ref(items))
+                        .ok_or_else(|| too_deep("the list", DEEPEST)),
+                    Some(Value::Array(list)) => {
+                        let message = format!("the list has {} items; a `foreach` takes {MAX_ITEMS}", list.len());
+                        Err(Failure::new(Class::Permanent, "run.too_many_items", message))
                     }
-                };
-                let count = items.as_array().map_or(0, Vec::len);
-                if count > MAX_ITEMS {
-                    let message = format!("the list has {count} items; a `foreach` takes {MAX_ITEMS}");
-                    return Err(Failure::new(Class::Permanent, "run.too_many_items", message));
-                }
-                let items = readable("the list", items, DEEPEST)?;
-                Event::Iterating { place, items: Arc::new(items), collects: each.collect.is_some() }
+                    None | Some(Value::Null) => Ok(Body::of_ref(&Value::Array(Vec::new()))),
+                    other => {
+                        let message = format!("`foreach` needs a list, not {}", described(other));
+                        Err(Failure::new(Class::Permanent, "run.not_a_list", message))
+                    }
+                })??;
+                Event::Iterating { place, items, collects: each.collect.is_some() }
             }
             Kind::Until(_) | Kind::Parallel(_) | Kind::Scope(_) => Event::Entered { place, sub: 0, again: false },
             Kind::Wait { timeout } => Event::Listening { place, until: timeout.map(|timeout| self.after(timeout)) },
@@ -178,11 +178,12 @@ const DEEPEST_HEADERS: usize = 100;
 
 /// A value that the journal can read again. A run with a deeper one could never be taken up after a wait or a restart.
 pub(super) fn readable(name: &str, value: Value, levels: usize) -> Result<Value, Failure> {
-    if !deeper_than(&value, levels) {
-        return Ok(value);
-    }
+    if deeper_than(&value, levels) { Err(too_deep(name, levels)) } else { Ok(value) }
+}
+
+fn too_deep(name: &str, levels: usize) -> Failure {
     let message = format!("{name} is nested more than {levels} levels deep; keep less of it");
-    Err(Failure::new(Class::Permanent, "run.too_deep", message))
+    Failure::new(Class::Permanent, "run.too_deep", message)
 }
 
 fn deeper_than(value: &Value, levels: usize) -> bool {

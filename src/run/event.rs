@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::record::exact;
-use super::{Place, Rejected, Response, RunId, Started, Status};
+use super::{Body, Place, Rejected, Response, RunId, Started, Status};
 use crate::connector::Failure;
 
 /// One fact. What it says of a place, it says of the step there.
@@ -48,8 +48,7 @@ pub enum Event {
     /// A `foreach` begins; `collects` if each iteration gives a value.
     Iterating {
         place: Place,
-        #[serde(deserialize_with = "exact::one")]
-        items: Arc<Value>,
+        items: Body,
         #[serde(default, skip_serializing_if = "is_false")]
         collects: bool,
     },
@@ -133,6 +132,61 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
     },
+}
+
+impl Event {
+    /// The step that an event says something of, unless it comes from the outside or holds the run.
+    pub(super) fn place(&self) -> Option<&Place> {
+        match self {
+            Event::Called { place, .. }
+            | Event::Succeeded { place, .. }
+            | Event::Failed { place, .. }
+            | Event::Skipped { place, .. }
+            | Event::Iterating { place, .. }
+            | Event::Entered { place, .. }
+            | Event::Left { place, .. }
+            | Event::Waiting { place, .. }
+            | Event::Listening { place, .. }
+            | Event::Resumed { place, .. }
+            | Event::Invoked { place, .. }
+            | Event::Assigned { place, .. }
+            | Event::Responded { place, .. }
+            | Event::Held { place: Some(place), .. } => Some(place),
+            Event::Started(_)
+            | Event::Rejected(_)
+            | Event::Recovered { .. }
+            | Event::Held { place: None, .. }
+            | Event::Released
+            | Event::Failing { .. }
+            | Event::Finished { .. } => None,
+        }
+    }
+
+    /// As it is written.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Event::Started(_) => "started",
+            Event::Rejected(_) => "rejected",
+            Event::Called { .. } => "called",
+            Event::Succeeded { .. } => "succeeded",
+            Event::Failed { .. } => "failed",
+            Event::Skipped { .. } => "skipped",
+            Event::Iterating { .. } => "iterating",
+            Event::Entered { .. } => "entered",
+            Event::Left { .. } => "left",
+            Event::Waiting { .. } => "waiting",
+            Event::Listening { .. } => "listening",
+            Event::Resumed { .. } => "resumed",
+            Event::Invoked { .. } => "invoked",
+            Event::Assigned { .. } => "assigned",
+            Event::Responded { .. } => "responded",
+            Event::Recovered { .. } => "recovered",
+            Event::Held { .. } => "held",
+            Event::Released => "released",
+            Event::Failing { .. } => "failing",
+            Event::Finished { .. } => "finished",
+        }
+    }
 }
 
 fn is_false(flag: &bool) -> bool {

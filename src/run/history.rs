@@ -1,49 +1,87 @@
 //! A run told step by step, as the API and the command line show it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::flow::{BODY, CATCH, Flow, Kind, Secure, Step, THEN};
+use crate::mapping::parse_json;
 
-/// The history of `records` as one JSON document. Without the flow (its definition cannot be read any more) steps are
-/// named by their places.
+/// The history of `records` as one JSON document; see [`History`].
 pub fn history(run: RunId, records: &[Record], flow: Option<&Flow>) -> Value {
-    let mut told = Told { flow, ..Told::default() };
-    told.whole.insert("run_id".into(), json!(run.to_string()));
-    for record in records {
-        for event in &record.events {
-            told.tell(record.at, event);
-        }
-    }
-    let replayed = Run::replay(run, records).ok();
-    if let Some(run) = replayed.as_ref().filter(|run| run.finished.is_none()) {
-        let status = if run.held.is_some() { Status::Held } else { Status::Running };
-        told.whole.insert("status".into(), json!(status));
-    }
-    let steps: Vec<Value> = told.steps.into_iter().map(Value::Object).collect();
-    told.whole.insert("steps".into(), Value::Array(steps));
-    Value::Object(told.whole)
+    let mut history = History::new(run, flow);
+    records.iter().for_each(|record| history.tell(record));
+    history.told()
 }
 
 /// What stands for a value that `secure` hides.
 const HIDDEN: &str = "(secure)";
 
+/// Iterations of a loop that are told in full; of further ones only those that failed or have not ended.
+const SHOWN: u32 = 100;
+/// Failed iterations told beside them, over all loops.
+const SHOWN_FAILED: u32 = 1_000;
+
+/// A history in the making: told record by record, so that a long run need not be in memory whole.
 #[derive(Default)]
-struct Told<'f> {
+pub struct History<'f> {
     flow: Option<&'f Flow>,
-    /// In the order in which they began.
-    steps: Vec<Map<String, Value>>,
-    known: HashMap<Place, usize>,
+    /// In the order in which they began; `None` where an iteration is left out.
+    steps: Vec<Option<Map<String, Value>>>,
+    known: BTreeMap<Place, usize>,
+    failed: u32,
+    held: bool,
+    ended: bool,
     whole: Map<String, Value>,
     /// What iterations gave so far.
     collected: HashMap<Place, Vec<Value>>,
 }
 
-impl<'f> Told<'f> {
-    fn tell(&mut self, at: Timestamp, event: &Event) {
+impl<'f> History<'f> {
+    /// Without the flow (its definition cannot be read any more) steps are named by their places.
+    pub fn new(run: RunId, flow: Option<&'f Flow>) -> History<'f> {
+        let mut history = History { flow, ..History::default() };
+        history.say("run_id", json!(run.to_string()));
+        history
+    }
+
+    /// Adds one record.
+    pub fn tell(&mut self, record: &Record) {
+        record.events.iter().for_each(|event| self.add(record.at, event));
+    }
+
+    /// The document.
+    pub fn told(mut self) -> Value {
+        if !self.ended {
+            self.say("status", json!(if self.held { Status::Held } else { Status::Running }));
+        }
+        let steps: Vec<Value> = self.steps.into_iter().flatten().map(Value::Object).collect();
+        self.whole.insert("steps".into(), Value::Array(steps));
+        Value::Object(self.whole)
+    }
+
+    /// Leaves the steps of an iteration out, unless it is one of the first.
+    fn leave_out(&mut self, place: &Place, sub: u32, at: Timestamp) {
+        if sub < SHOWN {
+            return;
+        }
+        let inside = |sub: u32| Place(place.0.iter().copied().chain([sub]).collect());
+        let steps: Vec<Place> =
+            self.known.range(inside(sub)..inside(sub.saturating_add(1))).map(|(place, _)| place.clone()).collect();
+        for inner in steps {
+            if let Some(index) = self.known.remove(&inner) {
+                self.steps[index] = None;
+            }
+        }
+        let step = self.step(place, at);
+        let left_out = step.get("iterations_left_out").and_then(Value::as_u64).unwrap_or(0) + 1;
+        step.insert("iterations_left_out".into(), json!(left_out));
+    }
+
+    fn add(&mut self, at: Timestamp, event: &Event) {
         match event {
             Event::Started(started) => {
                 let request = &started.request;
@@ -54,14 +92,17 @@ impl<'f> Told<'f> {
                 if let Some(origin) = &started.origin {
                     self.say("origin", json!(origin.run));
                 }
-                let trigger = json!({
+                let mut trigger = json!({
                     "method": request.method, "path": request.seen_path(), "query": request.query,
-                    "headers": request.headers, "body": request.body.value(),
+                    "headers": request.headers,
                 });
+                // Parsed for this alone: a copy of a large body's value would be a second one in memory.
+                trigger["body"] = parse_json(request.body.text().as_bytes()).unwrap_or_default();
                 self.say("trigger", trigger);
             }
             Event::Rejected(rejected) => {
                 self.say("flow", json!(rejected.flow));
+                self.ended = true;
                 self.say("status", json!(Status::Rejected));
                 self.say("started_at", json!(at));
                 self.say("ended_at", json!(at));
@@ -93,8 +134,8 @@ impl<'f> Told<'f> {
             }
             Event::Succeeded { place, output } => {
                 let output = match self.collected.remove(place) {
-                    Some(collected) => self.output(place, &Value::Array(collected)),
-                    None => self.output(place, output),
+                    Some(collected) => self.output(place, Value::Array(collected)),
+                    None => self.output(place, Value::clone(output)),
                 };
                 let mocked = self.typed(place).is_some_and(|step| step.mock.is_some());
                 let step = self.end(place, at, "succeeded");
@@ -132,13 +173,16 @@ impl<'f> Told<'f> {
                 self.end(place, at, "skipped").insert("reason".into(), json!(reason));
             }
             Event::Iterating { place, items, collects } => {
-                let items = items.as_array().map_or(0, Vec::len);
+                let items = serde_json::from_str::<Vec<&RawValue>>(items.text()).map_or(0, |items| items.len());
                 if *collects {
                     self.collected.insert(place.clone(), vec![Value::Null; items]);
                 }
                 self.step(place, at).insert("items".into(), json!(items));
             }
-            Event::Entered { place, sub, .. } => {
+            Event::Entered { place, sub, again } => {
+                if let (true, Some(before)) = (again, sub.checked_sub(1)) {
+                    self.leave_out(place, before, at);
+                }
                 let name = self.typed(place).map(|step| branch(step, *sub));
                 let step = self.step(place, at);
                 step.insert("status".into(), json!("running"));
@@ -157,6 +201,10 @@ impl<'f> Told<'f> {
                     let step = self.step(place, at);
                     let failed = step.get("failed").and_then(Value::as_u64).unwrap_or(0) + 1;
                     step.insert("failed".into(), json!(failed));
+                    self.failed += 1;
+                }
+                if failure.is_none() || self.failed > SHOWN_FAILED {
+                    self.leave_out(place, *sub, at);
                 }
             }
             Event::Waiting { place, until } => {
@@ -176,11 +224,11 @@ impl<'f> Told<'f> {
                 self.step(place, at).insert("resumed_at".into(), json!(at));
             }
             Event::Assigned { place, vars, .. } => {
-                let output = self.output(place, &Value::Object(vars.clone()));
+                let output = self.output(place, Value::Object(vars.clone()));
                 self.end(place, at, "succeeded").insert("output".into(), output);
             }
             Event::Responded { place, response } => {
-                let response = self.output(place, &json!(response));
+                let response = self.output(place, json!(response));
                 self.end(place, at, "succeeded").insert("output".into(), response.clone());
                 self.say("response", response);
             }
@@ -195,14 +243,17 @@ impl<'f> Told<'f> {
                     step.insert("error".into(), json!(failure));
                     end_attempt(step, json!({"ended_at": at, "status": "held", "error": failure}));
                 }
+                self.held = true;
                 self.say("reason", json!(failure.message));
             }
             Event::Released => {
+                self.held = false;
                 self.whole.remove("reason");
             }
-            Event::Failing { .. } => self.cancel(at),
+            Event::Failing { .. } => self.cancel(at, false),
             Event::Finished { status, failure } => {
-                self.cancel(at);
+                self.cancel(at, true);
+                self.ended = true;
                 self.say("status", json!(status));
                 self.say("ended_at", json!(at));
                 if let Some(failure) = failure {
@@ -216,9 +267,14 @@ impl<'f> Told<'f> {
         self.whole.insert(key.to_owned(), value);
     }
 
-    /// Steps that had not ended never will.
-    fn cancel(&mut self, at: Timestamp) {
-        for step in self.steps.iter_mut().filter(|step| !step.contains_key("ended_at")) {
+    /// Steps that had not ended never will; a POST that came for one of `on_failure` is still waited for.
+    fn cancel(&mut self, at: Timestamp, all: bool) {
+        let handler = format!("{HANDLER}.");
+        let left = |step: &&mut Map<String, Value>| {
+            let place = step.get("place").and_then(Value::as_str).unwrap_or_default();
+            !step.contains_key("ended_at") && (all || !place.starts_with(&handler))
+        };
+        for step in self.steps.iter_mut().flatten().filter(left) {
             step.insert("status".into(), json!("cancelled"));
             step.insert("ended_at".into(), json!(at));
         }
@@ -237,8 +293,8 @@ impl<'f> Told<'f> {
         if self.secure(place).inputs { json!(HIDDEN) } else { input.clone() }
     }
 
-    fn output(&self, place: &Place, output: &Value) -> Value {
-        if self.secure(place).outputs && !output.is_null() { json!(HIDDEN) } else { output.clone() }
+    fn output(&self, place: &Place, output: Value) -> Value {
+        if self.secure(place).outputs && !output.is_null() { json!(HIDDEN) } else { output }
     }
 
     fn step(&mut self, place: &Place, at: Timestamp) -> &mut Map<String, Value> {
@@ -251,12 +307,12 @@ impl<'f> Told<'f> {
                 step.insert("place".into(), json!(place));
                 step.insert("status".into(), json!("running"));
                 step.insert("started_at".into(), json!(at));
-                self.steps.push(step);
+                self.steps.push(Some(step));
                 self.known.insert(place.clone(), self.steps.len() - 1);
                 self.steps.len() - 1
             }
         };
-        &mut self.steps[index]
+        self.steps[index].get_or_insert_default()
     }
 
     fn end(&mut self, place: &Place, at: Timestamp, status: &str) -> &mut Map<String, Value> {

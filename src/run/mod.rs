@@ -9,7 +9,7 @@ mod door;
 mod event;
 mod history;
 mod id;
-mod nested;
+mod inside;
 mod next;
 mod record;
 mod request;
@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -33,7 +34,7 @@ pub use apply::Illegal;
 pub use apply::TIMED_OUT;
 pub use door::AtTheDoor;
 pub use event::Event;
-pub use history::history;
+pub use history::{History, history};
 pub use id::{Digest, Place, RunId};
 pub use next::{Around, Next};
 pub use record::{RECORD_VERSION, Record, Unreadable};
@@ -74,6 +75,8 @@ pub struct Frame {
     pub nodes: Vec<Node>,
     /// How many leading steps have ended: where looking for work begins.
     pub ended: usize,
+    /// The item of this iteration.
+    pub item: Option<Arc<Value>>,
     /// Variables of this branch or iteration alone.
     pub vars: Map<String, Value>,
 }
@@ -102,10 +105,13 @@ pub struct Node {
 /// How a `foreach` stands.
 #[derive(Debug, Clone)]
 pub struct Looped {
-    pub items: Arc<Value>,
+    /// As text: thousands of items take many times as much memory as values.
+    pub items: Vec<Box<RawValue>>,
     pub collects: bool,
     /// By iteration; null where one failed or has not ended.
     pub collected: Vec<Value>,
+    /// About how many bytes `collected` has as JSON.
+    pub bytes: usize,
     pub failed: u32,
     /// The first failure that was recorded, and its iteration.
     pub first: Option<(u32, Failure)>,
@@ -173,18 +179,42 @@ impl Frame {
     fn state(&self, position: u32) -> State {
         self.node(position).map_or(State::Pending, |node| node.state)
     }
+
+    fn each(&self, path: &mut Vec<u32>, show: &mut dyn FnMut(&[u32], &Node)) {
+        for (position, node) in self.nodes.iter().enumerate() {
+            path.push(position as u32);
+            show(path, node);
+            for (sub, inner) in &node.subs {
+                path.push(*sub);
+                inner.each(path, show);
+                path.pop();
+            }
+            path.pop();
+        }
+    }
+
+    /// True if no step that began here goes on.
+    fn is_ended(&self) -> bool {
+        self.ended >= self.nodes.len()
+    }
 }
 
 impl Run {
     /// The node at a place, if its step has begun.
     pub fn node(&self, place: &Place) -> Option<&Node> {
+        let (frame, position) = self.frame(place)?;
+        frame.node(position)
+    }
+
+    /// The steps among which a place is, if what is around them was entered, and its position there.
+    fn frame(&self, place: &Place) -> Option<(&Frame, u32)> {
         let (mut frame, path) = self.origin(&place.0);
         let mut parts = path.iter();
         loop {
-            let node = frame.node(*parts.next()?)?;
+            let position = *parts.next()?;
             match parts.next() {
-                None => return Some(node),
-                Some(sub) => frame = node.subs.get(sub)?,
+                None => return Some((frame, position)),
+                Some(sub) => frame = frame.node(position)?.subs.get(sub)?,
             }
         }
     }
@@ -197,33 +227,25 @@ impl Run {
         }
     }
 
-    /// The runs that steps of this one wait for, by place.
+    /// The runs that steps of this one wait for, or waited for when it failed, by place.
     pub fn children(&self) -> Vec<(Place, RunId)> {
         let mut found = Vec::new();
-        self.each(&mut |place, node| {
+        let mut look = |place: &[u32], node: &Node| {
             if let (State::Awaiting(_), Some(child)) = (node.state, node.child) {
                 found.push((Place(place.to_vec()), child));
             }
-        });
+        };
+        self.root.each(&mut Vec::new(), &mut look);
+        self.handler.each(&mut vec![HANDLER, 0], &mut look);
         found
     }
 
-    /// Shows every node that is not forgotten.
+    /// Shows every node at work that is not forgotten: the flow's steps, or those of `on_failure` once the steps failed.
     pub fn each(&self, show: &mut dyn FnMut(&[u32], &Node)) {
-        fn frame_in(frame: &Frame, path: &mut Vec<u32>, show: &mut dyn FnMut(&[u32], &Node)) {
-            for (position, node) in frame.nodes.iter().enumerate() {
-                path.push(position as u32);
-                show(path, node);
-                for (sub, inner) in &node.subs {
-                    path.push(*sub);
-                    frame_in(inner, path, show);
-                    path.pop();
-                }
-                path.pop();
-            }
+        match self.failing {
+            None => self.root.each(&mut Vec::new(), show),
+            Some(_) => self.handler.each(&mut vec![HANDLER, 0], show),
         }
-        frame_in(&self.root, &mut Vec::new(), show);
-        frame_in(&self.handler, &mut vec![HANDLER, 0], show);
     }
 
     /// The run as lists show it.

@@ -33,6 +33,12 @@ impl Body {
         Body::parsed(raw, value)
     }
 
+    /// The text of a value that goes on living where it is.
+    pub fn of_ref(value: &Value) -> Body {
+        let raw = serde_json::value::to_raw_value(value).expect("a JSON value always has a text");
+        Body { raw: raw.into(), parsed: OnceLock::new() }
+    }
+
     pub fn text(&self) -> &str {
         self.raw.get()
     }

@@ -214,7 +214,7 @@ impl<'r> InRun<'r> {
 }
 
 fn item(node: &Node, sub: u32) -> Option<&Value> {
-    node.looped.as_ref()?.items.get(sub as usize)
+    node.subs.get(&sub)?.item.as_deref()
 }
 
 /// A failure as templates see it.

@@ -1,6 +1,12 @@
 //! Runs driven without an engine: scripted answers, time advanced by hand, a crash after any append.
 
+mod gate;
 mod kinds;
+mod mishaps;
+mod model;
+mod play;
+mod property;
+mod tree;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -23,27 +29,39 @@ struct Stage {
     calls: Vec<(String, u32, Uuid, Value)>,
 }
 
+/// When every run of these tests starts.
+const START: &str = "2026-11-23T10:00:00Z";
+
 fn load(steps: &str) -> Flow {
-    let text = format!("trigger: {{type: request}}\nsteps:\n{steps}");
+    loaded(&format!("trigger: {{type: request}}\nsteps:\n{steps}"))
+}
+
+fn loaded(text: &str) -> Flow {
     let (connectors, _) = Connectors::from_sources([]);
     let connections = [("db".to_owned(), "sql".to_owned())].into();
     let none = |_: &str| Err(String::new());
     let known = Known { connectors: &connectors, connections: Some(&connections), env: Some(&[]), read: &none };
-    let loaded = Flow::load(Path::new("flows/staged.yaml"), &text, &known);
+    let loaded = Flow::load(Path::new("flows/staged.yaml"), text, &known);
     let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     loaded.flow.unwrap_or_else(|| panic!("{}", problems.join("\n")))
 }
 
-fn stage(steps: &str, body: Value, answers: impl IntoIterator<Item = Result<Value, Failure>>) -> Stage {
-    let flow = load(steps);
-    let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
+/// A run that has just been let in.
+fn begun(flow: &Flow, body: Value) -> (Vec<Record>, Run) {
+    let now: Timestamp = START.parse().unwrap();
     let id = RunId(Uuid::from_u128(7));
     let request = Request::posted(Body::of(body));
     let started =
         Started { flow: flow.id.clone(), definition: Digest([0; 32]), request, keys: id.0, origin: None, parent: None };
     let started = Arc::new(started);
     let records = vec![Record { v: RECORD_VERSION, at: now, events: vec![Event::Started(started.clone())] }];
-    let run = Run::new(id, now, started);
+    (records, Run::new(id, now, started))
+}
+
+fn stage(steps: &str, body: Value, answers: impl IntoIterator<Item = Result<Value, Failure>>) -> Stage {
+    let flow = load(steps);
+    let (records, run) = begun(&flow, body);
+    let now = run.started_at;
     Stage { flow, run, records, now, answers: answers.into_iter().collect(), calls: Vec::new() }
 }
 
@@ -326,65 +344,4 @@ fn numbers_are_read_back_as_they_were_written() {
         panic!()
     };
     assert_eq!((input.to_string(), output.to_string()), (text.to_owned(), text.to_owned()));
-}
-
-const EVERYTHING: &str = r#"
-  - id: first
-    action: http.request
-    with: {url: "http://a.test/{{trigger.body.n}}"}
-    on_error: continue
-  - id: decide
-    if: "{{equals steps.first.status 'succeeded'}}"
-    then:
-      - id: second
-        action: sql.insert
-        connection: db
-        with: {table: t, row: {n: "{{trigger.body.n}}"}}
-      - id: pause
-        delay: 10m
-    else:
-      - id: note
-        set: {why: "{{steps.first.error.code}}"}
-  - id: answer
-    when: "{{not (equals trigger.body.n 3)}}"
-    response: {body: "{{vars}}"}
-  - id: cleanup
-    run_after: {decide: [failed], answer: [succeeded, skipped]}
-    set: {cleaned: true}
-  - id: last
-    run_after: {decide: [succeeded, failed]}
-    action: http.request
-    with: {url: "http://b.test"}
-"#;
-
-proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
-
-    /// Whatever the outside answers: a run that loses its memory after any append goes on as if it had not.
-    #[test]
-    fn a_crash_after_any_append_changes_nothing(
-        n in 0..4i64,
-        answers in proptest::collection::vec(0..4u8, 0..12),
-        crash_at in 0..24usize,
-    ) {
-        let steps = EVERYTHING.replace("{{vars}}", "{{vars.why}}");
-        let outcomes = || answers.iter().map(|kind| match kind {
-            0 | 1 => Ok(json!({"n": n})),
-            2 => failed(Class::Retry, "x.retry"),
-            _ => failed(Class::Permanent, "x.permanent"),
-        }).collect::<Vec<_>>();
-        let undisturbed = stage(&steps, json!({"n": n}), outcomes()).play();
-
-        let mut crashed = stage(&steps, json!({"n": n}), outcomes());
-        while crashed.round() {
-            if crashed.records.len() == crash_at {
-                crashed.run = Run::replay(crashed.run.id, &crashed.records).unwrap();
-            }
-        }
-
-        proptest::prop_assert!(undisturbed.run.finished.is_some());
-        proptest::prop_assert_eq!(undisturbed.told(), crashed.told());
-        proptest::prop_assert_eq!(undisturbed.calls, crashed.calls);
-        proptest::prop_assert_eq!(undisturbed.run.response, crashed.run.response);
-    }
 }

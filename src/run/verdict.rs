@@ -1,7 +1,7 @@
 //! When a step's turn has come, and how a list of steps ended.
 
 use super::*;
-use crate::flow::{Block, Ends, Step};
+use crate::flow::{After, Block, Ends, Step};
 
 /// Whether a step's turn has come.
 pub(super) enum Ready {
@@ -11,18 +11,16 @@ pub(super) enum Ready {
 }
 
 pub(super) fn ready(block: &Block, step: &Step, frame: &Frame) -> Ready {
-    for after in &step.after {
-        let state = frame.state(after.position);
-        if !state.is_ended() {
-            return Ready::NotYet;
-        }
+    let states = || step.after.iter().map(|after| (after, frame.state(after.position)));
+    if states().any(|(_, state)| !state.is_ended()) {
+        return Ready::NotYet;
+    }
+    let met = |(after, state): (&After, State)| {
         let continues = block.steps.get(after.position as usize).is_some_and(|before| before.continues);
         let passed_over = continues && after.on == Ends::DEFAULT && matches!(state, State::Failed | State::TimedOut);
-        if !passed_over && !after.on.has(end_of(state)) {
-            return Ready::No;
-        }
-    }
-    Ready::Yes
+        passed_over || after.on.has(end_of(state))
+    };
+    if states().all(met) { Ready::Yes } else { Ready::No }
 }
 
 fn end_of(state: State) -> Ends {
@@ -43,6 +41,10 @@ fn end_of(state: State) -> Ends {
 
 /// How a block ended: each branch end counts, and a skipped end takes the status of what it follows.
 pub(super) fn verdict(block: &Block, frame: &Frame) -> Option<Failure> {
+    // Asked again while a scope's `finally` goes on; most lists end well.
+    if block.ends.iter().all(|end| frame.state(*end) == State::Succeeded) {
+        return None;
+    }
     let mut seen = vec![false; block.steps.len()];
     block.ends.iter().find_map(|end| failing(block, frame, *end, &mut seen))
 }

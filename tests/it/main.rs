@@ -11,6 +11,7 @@ mod fairness;
 mod house;
 mod http;
 mod kill;
+mod kill_each;
 mod mapping;
 mod mapping_check;
 mod outbound_calls;

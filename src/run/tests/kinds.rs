@@ -265,3 +265,29 @@ fn a_mocked_call_is_not_made_and_secure_values_are_not_shown() {
     assert!(!told.contains("canary"), "{told}");
     assert!(told.contains("\"mocked\":true"), "{told}");
 }
+
+#[test]
+fn a_history_shows_the_first_iterations_and_those_that_failed() {
+    let steps = r#"
+  - id: each
+    foreach: "{{trigger.body}}"
+    do:
+      - id: check
+        set: {ok: "{{required item.ok}}"}
+    on_error: continue
+  - id: again
+    until: "{{equals index 299}}"
+    limit: {count: 300}
+    do: [{id: note, set: {n: "{{index}}"}}]
+"#;
+    let items: Vec<Value> = (0..500).map(|n| if n == 400 { json!({}) } else { json!({"ok": n}) }).collect();
+    let stage = stage(steps, json!(items), []).play();
+    let told = history(stage.run.id, &stage.records, Some(&stage.flow));
+    let steps = told["steps"].as_array().unwrap();
+    let of = |id: &str| steps.iter().filter(|step| step["id"] == *id).collect::<Vec<_>>();
+    assert_eq!((of("check").len(), of("note").len()), (101, 101));
+    assert_eq!(of("check")[100]["place"], json!("0.400.0"));
+    assert_eq!(of("each")[0]["iterations_left_out"], json!(399));
+    assert_eq!((&of("each")[0]["iterations"], &of("again")[0]["iterations"]), (&json!(500), &json!(300)));
+    assert_eq!(stage.run.vars["n"], json!(299));
+}

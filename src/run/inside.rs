@@ -1,23 +1,26 @@
-//! How the steps that hold other steps go on: branches, iterations, scopes.
+//! What goes on inside of a step that holds other steps: which of them is next, and how it ends as they do.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::apply::weight;
 use super::begin::{DEEPEST, readable};
 use super::next::{Progress, Waits, Walk, words};
 use super::*;
 use crate::connector::{Class, Failure};
 use crate::flow::{BODY, CATCH, FINALLY, Foreach, Guarded, Kind, Step, Until};
 
+/// Most that a `foreach` collects, bytes.
+const MAX_COLLECTED: usize = 32 * 1024 * 1024;
+
 impl Walk<'_> {
     /// The branch of an `if` or `switch`, or the branches of a `parallel`.
     pub(super) fn branches(&self, step: &Step, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
-        let at = Place(path.clone());
         if let Kind::Parallel(branches) = &step.kind
             && (node.entered as usize) < branches.len()
         {
-            return Some(Event::Entered { place: at, sub: node.entered, again: false });
+            return Some(Event::Entered { place: Place(path.clone()), sub: node.entered, again: false });
         }
         let (mut live, mut failed) = (false, None);
         for sub in node.subs.keys() {
@@ -30,23 +33,22 @@ impl Walk<'_> {
         if live {
             return None;
         }
-        Some(ended(at, failed))
+        Some(ended(path, failed))
     }
 
     pub(super) fn each(&self, each: &Foreach, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
         let looped = node.looped.as_ref()?;
-        let place = Place(path.clone());
         for sub in node.subs.keys() {
             match self.inner(&each.body, node, *sub, path, waits) {
                 Progress::Record(event) => return Some(event),
                 Progress::Live => {}
-                Progress::Ended(failure) => return Some(self.leave(each, place, *sub, failure)),
+                Progress::Ended(failure) => return Some(self.leave(each, Place(path.clone()), *sub, failure)),
             }
         }
-        let items = looped.items.as_array().map_or(0, Vec::len);
+        let items = looped.items.len();
         if (node.entered as usize) < items {
             let room = node.subs.len() < each.concurrency as usize;
-            return room.then_some(Event::Entered { place, sub: node.entered, again: false });
+            return room.then(|| Event::Entered { place: Place(path.clone()), sub: node.entered, again: false });
         }
         if !node.subs.is_empty() {
             return None;
@@ -55,7 +57,7 @@ impl Walk<'_> {
             let message = format!("{} of {items} items failed; item {sub}: {}", looped.failed, first.message);
             Failure { message, ..first.clone() }
         });
-        Some(ended(place, failed))
+        Some(ended(path, failed))
     }
 
     /// The event that ends an iteration.
@@ -64,7 +66,8 @@ impl Walk<'_> {
             Some(collect) if failure.is_none() => {
                 let path: Vec<u32> = place.0.iter().copied().chain([sub]).collect();
                 let value = collect.render(&self.scope(&path)).map_err(Failure::from);
-                value.and_then(|value| readable("`collect`", value, DEEPEST)).map(Some)
+                let value = value.and_then(|value| readable("`collect`", value, DEEPEST));
+                value.and_then(|value| self.with_room(&place, value)).map(Some)
             }
             _ => Ok(None),
         };
@@ -74,13 +77,23 @@ impl Walk<'_> {
         }
     }
 
+    /// What is collected stays in memory, and is an output that later steps read.
+    fn with_room(&self, place: &Place, value: Value) -> Result<Value, Failure> {
+        let so_far = self.run.node(place).and_then(|node| node.looped.as_ref()).map_or(0, |looped| looped.bytes);
+        if so_far + weight(&value) <= MAX_COLLECTED {
+            return Ok(value);
+        }
+        let megabytes = MAX_COLLECTED / (1024 * 1024);
+        let message = format!("`collect` gave more than {megabytes} MB over all items; keep less of each");
+        Err(Failure::new(Class::Permanent, "run.collected_too_much", message))
+    }
+
     pub(super) fn again(&self, until: &Until, node: &Node, path: &mut Vec<u32>, waits: &mut Waits) -> Option<Event> {
-        let place = Place(path.clone());
         let sub = node.entered.checked_sub(1)?;
         match self.inner(&until.body, node, sub, path, waits) {
             Progress::Record(event) => return Some(event),
             Progress::Live => return None,
-            Progress::Ended(Some(failure)) => return Some(ended(place, Some(failure))),
+            Progress::Ended(Some(failure)) => return Some(ended(path, Some(failure))),
             Progress::Ended(None) => {}
         }
         path.push(sub);
@@ -88,21 +101,21 @@ impl Walk<'_> {
         path.pop();
         let met = match met {
             Ok(met) => met,
-            Err(error) => return Some(ended(place, Some(error.into()))),
+            Err(error) => return Some(ended(path, Some(error.into()))),
         };
         let time = i64::try_from(until.time.as_millis()).unwrap_or(NEVER);
         let over = node.entered >= until.count || self.now().saturating_sub(node.since) >= time;
         if !met && !over {
-            return Some(Event::Entered { place, sub: sub + 1, again: true });
+            return Some(Event::Entered { place: Place(path.clone()), sub: sub + 1, again: true });
         }
         if !met && until.fails {
             let (count, time) = (node.entered, words(until.time));
             let message =
                 format!("the condition did not hold after {count} iterations (limit {}, {time})", until.count);
-            return Some(ended(place, Some(Failure::new(Class::Permanent, "run.until_limit", message))));
+            return Some(ended(path, Some(Failure::new(Class::Permanent, "run.until_limit", message))));
         }
         let output = Arc::new(json!({"iterations": node.entered, "met": met}));
-        Some(Event::Succeeded { place, output })
+        Some(Event::Succeeded { place: Place(path.clone()), output })
     }
 
     pub(super) fn guarded(
@@ -112,14 +125,13 @@ impl Walk<'_> {
         path: &mut Vec<u32>,
         waits: &mut Waits,
     ) -> Option<Event> {
-        let place = Place(path.clone());
         let mut result = None;
         for (sub, block) in
             [(BODY, Some(&scope.body)), (CATCH, scope.catch.as_ref()), (FINALLY, scope.finally.as_ref())]
         {
             let Some(block) = block.filter(|_| sub != CATCH || result.is_some()) else { continue };
             if !node.subs.contains_key(&sub) {
-                return Some(Event::Entered { place, sub, again: false });
+                return Some(Event::Entered { place: Place(path.clone()), sub, again: false });
             }
             match self.inner(block, node, sub, path, waits) {
                 Progress::Record(event) => return Some(event),
@@ -129,11 +141,12 @@ impl Walk<'_> {
                 Progress::Ended(failure) => result = result.or(failure),
             }
         }
-        Some(ended(place, result))
+        Some(ended(path, result))
     }
 }
 
-fn ended(place: Place, failure: Option<Failure>) -> Event {
+fn ended(path: &[u32], failure: Option<Failure>) -> Event {
+    let place = Place(path.to_vec());
     match failure {
         None => Event::Succeeded { place, output: Arc::new(Value::Null) },
         Some(failure) => Event::Failed { place, failure, retry_at: None },

@@ -1,0 +1,57 @@
+//! What of a run is on its way: calls in tasks of their own, and children that it waits for.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::Value;
+use tokio::task::{self, AbortHandle, JoinSet};
+
+use crate::connector::{Class, Failure};
+use crate::run::Place;
+
+/// Calls on their way, each in a task of its own; dropped, they are broken off.
+#[derive(Default)]
+pub(super) struct Flying {
+    pub calls: JoinSet<Option<Result<Value, Failure>>>,
+    pub places: HashMap<task::Id, (Place, AbortHandle)>,
+    /// Children that go on by themselves: looked at again when there is news.
+    pub parked: HashSet<Place>,
+}
+
+impl Flying {
+    pub fn has(&self, place: &Place) -> bool {
+        self.parked.contains(place) || self.places.values().any(|(other, _)| other == place)
+    }
+
+    pub fn keep(&mut self, wanted: impl Fn(&Place) -> bool) {
+        self.parked.retain(&wanted);
+        self.places.retain(|_, (place, task)| {
+            let keep = wanted(place);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+    }
+
+    /// Where a call belongs that came back; a panic in it counts as a call in doubt.
+    pub fn landed(
+        &mut self,
+        task: Result<(task::Id, Option<Result<Value, Failure>>), task::JoinError>,
+    ) -> Option<(Place, Result<Value, Failure>)> {
+        let (id, result) = task.unwrap_or_else(|error| {
+            if !error.is_cancelled() {
+                tracing::error!(%error, "an action panicked");
+            }
+            let message = "the action broke off inside Millstream; please report it".to_owned();
+            (error.id(), Some(Err(Failure::new(Class::Unknown, "engine.panic", message))))
+        });
+        let (place, _) = self.places.remove(&id)?;
+        match result {
+            Some(result) => Some((place, result)),
+            None => {
+                self.parked.insert(place);
+                None
+            }
+        }
+    }
+}
