@@ -3,13 +3,14 @@
 //! `TIMERS` runs (10,000 unless set) each wait at a `delay` until a time of their own, `RATE` of them (1,000) in a
 //! second. When all of them wait the server is killed and started again, so that each comes from the journal.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+mod server;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
+
+use server::Server;
 
 const FLOW: &str = "\
 trigger: {type: request}
@@ -33,7 +34,7 @@ fn main() {
 
     let server = Server::start(folder.path());
     let idle = server.memory();
-    let path = server.hook(folder.path());
+    let path = server.hook(folder.path(), "nap");
     let first = now_ms() + lead.as_millis() as u64;
     let begun = Instant::now();
     let share = timers / CALLERS + 1;
@@ -43,7 +44,10 @@ fn main() {
             scope.spawn(move || {
                 server.post(
                     path,
-                    (caller * share..timers.min((caller + 1) * share)).map(|n| (n, first + n * 1000 / rate)),
+                    (caller * share..timers.min((caller + 1) * share)).map(|number| {
+                        let ms = (first + number * 1000 / rate).saturating_sub(now_ms());
+                        format!("{{\"number\":{number},\"ms\":{ms}}}")
+                    }),
                 )
             });
         }
@@ -66,7 +70,7 @@ fn main() {
         std::thread::sleep(Duration::from_millis(200));
         peak = peak.max(server.memory());
     }
-    let mut late = server.lateness(folder.path());
+    let mut late = lateness(&server, folder.path());
     late.sort_unstable();
     let at = |share: f64| late[((late.len() - 1) as f64 * share) as usize];
     println!(
@@ -87,108 +91,29 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_millis() as u64
 }
 
-struct Server {
-    child: Child,
-    public: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Server {
-    fn start(folder: &Path) -> Server {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-        command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--dir"]).arg(folder);
-        let mut child = command.env("MILLSTREAM_LOG", "warn").stdout(Stdio::piped()).spawn().expect("a process");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("its first line");
-        let told: Value = serde_json::from_str(&line).expect("JSON");
-        let address =
-            |key: &str| told[key].as_str().and_then(|url| url.split("://").nth(1)?.parse().ok()).expect("an address");
-        Server { public: address("public"), admin: address("admin"), child }
-    }
-
-    fn hook(&self, folder: &Path) -> String {
-        let show = ["url", "show", "nap", "--json", "--dir"];
-        let output = Command::new(env!("CARGO_BIN_EXE_millstream")).args(show).arg(folder).output().expect("the URL");
-        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let url = told["url"].as_str().expect("a URL");
-        url[url.find("/hooks/").expect("a path")..].to_owned()
-    }
-
-    /// Posts one request for each of these times over one connection.
-    fn post(&self, path: &str, dues: impl Iterator<Item = (u64, u64)>) {
-        let mut stream = TcpStream::connect(self.public).expect("a connection");
-        stream.set_nodelay(true).expect("a socket option");
-        let mut buffer = vec![0; 16 * 1024];
-        for (number, due) in dues {
-            let ms = due.saturating_sub(now_ms());
-            let body = format!("{{\"number\":{number},\"ms\":{ms}}}");
-            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
-            let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
-            stream.write_all(request.as_bytes()).expect("sent");
-            let mut have = 0;
-            // The answer's body is one JSON object, and it is the last of what comes.
-            while !buffer[..have].ends_with(b"}") {
-                let got = stream.read(&mut buffer[have..]).expect("an answer");
-                assert!(got > 0, "the server closed the connection");
-                have += got;
-            }
-            assert!(buffer.starts_with(b"HTTP/1.1 202"), "{}", String::from_utf8_lossy(&buffer[..have]));
+/// How long after its time each run went on to its end, ms.
+fn lateness(server: &Server, folder: &Path) -> Vec<i64> {
+    let token = std::fs::read_to_string(folder.join(".millstream/admin.token")).expect("a token");
+    let auth = format!("authorization: Bearer {}\r\n", token.trim());
+    let (mut late, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page: Value =
+            serde_json::from_str(&server.get(&format!("/api/v1/runs?limit=1000{cursor}"), &auth)).expect("JSON");
+        let runs = page["runs"].as_array().expect("runs");
+        // One of ten: each takes a request for its body.
+        for run in runs.iter().step_by(10) {
+            let id = run["run_id"].as_str().expect("an id");
+            let told: Value = serde_json::from_str(&server.get(&format!("/api/v1/runs/{id}"), &auth)).expect("JSON");
+            let ms = told.pointer("/trigger/body/ms").and_then(Value::as_i64).expect("the request's body");
+            let at = |key: &str| {
+                let time = run[key].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+                time.expect("a time").as_millisecond()
+            };
+            late.push(at("updated_at") - at("started_at") - ms);
         }
-    }
-
-    fn get(&self, path: &str, headers: &str) -> String {
-        let mut stream = TcpStream::connect(self.admin).expect("a connection");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("an answer");
-        text.split_once("\r\n\r\n").expect("a body").1.to_owned()
-    }
-
-    fn metric(&self, name: &str) -> u64 {
-        let text = self.get("/metrics", "");
-        let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        found.unwrap_or_else(|| panic!("no {name}"))
-    }
-
-    /// How long after its time each run went on to its end, ms.
-    fn lateness(&self, folder: &Path) -> Vec<i64> {
-        let token = std::fs::read_to_string(folder.join(".millstream/admin.token")).expect("a token");
-        let auth = format!("authorization: Bearer {}\r\n", token.trim());
-        let (mut late, mut cursor) = (Vec::new(), String::new());
-        loop {
-            let page: Value =
-                serde_json::from_str(&self.get(&format!("/api/v1/runs?limit=1000{cursor}"), &auth)).expect("JSON");
-            let runs = page["runs"].as_array().expect("runs");
-            // One of ten: each takes a request for its body.
-            for run in runs.iter().step_by(10) {
-                let id = run["run_id"].as_str().expect("an id");
-                let told: Value = serde_json::from_str(&self.get(&format!("/api/v1/runs/{id}"), &auth)).expect("JSON");
-                let ms = told.pointer("/trigger/body/ms").and_then(Value::as_i64).expect("the request's body");
-                let at = |key: &str| {
-                    let time = run[key].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-                    time.expect("a time").as_millisecond()
-                };
-                late.push(at("updated_at") - at("started_at") - ms);
-            }
-            match page["next"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return late,
-            }
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return late,
         }
-    }
-
-    /// Resident memory, MB (proc(5)).
-    fn memory(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

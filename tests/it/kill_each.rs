@@ -100,7 +100,9 @@ fn every_kind_of_step_goes_on_after_kills() {
     assert_eq!(app.runs("flow=child").len(), RUNS, "each child began once");
     let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for seen in remote.seen() {
-        keys.entry(seen.body.clone()).or_default().insert(seen.header("idempotency-key").unwrap_or_default().to_owned());
+        keys.entry(seen.body.clone())
+            .or_default()
+            .insert(seen.header("idempotency-key").unwrap_or_default().to_owned());
     }
     assert_eq!(keys.len(), RUNS * (4 + 2 + 1 + 3 + 1), "{keys:?}");
     assert!(keys.values().all(|keys| keys.len() == 1), "a call was made with two keys: {keys:?}");

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::NEVER;
-use super::tree::{Collect, Cond, List, SECOND, Tree, Twig, What};
+use super::tree::{Collect, Cond, List, Tree, Twig, UNIT, What};
 use crate::connector::{Class, Failure};
 use crate::flow::{Backoff, HANDLER, Retry};
 
@@ -33,9 +33,10 @@ impl Outside {
         hasher.finish()
     }
 
-    /// How long an attempt takes; never as long as a timeout to the millisecond.
+    /// How long an attempt takes.
     pub fn takes(self, place: &[u32], attempt: u32) -> i64 {
-        [3, 1003, 2003, 9003][(self.roll("takes", place, attempt) % 4) as usize]
+        let roll = self.roll("takes", place, attempt);
+        [0, 1, 2, 9][(roll % 4) as usize] * UNIT + 1 + (roll / 4 % (UNIT as u64 / 2)) as i64
     }
 
     pub fn answer(self, place: &[u32], attempt: u32) -> Result<Value, Failure> {
@@ -56,7 +57,7 @@ impl Outside {
     /// When a wait's POST comes: after the run's start, or in a loop after the wait's; `None`: it never does.
     pub fn posted(self, place: &[u32]) -> Option<i64> {
         let roll = self.roll("posted", place, 0);
-        (!roll.is_multiple_of(4)).then_some((roll % 25) as i64 * SECOND + 1)
+        (!roll.is_multiple_of(4)).then_some((roll % 25) as i64 * UNIT + 1 + (roll / 25 % (UNIT as u64 / 2)) as i64)
     }
 }
 

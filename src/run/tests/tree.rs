@@ -105,7 +105,9 @@ pub struct Tree {
     pub timeout: Option<i64>,
 }
 
-pub const SECOND: i64 = 1000;
+/// What lengths are counted in, ms: long, so that an answer from outside and a timer hardly ever meet in one of them, where
+/// either may come first.
+pub const UNIT: i64 = 1_000_000;
 const STATUSES: [&str; 4] = ["succeeded", "failed", "skipped", "timed_out"];
 /// How deep lists stand in each other.
 const DEEPEST: u32 = 4;
@@ -129,7 +131,7 @@ impl Tree {
         let spot = Spot { depth: 1, in_loop: false };
         let steps = grower.list(spot);
         let on_failure = grower.dice.one_in(3).then(|| grower.list(Spot { depth: 3, ..spot }));
-        let timeout = grower.dice.one_in(4).then(|| i64::from(1 + grower.dice.of(30)) * SECOND);
+        let timeout = grower.dice.one_in(4).then(|| i64::from(1 + grower.dice.of(30)) * UNIT);
         Tree { steps, on_failure, timeout }
     }
 
@@ -211,12 +213,12 @@ impl Grower<'_> {
     }
 
     fn what(&mut self, before: Option<usize>, spot: Spot) -> What {
-        let seconds = |dice: &mut Dice, most: u32| i64::from(dice.of(most)) * SECOND;
+        let seconds = |dice: &mut Dice, most: u32| i64::from(dice.of(most)) * UNIT;
         let kinds = if spot.depth < DEEPEST { 16 } else { 10 };
         match self.dice.of(kinds) {
             1 | 2 => What::Act { attempts: 1 + self.dice.of(3) },
             3 => {
-                let timeout = self.dice.one_in(2).then(|| seconds(self.dice, 9) + SECOND);
+                let timeout = self.dice.one_in(2).then(|| seconds(self.dice, 9) + UNIT);
                 What::Child { attempts: 1 + self.dice.of(3), timeout }
             }
             4 => What::Mocked([None, Some("mock.bad"), Some("outbound.timeout")][self.dice.of(3) as usize]),
@@ -226,7 +228,7 @@ impl Grower<'_> {
             }
             6 => What::Delay(seconds(self.dice, 10)),
             7 => What::DelayUntil(seconds(self.dice, 20)),
-            8 => What::Wait((!self.dice.one_in(5)).then(|| seconds(self.dice, 20) + SECOND)),
+            8 => What::Wait((!self.dice.one_in(5)).then(|| seconds(self.dice, 20) + UNIT)),
             9 if self.dice.one_in(3) => What::Terminate(["succeeded", "failed", "cancelled"][self.dice.of(3) as usize]),
             10 => {
                 let cond = self.cond(before, spot);
@@ -251,7 +253,7 @@ impl Grower<'_> {
             }
             13 => {
                 let holds = if self.dice.one_in(8) { Cond::Bad } else { Cond::From(self.dice.of(4)) };
-                let time = if self.dice.one_in(3) { 1 + seconds(self.dice, 8) } else { 1000 * SECOND };
+                let time = if self.dice.one_in(3) { 1 + seconds(self.dice, 8) } else { 1000 * UNIT };
                 let (count, fails) = (1 + self.dice.of(4), !self.dice.one_in(3));
                 What::Until { holds, count, time, fails, body: self.inner(spot, true) }
             }
@@ -268,7 +270,7 @@ impl Grower<'_> {
 }
 
 fn length(ms: i64) -> Value {
-    json!(if ms % SECOND == 0 { format!("{}s", ms / SECOND) } else { format!("{ms}ms") })
+    json!(format!("{ms}ms"))
 }
 
 /// A time so long after the start of every played run.

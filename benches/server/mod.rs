@@ -1,0 +1,110 @@
+//! A real `millstream serve` in a process of its own, for benches that measure it from outside.
+
+#![allow(dead_code, reason = "each bench asks for what it needs")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+/// Stopped when it is dropped.
+pub struct Server {
+    child: Child,
+    public: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Server {
+    pub fn start(folder: &Path) -> Server {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--dir"]).arg(folder);
+        let mut child = command.env("MILLSTREAM_LOG", "warn").stdout(Stdio::piped()).spawn().expect("a process");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("its first line");
+        let told: Value = serde_json::from_str(&line).expect("JSON");
+        let address =
+            |key: &str| told[key].as_str().and_then(|url| url.split("://").nth(1)?.parse().ok()).expect("an address");
+        Server { public: address("public"), admin: address("admin"), child }
+    }
+
+    /// The path of a flow's URL.
+    pub fn hook(&self, folder: &Path, flow: &str) -> String {
+        let show = ["url", "show", flow, "--json", "--dir"];
+        let output = Command::new(env!("CARGO_BIN_EXE_millstream")).args(show).arg(folder).output().expect("the URL");
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let url = told["url"].as_str().expect("a URL");
+        url[url.find("/hooks/").expect("a path")..].to_owned()
+    }
+
+    /// Posts these bodies one after the other over one connection.
+    pub fn post(&self, path: &str, bodies: impl Iterator<Item = String>) {
+        let mut stream = TcpStream::connect(self.public).expect("a connection");
+        stream.set_nodelay(true).expect("a socket option");
+        let mut buffer = vec![0; 16 * 1024];
+        for body in bodies {
+            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+            let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(request.as_bytes()).expect("sent");
+            let mut have = 0;
+            // The answer's body is one JSON object, and it is the last of what comes.
+            while !buffer[..have].ends_with(b"}") {
+                let got = stream.read(&mut buffer[have..]).expect("an answer");
+                assert!(got > 0, "the server closed the connection");
+                have += got;
+            }
+            assert!(buffer.starts_with(b"HTTP/1.1 202"), "{}", String::from_utf8_lossy(&buffer[..have]));
+        }
+    }
+
+    pub fn get(&self, path: &str, headers: &str) -> String {
+        let mut stream = TcpStream::connect(self.admin).expect("a connection");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        text.split_once("\r\n\r\n").expect("a body").1.to_owned()
+    }
+
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.get("/metrics", "");
+        let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        found.unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// CPU time of all its threads so far, µs.
+    pub fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id())).unwrap_or_default();
+        let main = stat.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0);
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads");
+        let of = |task: std::io::Result<std::fs::DirEntry>| {
+            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<f64>().ok()
+        };
+        tasks.filter_map(of).sum::<f64>().max(main) / 1_000.0
+    }
+
+    /// Resident memory, MB (proc(5)): now.
+    pub fn memory(&self) -> f64 {
+        self.status("VmRSS:")
+    }
+
+    /// The same, at most since the start.
+    pub fn peak(&self) -> f64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
