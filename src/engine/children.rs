@@ -38,7 +38,7 @@ impl Engine {
             let Some(called) = self.flow(name).filter(|called| called.flow.enabled) else {
                 return fault("run.no_flow", format!("there is no flow `{name}`, or it is not enabled"));
             };
-            let body = Body::of(Value::clone(&input));
+            let body = Body::of(called.flow.trigger.fill(Value::clone(&input)));
             if let Err(Denied::Invalid(why)) = self.check(&called, body.value()) {
                 return fault("run.bad_input", format!("flow `{name}`: {why}"));
             }

@@ -40,6 +40,29 @@ steps:
 }
 
 #[test]
+fn a_flow_that_is_called_gets_the_defaults_of_its_inputs() {
+    let child = r#"
+trigger:
+  type: manual
+  inputs:
+    name: {type: string}
+    tone: {type: string, enum: [warm, cool], default: warm}
+steps:
+  - id: answer
+    response: {body: "{{trigger.body.name}} is greeted in a {{trigger.body.tone}} tone"}
+"#;
+    let parent = r#"
+trigger: {type: request}
+steps:
+  - {id: ask, call: child, with: {name: "{{trigger.body.name}}"}}
+  - {id: answer, response: {body: "{{steps.ask.output.body}}"}}
+"#;
+    let app = App::with(&[("flows/child.yaml", child), ("flows/parent.yaml", parent)]);
+    let answer = app.post("parent", &json!({"name": "Ann"}));
+    assert_eq!((answer.status, answer.text.as_str()), (200, "Ann is greeted in a warm tone"));
+}
+
+#[test]
 fn a_parent_waits_for_its_child_over_a_kill_and_calls_it_once() {
     let child = r#"
 trigger: {type: request}

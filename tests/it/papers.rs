@@ -153,6 +153,63 @@ fn each_example_of_the_reference_loads_without_a_problem() {
     }
 }
 
+/// The lines of a text without its common indentation; blank lines at its ends left out.
+fn dedented(lines: &[&str]) -> Vec<String> {
+    let width = |line: &&&str| line.len() - line.trim_start().len();
+    let least = lines.iter().filter(|line| !line.trim().is_empty()).map(|line| width(&line)).min().unwrap_or(0);
+    lines.iter().map(|line| line.get(least..).unwrap_or_default().trim_end().to_owned()).collect()
+}
+
+/// True if the lines of `excerpt` stand in `whole` one after the other, be it further to the right.
+fn is_part(excerpt: &str, whole: &str) -> bool {
+    let wanted = dedented(&excerpt.lines().collect::<Vec<_>>());
+    let lines: Vec<&str> = whole.lines().collect();
+    !wanted.is_empty() && lines.windows(wanted.len()).any(|part| dedented(part) == wanted)
+}
+
+#[test]
+fn each_excerpt_of_the_guide_is_a_part_of_its_example() {
+    let mut seen = 0;
+    for page in files(&root().join("docs/guide"), "md") {
+        let text = fs::read_to_string(&page).unwrap();
+        for block in text.split("```yaml").skip(1) {
+            let (file, excerpt) = block.split("```").next().unwrap().split_once('\n').unwrap();
+            let shown = page.display();
+            assert!(file.starts_with(" examples/"), "{shown}: an excerpt names no file of an example:\n{excerpt}");
+            let whole = fs::read_to_string(root().join(file.trim())).unwrap();
+            assert!(is_part(excerpt, &whole), "{shown}:{file} does not hold\n{excerpt}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 20, "only {seen} excerpts were found");
+}
+
+#[test]
+fn an_excerpt_is_a_part_only_if_its_lines_and_their_indentation_are() {
+    let whole = "a:\n  b: 1\n  c:\n    d: 2\n";
+    assert!(is_part("b: 1\nc:\n  d: 2\n", whole));
+    for wrong in ["b: 1\nd: 2\n", "b: 1\nc:\nd: 2\n", "b: 2\n", ""] {
+        assert!(!is_part(wrong, whole), "{wrong}");
+    }
+}
+
+#[test]
+fn each_example_has_its_page_and_stands_in_both_lists() {
+    let examples = root().join("examples");
+    let lists =
+        ["examples/README.md", "docs/guide/README.md"].map(|list| fs::read_to_string(root().join(list)).unwrap());
+    let folders = fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let mut tried = 0;
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let page = format!("{name}/README.md)");
+        assert!(lists.iter().all(|list| list.contains(&page)), "{name} is not in both lists");
+        assert!(folder.join("README.md").exists() && folder.join("flows").is_dir(), "{name}");
+        tried += usize::from(folder.join("try").exists());
+    }
+    assert!(tried >= 15, "{tried}");
+}
+
 /// A heading's anchor, as the usual renderers make it.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
