@@ -14,8 +14,10 @@ use crate::flow::{Block, HANDLER, Kind};
 
 /// Cases of a property: `PROPTEST_CASES`, or so many, which take a few seconds.
 pub fn cases(usual: u32) -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual);
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 500, ..Default::default() }
+    // The default is 256, unless `PROPTEST_CASES` says otherwise.
+    let default = ProptestConfig::default();
+    let cases = if default.cases == 256 { usual } else { default.cases };
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 500, ..default }
 }
 
 pub fn dice() -> impl Strategy<Value = Vec<u8>> {
