@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::accept::Entry;
 use super::*;
@@ -34,6 +35,34 @@ impl Engine {
             Ok(None) => {}
             Err(why) => return fault("run.child_unreadable", format!("run {child} of flow `{name}`: {why}")),
         }
+        // In a task of its own, and told of if nobody waits any more: between an append and its end a run is nobody's, so
+        // beginning one is not broken off.
+        let (begun, told) = oneshot::channel();
+        let (engine, name) = (self.clone(), name.clone());
+        tokio::spawn(async move {
+            let result = engine.begin_child(&name, parent, child, input, key).await;
+            let began = result.is_none();
+            if begun.send(result).is_err() && began {
+                engine.command(child, Command::Cancel);
+            }
+        });
+        match told.await {
+            Ok(None) => self.read(child).ok().flatten().and_then(|(run, _)| outcome(&run)),
+            Ok(result) => result.flatten(),
+            Err(_) => None,
+        }
+    }
+
+    /// `None` once it is durable; `Some(None)` if the process stops before that; else why it cannot begin.
+    async fn begin_child(
+        self: &Arc<Self>,
+        name: &str,
+        parent: Parent,
+        child: RunId,
+        input: Arc<Value>,
+        key: uuid::Uuid,
+    ) -> Option<Option<Result<Value, Failure>>> {
+        let fault = |code: &str, message: String| Some(Some(Err(Failure::new(Class::Permanent, code, message))));
         loop {
             let Some(called) = self.flow(name).filter(|called| called.flow.enabled) else {
                 return fault("run.no_flow", format!("there is no flow `{name}`, or it is not enabled"));
@@ -45,15 +74,30 @@ impl Engine {
             let entry =
                 Entry { id: child, keys: Some(key), parent: Some(parent.clone()), ..Entry::new(Request::posted(body)) };
             match self.admit(&called, entry).await {
-                Ok(_) => break,
+                Ok(_) => return None,
                 Err(Refusal::Busy { .. } | Refusal::Full { .. } | Refusal::FlowBusy { .. }) => {
                     tokio::time::sleep(Duration::from_millis(100)).await
                 }
                 // The process stops, or is about to: the next one begins it.
-                Err(Refusal::Unavailable { .. }) => return None,
+                Err(Refusal::Unavailable { .. }) => return Some(None),
             }
         }
-        self.read(child).ok().flatten().and_then(|(run, _)| outcome(&run))
+    }
+
+    /// False for a child whose caller has ended, or waits for another attempt, while it could still answer.
+    pub(super) fn is_wanted(&self, run: &Run) -> bool {
+        let Some(parent) = run.started.parent.as_ref().filter(|_| run.response.is_none()) else {
+            return true;
+        };
+        match self.read(parent.run) {
+            Ok(Some((caller, _))) if caller.finished.is_none() => {
+                let waits = caller.children();
+                waits.iter().any(|(place, child)| *place == parent.place && *child == run.id)
+            }
+            Ok(_) => false,
+            // What cannot be read may still want it.
+            Err(_) => true,
+        }
     }
 
     /// Tells those whom `events` concern: a parent, and children whom nobody waits for any more.

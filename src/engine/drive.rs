@@ -121,9 +121,10 @@ impl Engine {
         }
         // Likewise: that it was taken up again must be known before it can bring the process down once more.
         if !events.is_empty() {
-            let at_work =
-                Next::Wait { calls: Vec::new(), children: Vec::new(), wake: None, held: work.run.held.is_some() };
-            if !self.append(&mut work, super::now(), &events, &at_work).await {
+            // Nothing is decided yet, so it must not look as if it waited: a restart would leave it waiting.
+            let at_work = if work.run.held.is_some() { Status::Held } else { Status::Running };
+            let at_work = work.run.finished.unwrap_or(at_work);
+            if !self.append(&mut work, super::now(), &events, at_work).await {
                 return;
             }
             self.announce(&work.run, &events);
@@ -136,7 +137,8 @@ impl Engine {
                 None => self.decide(&mut work.run, &work.live, now, &mut events),
             };
             if !events.is_empty() {
-                if !self.append(&mut work, now, &events, &next).await {
+                let status = status(&work.run, &next);
+                if !self.append(&mut work, now, &events, status).await {
                     // The journal is broken: the process is about to stop, and goes on from what is durable.
                     return;
                 }
@@ -229,7 +231,7 @@ impl Engine {
             }
             None => flying.calls.spawn(async move { Some(self.perform(&live, &at, &input, key).await) }),
         };
-        flying.places.insert(task.id(), (place, task));
+        flying.took_off(place, task);
     }
 
     async fn perform(&self, live: &LiveFlow, place: &Place, input: &Value, key: uuid::Uuid) -> Result<Value, Failure> {
@@ -280,9 +282,11 @@ impl Engine {
                 let message = "Millstream broke off while driving this run; please report it".to_owned();
                 Event::Held { place: None, failure: Failure::new(Class::Held, "engine.panic", message) }
             }
-            Command::Look => return flying.parked.clear(),
-            Command::Deliver(place, input, reply) => {
-                match super::resume::resumed(&work.run, &work.live, place, input) {
+            Command::Look => return flying.look(),
+            // Who asked has gone, and was told to come again.
+            Command::Deliver(_, _, delivery) if delivery.reply.is_closed() => return,
+            Command::Deliver(place, input, super::resume::Delivery { reply, .. }) => {
+                match super::resume::resumed(&work.run, &work.live.flow, place, input) {
                     Ok(event) => {
                         work.deliveries.push((reply, Delivered::Taken));
                         event
@@ -307,8 +311,7 @@ impl Engine {
     }
 
     /// Appends until it is durable; false if it never will be.
-    async fn append(&self, work: &mut Work, now: Timestamp, events: &[Event], next: &Next) -> bool {
-        let status = status(&work.run, next);
+    async fn append(&self, work: &mut Work, now: Timestamp, events: &[Event], status: Status) -> bool {
         loop {
             let summary = (status != work.shown).then(|| work.run.summary(status));
             let record = Record::encode(now, events);

@@ -27,7 +27,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::catalog::{Catalog, Definition, LiveFlow};
 use crate::config::Limits;
@@ -96,7 +96,7 @@ enum Command {
     /// A run that it waits for has news.
     Look,
     /// A POST came for one of its `wait` steps. Answered once it is durable.
-    Deliver(Place, Arc<Value>, oneshot::Sender<Delivered>),
+    Deliver(Place, Arc<Value>, resume::Delivery),
 }
 
 /// Old definitions kept ready; beyond it they are read from the journal again.
@@ -128,6 +128,8 @@ pub struct Engine {
     /// Held while a request is split into runs.
     splitting: tokio::sync::Mutex<()>,
     metrics: metrics::Metrics,
+    /// POSTs to `wait` steps that are on their way to their runs.
+    delivering: Mutex<HashSet<(RunId, Place)>>,
     /// How the world reaches the public listener.
     base: OnceLock<String>,
 }
@@ -161,6 +163,7 @@ impl Engine {
             rejected: Mutex::default(),
             splitting: tokio::sync::Mutex::default(),
             metrics: metrics::Metrics::default(),
+            delivering: Mutex::default(),
             base: OnceLock::new(),
         }))
     }

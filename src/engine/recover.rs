@@ -1,5 +1,6 @@
 //! Beginning and ending: open runs are taken up from the journal, and put down in order.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ impl Engine {
                         self.queue.line_up(seat, id);
                     }
                 }
+                Ok(Standing::Unwanted(seat)) => self.queue.push(seat, id, Some(Command::Cancel)),
                 Ok(Standing::Held) => {}
                 Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
             }
@@ -65,7 +67,8 @@ impl Engine {
                 tracing::error!("letting runs go on broke off; it begins anew");
             }
         });
-        tokio::spawn(self.clone().serve_timers());
+        let engine = self.clone();
+        tokio::spawn(async move { while tokio::spawn(engine.clone().serve_timers()).await.is_err() {} });
         tokio::spawn(self.clone().follow_flows());
         Ok(())
     }
@@ -221,7 +224,12 @@ impl Engine {
         let parts = runs.chunks(runs.len().div_ceil(cores).max(1)).map(|part| {
             let (engine, part) = (self.clone(), part.to_vec());
             tokio::task::spawn_blocking(move || {
-                part.into_iter().map(|id| (id, engine.standing(id))).collect::<Vec<_>>()
+                let standing = |id| {
+                    // A panic over one run must not strand the others.
+                    let found = catch_unwind(AssertUnwindSafe(|| engine.standing(id)));
+                    (id, found.unwrap_or_else(|_| Err("reading it broke off; please report it".to_owned())))
+                };
+                part.into_iter().map(standing).collect::<Vec<_>>()
             })
         });
         let mut found = Vec::with_capacity(runs.len());
@@ -246,20 +254,22 @@ impl Engine {
         if run.begun_at.is_none() {
             return Ok(Standing::Queued(seat));
         }
-        // What could be decided was recorded with what it followed from, so a wait can be read off the state. Nothing
-        // is decided here: a run whose deciding brings the process down must not keep it from starting.
+        // Only what was recorded as waiting had nothing left to decide, and no call on its way. Nothing is decided here: a
+        // run whose deciding brings the process down must not keep it from starting.
+        let status = self.journal.summary(id).map_err(|error| error.to_string())?.map(|summary| summary.status);
         let mut first = None;
-        let (mut begun, mut child) = (false, false);
-        run.each(&mut |_, node| match node.state {
-            State::Waiting(until) | State::Awaiting(until) => {
-                begun = true;
+        let mut child = false;
+        run.each(&mut |_, node| {
+            if let State::Waiting(until) | State::Awaiting(until) = node.state {
                 child |= node.child.is_some() && matches!(node.state, State::Awaiting(_));
                 first = Some(first.map_or(until, |first: i64| first.min(until)));
             }
-            _ => {}
         });
+        if !self.is_wanted(&run) {
+            return Ok(Standing::Unwanted(seat));
+        }
         // A child may have ended while nobody was there to tell.
-        if !begun || child || is_calling(&run) {
+        if status != Some(Status::Waiting) || child || is_calling(&run) {
             return Ok(Standing::Now(seat));
         }
         let deadline = self.definition(&run.started.definition, &run.started.flow);
@@ -321,6 +331,8 @@ enum Standing {
     /// It has not begun.
     Queued(Seat),
     Now(Seat),
+    /// The run that called it has ended, or given it up.
+    Unwanted(Seat),
     /// It waits until then, ms since 1970, or for a POST.
     Waiting(Seat, Option<i64>),
     /// For a person.
@@ -330,6 +342,6 @@ enum Standing {
 /// True if a call was on its way when the last event was written.
 fn is_calling(run: &Run) -> bool {
     let mut calling = false;
-    run.each(&mut |_, node| calling |= node.attempt > 0 && node.state == State::Running);
+    run.each(&mut |_, node| calling |= node.attempt > 0 && matches!(node.state, State::Running | State::InDoubt));
     calling
 }

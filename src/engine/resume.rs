@@ -1,5 +1,6 @@
 //! POSTs that end a `wait` step.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::flow::Kind;
+use crate::flow::{Flow, Kind};
 use crate::run::{Event, Run};
 
 /// What became of a POST to a `wait` step's URL.
@@ -21,6 +22,8 @@ pub enum Delivered {
     Late,
     /// The step, or the run, has ended without it.
     Gone,
+    /// It is nested so deep that the journal could not read it again.
+    TooDeep,
 }
 
 /// How long a caller waits until its POST is durable.
@@ -30,6 +33,11 @@ impl Engine {
     /// True if `key` is that of the `wait` step at `place` of `run`; the time taken tells nothing about it.
     pub fn may_resume(&self, run: RunId, place: &Place, key: &str) -> bool {
         self.keys.may_resume(run, place, key)
+    }
+
+    /// Most bytes of what a POST may bring to a `wait`: it becomes the step's output.
+    pub fn output_limit(&self) -> usize {
+        self.limits.output_bytes
     }
 
     /// The URL of the `wait` step at a place of a run.
@@ -44,12 +52,22 @@ impl Engine {
         if !self.is_ready() {
             return Err(unavailable("Millstream is starting or stopping".into()));
         }
-        match self.journal.summary(run).map_err(|error| unavailable(error.to_string()))? {
-            Some(summary) if !summary.status.is_ended() => {}
-            _ => return Ok(Delivered::Gone),
+        if crate::run::is_too_deep(&input) {
+            return Ok(Delivered::TooDeep);
         }
-        let (send, receive) = oneshot::channel();
-        self.command(run, Command::Deliver(place, Arc::new(input), send));
+        let summary = self.journal.summary(run).map_err(|error| unavailable(error.to_string()))?;
+        if summary.is_none_or(|summary| summary.status.is_ended()) {
+            let found = self.read(run).map_err(unavailable)?;
+            return Ok(found.and_then(|(run, _)| before(&run, &place, &input)).unwrap_or(Delivered::Gone));
+        }
+        // One at a time: those that wait for their run to get a slot keep their bodies in memory.
+        let key = (run, place.clone());
+        if !lock(&self.delivering).insert(key.clone()) {
+            return Err(Refusal::Busy { retry_after: Duration::from_secs(2) });
+        }
+        let (reply, receive) = oneshot::channel();
+        let delivery = Delivery { reply, _pending: Pending { engine: self.clone(), key } };
+        self.command(run, Command::Deliver(place, Arc::new(input), delivery));
         match tokio::time::timeout(PATIENCE, receive).await {
             Ok(Ok(delivered)) => Ok(delivered),
             // The task ended before it came to it.
@@ -78,15 +96,55 @@ impl Engine {
     }
 }
 
+/// Who waits for a POST to be durable.
+pub(super) struct Delivery {
+    pub reply: oneshot::Sender<Delivered>,
+    _pending: Pending,
+}
+
+/// A POST that has not come to its run yet: as long as there is one, no other is let in to the same step.
+struct Pending {
+    engine: Arc<Engine>,
+    key: (RunId, Place),
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        lock(&self.engine.delivering).remove(&self.key);
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Delivery")
+    }
+}
+
 /// The event that a POST for the step at `place` makes, or why it makes none.
-pub(super) fn resumed(run: &Run, live: &LiveFlow, place: Place, input: Arc<Value>) -> Result<Event, Delivered> {
-    let step = live.flow.step(&place.0);
+pub(super) fn resumed(run: &Run, flow: &Flow, place: Place, input: Arc<Value>) -> Result<Event, Delivered> {
+    let step = flow.step(&place.0);
     if !step.is_some_and(|step| matches!(step.kind, Kind::Wait { .. })) {
         return Err(Delivered::Gone);
     }
-    let node = run.node(&place);
-    if let Some(first) = run.resumed.get(&place).or(node.and_then(|node| node.output.as_ref())) {
-        return Err(if *first == input { Delivered::Repeated } else { Delivered::Late });
+    match before(run, &place, &input) {
+        Some(delivered) => Err(delivered),
+        None if run.may_come(&place) && !is_passed_by(run, flow, &place) => Ok(Event::Resumed { place, input }),
+        None => Err(Delivered::Gone),
     }
-    if run.may_come(&place) { Ok(Event::Resumed { place, input }) } else { Err(Delivered::Gone) }
+}
+
+/// What a POST is told if one came before it. Headers do not count: proxies add to them.
+fn before(run: &Run, place: &Place, input: &Value) -> Option<Delivered> {
+    let first = run.resumed.get(place).or_else(|| run.node(place)?.output.as_ref())?;
+    let same = ["body", "query"].iter().all(|part| first.get(part) == input.get(part));
+    Some(if same { Delivered::Repeated } else { Delivered::Late })
+}
+
+/// True if the place is in a branch of an `if` or a `switch` that took another one.
+fn is_passed_by(run: &Run, flow: &Flow, place: &Place) -> bool {
+    (1..place.0.len()).step_by(2).any(|end| {
+        let outer = Place(place.0[..end].to_vec());
+        let branches = flow.step(&outer.0).is_some_and(|step| matches!(step.kind, Kind::If { .. } | Kind::Switch(_)));
+        branches && run.node(&outer).is_some_and(|node| node.entered > 0 && !node.subs.contains_key(&place.0[end]))
+    })
 }

@@ -60,6 +60,10 @@ impl<'s> Draft<'s> {
         if let Some(claim) = &append.claim {
             let now = append.summary.as_ref().map_or_else(Timestamp::now, |summary| summary.updated_at);
             if let Some(holder) = self.claim(append.run, claim, now.as_millisecond())? {
+                // Of a list that was split only the first has the definition, for all of them.
+                if let Some((hash, text)) = &append.definition {
+                    self.define(hash, text, memory)?;
+                }
                 return Ok(Appended::Duplicate(holder));
             }
             // As many are looked at as were made, so that expired ones cannot pile up.

@@ -181,6 +181,11 @@ pub(super) fn readable(name: &str, value: Value, levels: usize) -> Result<Value,
     if deeper_than(&value, levels) { Err(too_deep(name, levels)) } else { Ok(value) }
 }
 
+/// True for a value that the journal could not read again.
+pub fn is_too_deep(value: &Value) -> bool {
+    deeper_than(value, DEEPEST)
+}
+
 fn too_deep(name: &str, levels: usize) -> Failure {
     let message = format!("{name} is nested more than {levels} levels deep; keep less of it");
     Failure::new(Class::Permanent, "run.too_deep", message)

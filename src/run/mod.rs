@@ -32,6 +32,7 @@ use crate::flow::HANDLER;
 
 pub use apply::Illegal;
 pub use apply::TIMED_OUT;
+pub use begin::is_too_deep;
 pub use door::AtTheDoor;
 pub use event::Event;
 pub use history::{History, history};

@@ -22,7 +22,7 @@ pub(super) fn address(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> O
         Some(outer.or(chain.first()).copied().flatten())
     };
     match (find(forwarded_for(headers)), find(forwarded(headers))) {
-        (None, None) => Some(peer),
+        (None, None) => None,
         (Some(client), None) | (None, Some(client)) => client,
         // A proxy that sets one of them passes the other on as a stranger wrote it.
         (Some(one), Some(other)) => one.filter(|_| one == other),
@@ -80,7 +80,7 @@ mod tests {
         let say = |text: &'static str| [("x-forwarded-for", text)];
         let is = |address: &str| Some(address.to_owned());
         assert_eq!(found("203.0.113.9", &say("192.0.2.1")), is("203.0.113.9"), "a stranger says what it likes");
-        assert_eq!(found("10.0.0.1", &[]), is("10.0.0.1"));
+        assert_eq!(found("10.0.0.1", &[]), None, "a proxy that says nothing is not the client");
         assert_eq!(found("10.0.0.1", &say("192.0.2.1")), is("192.0.2.1"));
         assert_eq!(found("10.0.0.1", &say("192.0.2.66, 192.0.2.1")), is("192.0.2.1"), "the left one came from outside");
         assert_eq!(found("10.0.0.1", &say("192.0.2.66, 192.0.2.1, 10.0.0.2")), is("192.0.2.1"));

@@ -3,7 +3,7 @@
 //! A POST ends the wait. A GET never does, since mail scanners and previews follow links: it shows a page with a
 //! button that posts.
 
-use axum::body::Body as Incoming;
+use axum::body::{Body as Incoming, HttpBody};
 use axum::extract::Request as HttpRequest;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -68,10 +68,14 @@ async fn post(
     incoming: Incoming,
 ) -> Result<Response, Problem> {
     // A button, or `curl -X POST`, brings no body.
-    let body = if is_empty(headers) {
+    let body = if incoming.is_end_stream() {
         Value::Null
     } else {
         let taken = app.reader.read(headers, incoming).await.map_err(|refused| refused.problem)?;
+        if taken.body.text().len() > app.engine.output_limit() {
+            let most = app.engine.output_limit();
+            return Err(Problem::new(Code::BodyTooLarge, format!("An answer may have {most} bytes at most.")));
+        }
         Value::clone(taken.body.value())
     };
     let input = json!({
@@ -84,17 +88,11 @@ async fn post(
         Delivered::Taken | Delivered::Repeated => {
             Ok(begun_response(Begun::One(Accepted { run: target.run, repeat: false, answer: None })))
         }
+        Delivered::TooDeep => Err(Problem::new(Code::TooDeep, "The body is nested too deep to be kept.")),
         Delivered::Late => Err(Problem::new(Code::AlreadyResumed, "An answer came before this one; it stands.")),
         Delivered::Gone => {
             Err(Problem::new(Code::Gone, "The run has ended, or no longer waits here. Nothing was changed."))
         }
-    }
-}
-
-fn is_empty(headers: &HeaderMap) -> bool {
-    match headers.get(header::CONTENT_LENGTH) {
-        Some(length) => length == "0",
-        None => !headers.contains_key(header::TRANSFER_ENCODING) && !headers.contains_key(header::CONTENT_TYPE),
     }
 }
 

@@ -26,3 +26,4 @@ mod schedule;
 mod stories;
 mod triggers;
 mod triggers_auth;
+mod waits;
