@@ -19,7 +19,15 @@ pub(super) fn run(told: &Value) -> String {
         let _ = writeln!(out, "  body {}", short(body));
     }
     for step in told.get("steps").and_then(Value::as_array).into_iter().flatten() {
-        let _ = writeln!(out, "  {}  {}{}", text(step, "id"), text(step, "status"), took(step));
+        let _ = writeln!(
+            out,
+            "  {}{}  {}{}{}",
+            inside(step),
+            text(step, "id"),
+            text(step, "status"),
+            took(step),
+            more(step)
+        );
         for attempt in step.get("attempts").and_then(Value::as_array).into_iter().flatten() {
             let Some(error) = attempt.get("error") else { continue };
             let again = attempt.get("retry_at").and_then(Value::as_str);
@@ -28,7 +36,11 @@ pub(super) fn run(told: &Value) -> String {
             let (code, message) = (text(error, "code"), text(error, "message"));
             let _ = writeln!(out, "      attempt {number}: {code}: {message}{again}");
         }
-        for (key, label) in [("inputs", "in "), ("output", "out")] {
+        // What is no call has no attempts, but may have failed all the same.
+        if let Some(error) = step.get("error").filter(|_| step.get("attempts").is_none()) {
+            let _ = writeln!(out, "      {}: {}", text(error, "code"), text(error, "message"));
+        }
+        for (key, label) in [("run", "run"), ("resume_url", "url"), ("inputs", "in "), ("output", "out")] {
             if let Some(value) = step.get(key) {
                 let _ = writeln!(out, "      {label} {}", short(value));
             }
@@ -47,6 +59,34 @@ pub(super) fn run(told: &Value) -> String {
         let _ = writeln!(out, "  held: {reason}");
     }
     out
+}
+
+/// How deep a step is inside of others, and in which iterations or branches: `  [3] ` for the fourth.
+fn inside(step: &Value) -> String {
+    let place = text(step, "place");
+    let numbers: Vec<&str> = place.split('.').collect();
+    let subs = numbers.iter().skip(1).step_by(2);
+    let (depth, mut subs) = (numbers.len() / 2, subs.copied().collect::<Vec<_>>());
+    if numbers.first().is_some_and(|first| *first == u32::MAX.to_string()) {
+        subs[0] = "on_failure";
+    }
+    if depth == 0 { String::new() } else { format!("{}[{}] ", "  ".repeat(depth), subs.join(".")) }
+}
+
+/// What else is worth a word beside a step's status.
+fn more(step: &Value) -> String {
+    let mut words = String::new();
+    if step.get("mocked").is_some() {
+        words += "  mocked";
+    }
+    for (key, label) in [("branch", "took"), ("until", "until"), ("iterations", "iterations"), ("failed", "failed")] {
+        let value = step.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let waits = key != "until" || text(step, "status") == "waiting";
+        if let Some(value) = value.filter(|_| waits) {
+            let _ = write!(words, "  {label} {value}");
+        }
+    }
+    words
 }
 
 fn short(value: &Value) -> String {

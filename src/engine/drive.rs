@@ -136,8 +136,10 @@ impl Engine {
                 Some(next) => next,
                 None => self.decide(&mut work.run, &work.live, now, &mut events),
             };
-            if !events.is_empty() {
-                let status = status(&work.run, &next);
+            let status = status(&work.run, &next);
+            // That it only waits must be known at the next start, also where nothing else was decided.
+            let idle = matches!(&next, Next::Wait { calls, .. } if calls.is_empty());
+            if !events.is_empty() || (idle && status != work.shown) {
                 if !self.append(&mut work, now, &events, status).await {
                     // The journal is broken: the process is about to stop, and goes on from what is durable.
                     return;

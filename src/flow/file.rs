@@ -145,7 +145,7 @@ impl Reader<'_> {
             None => self.missing("", "steps", "a flow does something: a list of steps"),
         }
         flow.on_failure = map.get("on_failure").map(|steps| self.block(steps, "/on_failure", 1));
-        flow.timeout = self.duration(map, "", "timeout");
+        flow.timeout = self.limit(map, "", "timeout");
         flow
     }
 

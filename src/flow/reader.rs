@@ -155,6 +155,16 @@ impl Reader<'_> {
             .ok()
     }
 
+    /// A length of time within which something must happen.
+    pub fn limit(&mut self, map: &Map<String, Value>, at: &str, key: &str) -> Option<Duration> {
+        let length = self.duration(map, at, key)?;
+        if length.is_zero() {
+            let what = format!("with `{key}` 0 it would be over before it began");
+            self.say(problem::BAD_VALUE, &child(at, key), At::Value, what, Some("leave it out for no limit".into()));
+        }
+        Some(length)
+    }
+
     /// A name that is not usable is a problem, and known all the same: what refers to it is right.
     pub fn name(&mut self, map: &Map<String, Value>, at: &str, key: &str) -> Option<String> {
         let name = self.text(map, at, key)?;

@@ -139,6 +139,8 @@ pub struct Child {
 /// What a `set` step gives variables.
 #[derive(Debug)]
 pub struct Assignment {
+    /// Names of the variables.
+    pub names: Vec<String>,
     pub values: Mapping,
     /// How many leading numbers of the step's place name the branch or iteration that owns the variables; 0: the run.
     pub owner: usize,

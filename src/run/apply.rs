@@ -115,6 +115,10 @@ impl Run {
             Event::Failed { place, failure, retry_at } => {
                 let node = self.node_mut(place)?;
                 node.failure = Some(failure.clone());
+                // Also of a loop that failed: null for the items that did.
+                if let (None, Some(looped)) = (retry_at, node.looped.as_mut().filter(|looped| looped.collects)) {
+                    node.output = Some(Arc::new(Value::Array(std::mem::take(&mut looped.collected))));
+                }
                 match retry_at {
                     Some(until) => node.state = State::Waiting(*until),
                     None => {

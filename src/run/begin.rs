@@ -21,7 +21,13 @@ impl Walk<'_> {
     pub(super) fn begin(&self, step: &Step, place: Place) -> Event {
         let scope = self.scope(&place.0);
         let begun = self.try_begin(step, &place, &scope);
-        begun.unwrap_or_else(|failure| Event::Failed { place, failure, retry_at: None })
+        begun.unwrap_or_else(|mut failure| {
+            // What it says may hold what the step was given.
+            if step.secure.inputs {
+                failure.message = "what went wrong is not shown, since the step is secure".to_owned();
+            }
+            Event::Failed { place, failure, retry_at: None }
+        })
     }
 
     fn try_begin(&self, step: &Step, place: &Place, scope: &InRun<'_>) -> Result<Event, Failure> {
@@ -119,10 +125,15 @@ impl Walk<'_> {
             Kind::Terminate { status, message } => {
                 let message = match message.render(scope)? {
                     Value::Null => format!("ended by step `{}`", step.id),
-                    Value::String(text) => text,
-                    other => other.to_string(),
+                    _ if step.secure.inputs => format!("ended by step `{}`, whose message is secure", step.id),
+                    Value::String(text) => format!("step `{}`: {text}", step.id),
+                    other => format!("step `{}`: {other}", step.id),
                 };
                 match status {
+                    // There it ends what is left to do; the run ends as it would have.
+                    _ if self.run.failing.is_some() => {
+                        self.ending(Status::Failed, Failure::new(Class::Permanent, "run.terminated", message))
+                    }
                     Termination::Succeeded => Event::Finished { status: Status::Succeeded, failure: None },
                     Termination::Cancelled => Event::Finished { status: Status::Cancelled, failure: None },
                     Termination::Failed => {
@@ -137,7 +148,9 @@ impl Walk<'_> {
 /// True if a case is for this value: texts are compared exactly, and stand for numbers and booleans too.
 fn is_case(case: &Value, value: &Value) -> bool {
     match (case, value) {
-        (Value::String(text), Value::Number(number)) => number.to_string() == *text,
+        (Value::String(text), Value::Number(number)) => {
+            number.to_string() == *text || text.parse().is_ok_and(|text: f64| number.as_f64() == Some(text))
+        }
         (Value::String(text), Value::Bool(yes)) => text == if *yes { "true" } else { "false" },
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64().is_some_and(|a| b.as_f64() == Some(a)),
         (case, value) => case == value,

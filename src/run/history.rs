@@ -149,7 +149,8 @@ impl<'f> History<'f> {
             Event::Failed { place, failure, retry_at } => {
                 let retry_at = retry_at.and_then(|ms| Timestamp::from_millisecond(ms).ok());
                 let timed_out = TIMED_OUT.contains(&failure.code.as_str());
-                self.collected.remove(place);
+                let collected = self.collected.remove(place).filter(|_| retry_at.is_none());
+                let collected = collected.map(|collected| self.output(place, Value::Array(collected)));
                 let mocked = self.typed(place).is_some_and(|step| step.mock.is_some());
                 let step = match retry_at {
                     Some(_) => self.step(place, at),
@@ -157,6 +158,9 @@ impl<'f> History<'f> {
                 };
                 if retry_at.is_some() {
                     step.insert("status".into(), json!("waiting"));
+                }
+                if let Some(collected) = collected {
+                    step.insert("output".into(), collected);
                 }
                 step.insert("error".into(), json!(failure));
                 if mocked {
@@ -184,9 +188,13 @@ impl<'f> History<'f> {
                     self.leave_out(place, before, at);
                 }
                 let name = self.typed(place).map(|step| branch(step, *sub));
+                let is_many =
+                    self.typed(place).is_some_and(|step| matches!(step.kind, Kind::Parallel(_) | Kind::Scope(_)));
                 let step = self.step(place, at);
                 step.insert("status".into(), json!("running"));
                 match name {
+                    // All branches run; none is *the* branch.
+                    _ if is_many => None,
                     Some(Some(name)) => step.insert("branch".into(), json!(name)),
                     Some(None) => step.insert("iterations".into(), json!(sub + 1)),
                     None => step.insert("branch".into(), json!(sub)),
@@ -235,6 +243,14 @@ impl<'f> History<'f> {
             Event::Recovered { .. } => {
                 let times = self.whole.get("recoveries").and_then(Value::as_u64).unwrap_or(0) + 1;
                 self.say("recoveries", json!(times));
+                // A call that was on its way is made once more, under the same number.
+                for step in self.steps.iter_mut().flatten().filter(|step| !step.contains_key("ended_at")) {
+                    let last = step.get_mut("attempts").and_then(Value::as_array_mut).and_then(|all| all.last_mut());
+                    if let Some(attempt) = last.filter(|attempt| attempt.get("ended_at").is_none()) {
+                        let again = attempt.get("recovered").and_then(Value::as_u64).unwrap_or(0) + 1;
+                        attempt["recovered"] = json!(again);
+                    }
+                }
             }
             Event::Held { place, failure } => {
                 if let Some(place) = place {

@@ -87,6 +87,10 @@ impl Run {
             return Next::Record(Event::Held { place: None, failure });
         }
         if self.held.is_some() {
+            // Who decides about one call in doubt decides about all of them.
+            if let Some(event) = self.doubt(flow) {
+                return Next::Record(event);
+            }
             return Next::Wait { calls: Vec::new(), children: Vec::new(), wake: None, held: true };
         }
         let walk = Walk { run: self, flow, around };
@@ -112,6 +116,20 @@ impl Run {
             Progress::Ended(None) => Next::Record(Event::Finished { status: Status::Succeeded, failure: None }),
             Progress::Ended(Some(failure)) => Next::Record(walk.ending(Status::Failed, failure)),
         }
+    }
+
+    /// Holds a step whose call is in doubt, if there is one that asks for it.
+    fn doubt(&self, flow: &Flow) -> Option<Event> {
+        let mut found = None;
+        self.each(&mut |place, node| {
+            if found.is_none() && node.state == State::InDoubt {
+                let step = flow.step(place).filter(|step| step.mock.is_none());
+                let holds =
+                    step.is_some_and(|step| matches!(&step.kind, Kind::Action(call) if call.on_doubt == OnDoubt::Hold));
+                found = holds.then(|| in_doubt(Place(place.to_vec())));
+            }
+        });
+        found
     }
 
     /// When the flow's own timeout ends the run, ms since 1970.
@@ -272,11 +290,7 @@ impl<'w> Walk<'w> {
         let place = |path: &[u32]| Place(path.to_vec());
         match (&step.kind, node.state) {
             (_, State::Running | State::InDoubt) if step.mock.is_some() => Some(self.mocked(step, place(path))),
-            (Kind::Action(call), State::InDoubt) if call.on_doubt == OnDoubt::Hold => {
-                let message = "the process went down during the call: it may have happened".to_owned();
-                let failure = Failure::new(Class::Unknown, "run.in_doubt", message);
-                Some(Event::Held { place: Some(place(path)), failure })
-            }
+            (Kind::Action(call), State::InDoubt) if call.on_doubt == OnDoubt::Hold => Some(in_doubt(place(path))),
             (Kind::Action(_), State::Running | State::InDoubt) => {
                 waits.calls.push(place(path));
                 None
@@ -354,6 +368,11 @@ impl<'w> Walk<'w> {
         };
         Event::Failed { place, failure, retry_at: None }
     }
+}
+
+fn in_doubt(place: Place) -> Event {
+    let message = "the process went down during the call: it may have happened".to_owned();
+    Event::Held { place: Some(place), failure: Failure::new(Class::Unknown, "run.in_doubt", message) }
 }
 
 /// `length` after `start`, ms since 1970.

@@ -238,7 +238,7 @@ fn terminate_ends_the_run_where_it_stands() {
     let steps = "  - id: stop\n    terminate: {status: failed, message: 'no {{trigger.body.what}}'}\n  - id: never\n    set: {a: 1}\n";
     let stage = stage(steps, json!({"what": "licence"}), []).play();
     assert_eq!(stage.run.finished, Some(Status::Failed));
-    assert_eq!(stage.run.failure.unwrap().message, "no licence");
+    assert_eq!(stage.run.failure.unwrap().message, "step `stop`: no licence");
     assert_eq!(stage.run.vars.len(), 0);
 }
 

@@ -39,7 +39,9 @@ impl Checker<'_> {
             KindFile::Set(value) => {
                 let (mapping, shape) = self.mapping(&value, &child(at, "set"), reach);
                 let owner = reach.owner;
-                (mapping.map(|values| Kind::Set(Assignment { values, owner })), shape)
+                let names: Vec<String> =
+                    value.as_object().into_iter().flat_map(|values| values.keys().cloned()).collect();
+                (mapping.map(|values| Kind::Set(Assignment { names, values, owner })), shape)
             }
             KindFile::Block(block) => self.nested(*block, at, id, reach),
             KindFile::Delay(text) => {

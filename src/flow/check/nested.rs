@@ -36,8 +36,16 @@ impl Checker<'_> {
                 let mut known: Vec<Value> = Vec::new();
                 let mut checked = Vec::new();
                 for (values, at, steps) in cases {
+                    if values.is_empty() {
+                        let what = "without a value this case is never taken".to_owned();
+                        self.say(problem::BAD_VALUE, &at, At::Value, what, Some("remove it, or list values".into()));
+                    }
                     for value in &values {
-                        if value.is_array() || value.is_object() {
+                        if value.as_str().is_some_and(|text| text.contains("{{")) {
+                            let what = "a case is for a fixed value, not for what a template gives".to_owned();
+                            let hint = Some("compare with an `if`".to_owned());
+                            self.say(problem::BAD_VALUE, &at, At::Value, what, hint);
+                        } else if value.is_array() || value.is_object() {
                             let what = "a case is for a text, a number, true, false or null".to_owned();
                             self.say(problem::BAD_VALUE, &at, At::Value, what, None);
                         } else if known.contains(value) {

@@ -31,13 +31,14 @@ impl Hidden {
         for step in &mut block.steps {
             let reads = reads(&step.kind).into_iter().any(|template| self.taints(template, loops));
             step.secure.inputs |= reads;
+            if let Some(Mock::Output(mock) | Mock::Error(mock)) = &step.mock {
+                step.secure.outputs |= mock.templates().into_iter().any(|(_, template)| self.taints(template, loops));
+            }
             match &mut step.kind {
                 Kind::Set(set) => {
                     step.secure.outputs |= step.secure.inputs;
                     if step.secure.outputs {
-                        let names = set.values.templates().into_iter().map(|(pointer, _)| pointer);
-                        let names = names.filter_map(|pointer| pointer.split('/').nth(1).map(str::to_owned));
-                        self.vars.extend(names);
+                        self.vars.extend(set.names.iter().cloned());
                     }
                 }
                 Kind::Response(_) => step.secure.outputs |= step.secure.inputs,
@@ -111,13 +112,9 @@ fn reads(kind: &Kind) -> Vec<&Template> {
         Kind::Set(set) => all(&set.values),
         Kind::Foreach(each) => vec![&each.items],
         Kind::Terminate { message, .. } => all(message),
-        Kind::If { .. }
-        | Kind::Switch(_)
-        | Kind::Until(_)
-        | Kind::Parallel(_)
-        | Kind::Scope(_)
-        | Kind::Delay(_)
-        | Kind::DelayUntil(_)
-        | Kind::Wait { .. } => Vec::new(),
+        Kind::Delay(length) | Kind::DelayUntil(length) => vec![length],
+        Kind::If { .. } | Kind::Switch(_) | Kind::Until(_) | Kind::Parallel(_) | Kind::Scope(_) | Kind::Wait { .. } => {
+            Vec::new()
+        }
     }
 }

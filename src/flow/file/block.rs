@@ -115,7 +115,7 @@ impl Reader<'_> {
                 BlockFile::Until {
                     condition: self.condition(map, at, "until"),
                     count: self.up_to(limit, &here, "count", MAX_REPEATS).unwrap_or(REPEATS),
-                    time: self.duration(limit, &here, "time").unwrap_or(REPEAT_TIME),
+                    time: self.limit(limit, &here, "time").unwrap_or(REPEAT_TIME),
                     fails: on_limit != Some("continue"),
                     steps: self.needed(map, at, "do", "what to do again and again: a list of steps", depth),
                 }

@@ -114,9 +114,9 @@ impl Reader<'_> {
                 Value::Null => KindFile::Wait { timeout: None },
                 Value::Object(inner) => {
                     self.keys(inner, &here, WAIT_KEYS);
-                    KindFile::Wait { timeout: self.duration(inner, &here, "timeout") }
+                    KindFile::Wait { timeout: self.limit(inner, &here, "timeout") }
                 }
-                _ => KindFile::Wait { timeout: self.duration(map, at, "wait") },
+                _ => KindFile::Wait { timeout: self.limit(map, at, "wait") },
             },
             _ => {
                 let (status, message) = match value {
@@ -139,7 +139,7 @@ impl Reader<'_> {
             name: self.text(map, at, key)?,
             connection: self.text(map, at, "connection"),
             with: map.get("with").filter(|with| !with.is_null()).cloned().unwrap_or_else(|| Value::Object(Map::new())),
-            timeout: self.duration(map, at, "timeout"),
+            timeout: self.limit(map, at, "timeout"),
             retry: map.get("retry").map(|value| self.retry(value, &child(at, "retry"))),
             on_doubt: match self.word(map, at, "on_doubt", &["repeat", "hold"], "what a step can do in doubt") {
                 Some("repeat") => Some(OnDoubt::Repeat),

@@ -291,3 +291,64 @@ fn a_history_shows_the_first_iterations_and_those_that_failed() {
     assert_eq!((&of("each")[0]["iterations"], &of("again")[0]["iterations"]), (&json!(500), &json!(300)));
     assert_eq!(stage.run.vars["n"], json!(299));
 }
+
+#[test]
+fn a_loop_that_failed_leaves_what_it_collected() {
+    let steps = r#"
+  - id: each
+    foreach: "{{trigger.body}}"
+    on_error: continue
+    do: [{id: check, set: {v: "{{required item.v}}"}}]
+    collect: "{{vars.v}}"
+  - id: after
+    set: {all: "{{steps.each.output}}"}
+"#;
+    let stage = stage(steps, json!([{"v": 1}, {}, {"v": 3}]), []).play();
+    assert_eq!(stage.run.vars["all"], json!([1, null, 3]));
+}
+
+#[test]
+fn one_resume_decides_about_every_call_in_doubt() {
+    let call =
+        |id: &str| format!("[{{id: {id}, action: http.request, with: {{url: \"http://pay.test/\"}}, on_doubt: hold}}]");
+    let steps = format!("  - id: both\n    parallel: {{a: {}, b: {}}}\n", call("one"), call("two"));
+    let mut stage = stage(&steps, json!({}), []);
+    stage.decide();
+    stage.run.apply(stage.now, &Event::Recovered { crashed: true }).unwrap();
+    assert!(matches!(stage.decide(), Next::Wait { held: true, .. }));
+    stage.run.apply(stage.now, &Event::Released).unwrap();
+    assert!(matches!(stage.decide(), Next::Wait { held: false, calls, .. } if calls.len() == 2));
+}
+
+#[test]
+fn a_terminate_in_on_failure_does_not_make_the_run_succeed() {
+    let flow = r#"
+  - id: breaks
+    set: {v: "{{required trigger.body.v}}"}
+on_failure:
+  - id: stop
+    terminate: succeeded
+"#;
+    let stage = stage(flow, json!({}), []).play();
+    assert_eq!(stage.run.finished, Some(Status::Failed));
+    assert_eq!(stage.run.failure.unwrap().code, "mapping.required");
+}
+
+#[test]
+fn what_is_made_of_a_secure_literal_is_hidden_too() {
+    let steps = r#"
+  - id: keep
+    set: {pin: topsecret}
+    secure: outputs
+  - id: copy
+    set: {again: "{{vars.pin}}"}
+  - id: rest
+    delay: "{{vars.again}}"
+    on_error: continue
+  - id: stop
+    terminate: {status: failed, message: "it was {{vars.pin}}"}
+"#;
+    let stage = stage(steps, json!({}), []).play();
+    let told = history(stage.run.id, &stage.records, Some(&stage.flow)).to_string();
+    assert!(!told.contains("topsecret"), "{told}");
+}

@@ -13,6 +13,10 @@ fn seen(play: &Play<'_>, flow: &Flow) -> Value {
     let whole = told.as_object_mut().unwrap();
     whole.shift_remove("recoveries");
     whole.shift_remove("reason");
+    for attempt in whole["steps"].as_array_mut().unwrap().iter_mut().filter_map(|step| step["attempts"].as_array_mut())
+    {
+        attempt.iter_mut().for_each(|attempt| drop(attempt.as_object_mut().unwrap().shift_remove("recovered")));
+    }
     whole["steps"].as_array_mut().unwrap().sort_by_key(|step| step["place"].to_string());
     told
 }
