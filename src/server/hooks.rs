@@ -22,7 +22,7 @@ use super::problem::{Code, Problem};
 use super::{reply, resume, seen, verify};
 use crate::catalog::LiveFlow;
 use crate::engine::{Accepted, Answer, Begun};
-use crate::flow::{BODYLESS, TriggerKind};
+use crate::flow::{BODYLESS, Proof, TriggerKind};
 use crate::run::{Rejected, Request, RunId};
 
 /// The longest URL, bytes, and the most that headers may have together.
@@ -118,9 +118,14 @@ impl Came<'_> {
         }
         let (uri, headers) = (&self.parts.uri, &self.parts.headers);
         judge_sizes(uri, headers)?;
+        // Before the body is read, where nothing of it proves who sent it: a stranger takes up no room.
+        let signed = trigger.auth.iter().any(|auth| matches!(auth.proof, Some(Proof::Signature { .. })));
+        if !trigger.auth.is_empty() && !signed {
+            verify::judge(self.app, self.live, &trigger.auth, self.parts, &[]).await?;
+        }
         let raw = self.app.reader.collect(headers, incoming).await?;
-        // Before anything reads the body: what a stranger sends is not even parsed.
-        if !trigger.auth.is_empty() {
+        // Before anything parses the body.
+        if signed {
             verify::judge(self.app, self.live, &trigger.auth, self.parts, raw.bytes()).await?;
         }
         let without_body = raw.bytes().is_empty() && BODYLESS.contains(&method);
