@@ -277,7 +277,7 @@ impl Engine {
 
     fn obey(&self, work: &mut Work, command: Command, events: &mut Vec<Event>, flying: &mut Flying) {
         let event = match command {
-            Command::Cancel => Event::Finished { status: Status::Cancelled, failure: None },
+            Command::Cancel => Event::Finished { status: Status::Cancelled, failure: None, by: None },
             Command::Resume if work.run.held.is_some() => Event::Released,
             Command::Resume => return,
             Command::Suspect => {
@@ -346,7 +346,7 @@ impl Engine {
                 Event::Responded { response, .. } => {
                     self.answers.give(run.id, &Answer::Response(response.clone()));
                 }
-                Event::Finished { status, failure } => {
+                Event::Finished { status, failure, .. } => {
                     self.answers.give(run.id, &Answer::None(*status));
                     self.metrics.ended(*status);
                     let reason = failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();

@@ -167,7 +167,7 @@ impl Engine {
         let live = match self.definition(&run.started.definition, &run.started.flow) {
             Ok(live) => live,
             Err(_) if matches!(command, Some(Command::Cancel)) => {
-                let end = Event::Finished { status: Status::Cancelled, failure: None };
+                let end = Event::Finished { status: Status::Cancelled, failure: None, by: None };
                 self.append_one(&mut run, seq, now, end, Status::Cancelled).await;
                 return;
             }

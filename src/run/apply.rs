@@ -247,14 +247,14 @@ impl Run {
                 release(&mut self.root, now_ms);
                 release(&mut self.handler, now_ms);
             }
-            Event::Failing { status, failure } => {
+            Event::Failing { status, failure, .. } => {
                 if self.failing.is_some() {
                     return refuse("it failed twice".into());
                 }
                 self.failing = Some((*status, failure.clone()));
                 self.recoveries = 0;
             }
-            Event::Finished { status, failure } => {
+            Event::Finished { status, failure, .. } => {
                 self.finished = Some(*status);
                 self.failure = failure.clone();
             }

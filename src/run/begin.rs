@@ -131,14 +131,22 @@ impl Walk<'_> {
                 };
                 match status {
                     // There it ends what is left to do; the run ends as it would have.
-                    _ if self.run.failing.is_some() => {
-                        self.ending(Status::Failed, Failure::new(Class::Permanent, "run.terminated", message))
+                    _ if self.run.failing.is_some() => self.ending(
+                        Status::Failed,
+                        Failure::new(Class::Permanent, "run.terminated", message),
+                        Some(place),
+                    ),
+                    Termination::Succeeded => {
+                        Event::Finished { status: Status::Succeeded, failure: None, by: Some(place) }
                     }
-                    Termination::Succeeded => Event::Finished { status: Status::Succeeded, failure: None },
-                    Termination::Cancelled => Event::Finished { status: Status::Cancelled, failure: None },
-                    Termination::Failed => {
-                        self.ending(Status::Failed, Failure::new(Class::Permanent, "run.terminated", message))
+                    Termination::Cancelled => {
+                        Event::Finished { status: Status::Cancelled, failure: None, by: Some(place) }
                     }
+                    Termination::Failed => self.ending(
+                        Status::Failed,
+                        Failure::new(Class::Permanent, "run.terminated", message),
+                        Some(place),
+                    ),
                 }
             }
         })

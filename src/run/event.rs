@@ -125,12 +125,18 @@ pub enum Event {
     Failing {
         status: Status,
         failure: Failure,
+        /// The `terminate` that ended it, if one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Place>,
     },
     /// The run ended.
     Finished {
         status: Status,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
+        /// The `terminate` that ended it, if one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Place>,
     },
 }
 

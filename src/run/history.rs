@@ -266,8 +266,12 @@ impl<'f> History<'f> {
                 self.held = false;
                 self.whole.remove("reason");
             }
-            Event::Failing { .. } => self.cancel(at, false),
-            Event::Finished { status, failure } => {
+            Event::Failing { by, .. } => {
+                self.terminated(at, by.as_ref());
+                self.cancel(at, false);
+            }
+            Event::Finished { status, failure, by } => {
+                self.terminated(at, by.as_ref());
                 self.cancel(at, true);
                 self.ended = true;
                 self.say("status", json!(status));
@@ -276,6 +280,13 @@ impl<'f> History<'f> {
                     self.say("error", json!(failure));
                 }
             }
+        }
+    }
+
+    /// The `terminate` that ended the run, if one did.
+    fn terminated(&mut self, at: Timestamp, by: Option<&Place>) {
+        if let Some(place) = by {
+            self.end(place, at, "succeeded");
         }
     }
 

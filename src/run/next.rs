@@ -102,7 +102,7 @@ impl Run {
                 let block = flow.on_failure.as_ref().unwrap_or(&nothing);
                 match walk.block(block, &self.handler, &mut vec![HANDLER, 0], &mut waits) {
                     Progress::Ended(_) => {
-                        Progress::Record(Event::Finished { status: *status, failure: Some(failure.clone()) })
+                        Progress::Record(Event::Finished { status: *status, failure: Some(failure.clone()), by: None })
                     }
                     other => other,
                 }
@@ -113,8 +113,10 @@ impl Run {
             Progress::Live => {
                 Next::Wait { calls: waits.calls, children: waits.children, wake: waits.wake, held: false }
             }
-            Progress::Ended(None) => Next::Record(Event::Finished { status: Status::Succeeded, failure: None }),
-            Progress::Ended(Some(failure)) => Next::Record(walk.ending(Status::Failed, failure)),
+            Progress::Ended(None) => {
+                Next::Record(Event::Finished { status: Status::Succeeded, failure: None, by: None })
+            }
+            Progress::Ended(Some(failure)) => Next::Record(walk.ending(Status::Failed, failure, None)),
         }
     }
 
@@ -192,9 +194,11 @@ impl<'w> Walk<'w> {
             if deadline <= self.now() {
                 let length = self.flow.timeout.unwrap_or_default();
                 let message = format!("the run took longer than the flow's `timeout`, {}", words(length));
-                return Progress::Record(
-                    self.ending(Status::TimedOut, Failure::new(Class::Permanent, TIMEOUT, message)),
-                );
+                return Progress::Record(self.ending(
+                    Status::TimedOut,
+                    Failure::new(Class::Permanent, TIMEOUT, message),
+                    None,
+                ));
             }
             waits.until(deadline);
         }
@@ -202,12 +206,12 @@ impl<'w> Walk<'w> {
     }
 
     /// The event that ends the run, or its steps if the flow has something to do then.
-    pub(super) fn ending(&self, status: Status, failure: Failure) -> Event {
+    pub(super) fn ending(&self, status: Status, failure: Failure, by: Option<Place>) -> Event {
         if self.flow.on_failure.is_some() && self.run.failing.is_none() {
-            return Event::Failing { status, failure };
+            return Event::Failing { status, failure, by };
         }
         let (status, failure) = self.run.failing.clone().unwrap_or((status, failure));
-        Event::Finished { status, failure: Some(failure) }
+        Event::Finished { status, failure: Some(failure), by }
     }
 
     pub(super) fn scope<'s>(&'s self, path: &'s [u32]) -> InRun<'s> {

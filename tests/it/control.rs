@@ -214,7 +214,7 @@ steps:
     eventually(|| remote.seen().len() == 1);
     let ended = app.ended(&run);
     assert_eq!(ended["status"], json!("cancelled"));
-    assert_eq!(told(&ended), "both cancelled\nhang #1\nrest succeeded\ncancelled");
+    assert_eq!(told(&ended), "both cancelled\nhang #1\nrest succeeded\nstop succeeded\ncancelled");
 }
 
 #[test]

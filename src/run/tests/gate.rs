@@ -137,6 +137,7 @@ fn calls_of_steps_that_failed_are_nobodys_once_on_failure_is_at_work() {
     approval succeeded
     call #1
     call cancelled
+    stop succeeded
     run failed ended by step `stop`
     ");
 }
