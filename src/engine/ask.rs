@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use super::accept::Entry;
 use super::*;
-use crate::flow::Kind;
-use crate::flow::{BODYLESS, TriggerKind};
+use crate::flow::{BODYLESS, Kind, TriggerKind};
 use crate::journal::Filter;
 use crate::mapping::parse_json;
 use crate::run::{Around, Body, Event, History, Origin, Record, Request, Summary};

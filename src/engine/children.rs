@@ -41,19 +41,18 @@ impl Engine {
         let (engine, name) = (self.clone(), name.clone());
         tokio::spawn(async move {
             let result = engine.begin_child(&name, parent, child, input, key).await;
-            let began = result.is_none();
-            if begun.send(result).is_err() && began {
+            if let Err(Ok(true)) = begun.send(result) {
                 engine.command(child, Command::Cancel);
             }
         });
         match told.await {
-            Ok(None) => self.read(child).ok().flatten().and_then(|(run, _)| outcome(&run)),
-            Ok(result) => result.flatten(),
-            Err(_) => None,
+            Ok(Ok(true)) => self.read(child).ok().flatten().and_then(|(run, _)| outcome(&run)),
+            Ok(Ok(false)) | Err(_) => None,
+            Ok(Err(failure)) => Some(Err(failure)),
         }
     }
 
-    /// `None` once it is durable; `Some(None)` if the process stops before that; else why it cannot begin.
+    /// True once it is durable; false if the process stops before that; else why it cannot begin.
     async fn begin_child(
         self: &Arc<Self>,
         name: &str,
@@ -61,8 +60,8 @@ impl Engine {
         child: RunId,
         input: Arc<Value>,
         key: uuid::Uuid,
-    ) -> Option<Option<Result<Value, Failure>>> {
-        let fault = |code: &str, message: String| Some(Some(Err(Failure::new(Class::Permanent, code, message))));
+    ) -> Result<bool, Failure> {
+        let fault = |code: &str, message: String| Err(Failure::new(Class::Permanent, code, message));
         loop {
             let Some(called) = self.flow(name).filter(|called| called.flow.enabled) else {
                 return fault("run.no_flow", format!("there is no flow `{name}`, or it is not enabled"));
@@ -74,12 +73,12 @@ impl Engine {
             let entry =
                 Entry { id: child, keys: Some(key), parent: Some(parent.clone()), ..Entry::new(Request::posted(body)) };
             match self.admit(&called, entry).await {
-                Ok(_) => return None,
+                Ok(_) => return Ok(true),
                 Err(Refusal::Busy { .. } | Refusal::Full { .. } | Refusal::FlowBusy { .. }) => {
                     tokio::time::sleep(Duration::from_millis(100)).await
                 }
                 // The process stops, or is about to: the next one begins it.
-                Err(Refusal::Unavailable { .. }) => return Some(None),
+                Err(Refusal::Unavailable { .. }) => return Ok(false),
             }
         }
     }

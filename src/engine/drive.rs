@@ -227,8 +227,7 @@ impl Engine {
         let at = place.clone();
         let task = match node.and_then(|node| node.child) {
             Some(child) => {
-                let depth = work.run.started.parent.as_ref().map_or(0, |parent| parent.depth) + 1;
-                let parent = Parent { run: work.run.id, place: at, depth };
+                let parent = Parent { run: work.run.id, place: at, depth: work.run.started.depth_of_child() };
                 flying.calls.spawn(async move { self.child(&live, parent, child, input, key).await })
             }
             None => flying.calls.spawn(async move { Some(self.perform(&live, &at, &input, key).await) }),

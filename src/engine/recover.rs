@@ -282,20 +282,9 @@ impl Engine {
 
     /// A run as the journal has it, and the position of its next record.
     pub(super) fn read(&self, id: RunId) -> Result<Option<(Run, u32)>, String> {
-        let mut run: Option<Run> = None;
-        let seq = self.each_record(id, |record| {
-            let mut events = record.events.iter();
-            let run = match &mut run {
-                Some(run) => run,
-                None => {
-                    let Some(Event::Started(started)) = events.next() else {
-                        return Err(format!("the history of run {id} does not begin with its start"));
-                    };
-                    run.insert(Run::new(id, record.at, started.clone()))
-                }
-            };
-            events.try_for_each(|event| run.apply(record.at, event).map_err(|illegal| illegal.to_string()))
-        })?;
+        let mut run = None;
+        let seq =
+            self.each_record(id, |record| Run::fold(&mut run, id, &record).map_err(|illegal| illegal.to_string()))?;
         Ok(run.map(|run| (run, seq)))
     }
 

@@ -119,4 +119,16 @@ impl Flow {
             }
         }
     }
+
+    /// The step of this id.
+    pub fn step_called(&self, id: &str) -> Option<&Step> {
+        let numbers = |hop: &Hop| match hop {
+            Hop::Handler => vec![HANDLER, 0],
+            Hop::Position(number) | Hop::Branch(number) => vec![*number],
+            // Any iteration will do: it leads to the same step.
+            Hop::Iteration => vec![0],
+        };
+        let path: Vec<u32> = self.addresses.get(id)?.0.iter().flat_map(numbers).collect();
+        self.step(&path)
+    }
 }

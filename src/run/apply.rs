@@ -46,15 +46,27 @@ impl Run {
     /// # Errors
     /// If it does not begin with `Started`, or does not fit together.
     pub fn replay(id: RunId, records: &[Record]) -> Result<Run, Illegal> {
-        let mut events = records.iter().flat_map(|record| record.events.iter().map(|event| (record.at, event)));
-        let Some((at, Event::Started(started))) = events.next() else {
-            return Err(Illegal { run: id, what: "it does not begin with `started`".into() });
-        };
-        let mut run = Run::new(id, at, started.clone());
-        for (at, event) in events {
-            run.apply(at, event)?;
+        let mut run = None;
+        for record in records {
+            Run::fold(&mut run, id, record)?;
         }
-        Ok(run)
+        run.ok_or_else(|| no_start(id))
+    }
+
+    /// Folds one record, the first of which makes the run.
+    ///
+    /// # Errors
+    /// If the first does not begin with `Started`, or an event does not follow from the state.
+    pub fn fold(run: &mut Option<Run>, id: RunId, record: &Record) -> Result<(), Illegal> {
+        let mut events = record.events.iter();
+        let run = match run {
+            Some(run) => run,
+            None => match events.next() {
+                Some(Event::Started(started)) => run.insert(Run::new(id, record.at, started.clone())),
+                _ => return Err(no_start(id)),
+            },
+        };
+        events.try_for_each(|event| run.apply(record.at, event))
     }
 
     /// Folds one event.
@@ -77,28 +89,18 @@ impl Run {
         let now_ms = at.as_millisecond();
         match event {
             Event::Started(_) | Event::Rejected(_) => return refuse("it began twice".into()),
-            Event::Called { place, attempt, input, key } => {
+            Event::Called { place, attempt, input, key } | Event::Invoked { place, attempt, input, key, .. } => {
                 let node = self.node_mut(place)?;
                 if *attempt != node.attempt + 1 || (input.is_none() && node.input.is_none()) {
                     return refuse(format!("attempt {attempt} of step {place} has no attempt before it"));
                 }
                 node.state = State::Running;
+                if let Event::Invoked { child, until, .. } = event {
+                    node.state = State::Awaiting(until.unwrap_or(NEVER));
+                    node.child = Some(*child);
+                }
                 node.attempt = *attempt;
                 node.key = *key;
-                node.since = now_ms;
-                if let Some(input) = input {
-                    node.input = Some(input.clone());
-                }
-            }
-            Event::Invoked { place, attempt, input, key, child, until } => {
-                let node = self.node_mut(place)?;
-                if *attempt != node.attempt + 1 || (input.is_none() && node.input.is_none()) {
-                    return refuse(format!("attempt {attempt} of step {place} has no attempt before it"));
-                }
-                node.state = State::Awaiting(until.unwrap_or(NEVER));
-                node.attempt = *attempt;
-                node.key = *key;
-                node.child = Some(*child);
                 node.since = now_ms;
                 if let Some(input) = input {
                     node.input = Some(input.clone());
@@ -106,18 +108,15 @@ impl Run {
             }
             Event::Succeeded { place, output } => {
                 let node = self.node_mut(place)?;
-                node.output = Some(match node.looped.as_mut().filter(|looped| looped.collects) {
-                    Some(looped) => Arc::new(Value::Array(std::mem::take(&mut looped.collected))),
-                    None => output.clone(),
-                });
+                node.output = node.take_collected().or_else(|| Some(output.clone()));
                 self.end(place, State::Succeeded);
             }
             Event::Failed { place, failure, retry_at } => {
                 let node = self.node_mut(place)?;
                 node.failure = Some(failure.clone());
                 // Also of a loop that failed: null for the items that did.
-                if let (None, Some(looped)) = (retry_at, node.looped.as_mut().filter(|looped| looped.collects)) {
-                    node.output = Some(Arc::new(Value::Array(std::mem::take(&mut looped.collected))));
+                if retry_at.is_none() {
+                    node.output = node.take_collected().or(node.output.take());
                 }
                 match retry_at {
                     Some(until) => node.state = State::Waiting(*until),
@@ -385,6 +384,10 @@ impl Run {
 
 /// The failure codes of what took too long: a step that ends in one has *timed out*.
 pub const TIMED_OUT: [&str; 2] = ["outbound.timeout", super::next::TIMEOUT];
+
+fn no_start(run: RunId) -> Illegal {
+    Illegal { run, what: "it does not begin with `started`".into() }
+}
 
 /// About how many bytes a value has as JSON; cheaper than writing it.
 pub(super) fn weight(value: &Value) -> usize {

@@ -40,8 +40,7 @@ impl Walk<'_> {
         Ok(match &step.kind {
             Kind::Call(child) if step.mock.is_none() => {
                 let body = readable("the body", child.body.render(scope)?, DEEPEST)?;
-                let depth = self.run.started.parent.as_ref().map_or(0, |parent| parent.depth) + 1;
-                if depth > MAX_CALLS {
+                if self.run.started.depth_of_child() > MAX_CALLS {
                     let message = format!("flows call each other more than {MAX_CALLS} deep");
                     return Err(Failure::new(Class::Permanent, "run.call_depth", message));
                 }
@@ -129,24 +128,18 @@ impl Walk<'_> {
                     Value::String(text) => format!("step `{}`: {text}", step.id),
                     other => format!("step `{}`: {other}", step.id),
                 };
+                let by = Some(place);
+                // In `on_failure` it ends what is left to do; the run ends as it would have.
                 match status {
-                    // There it ends what is left to do; the run ends as it would have.
-                    _ if self.run.failing.is_some() => self.ending(
-                        Status::Failed,
-                        Failure::new(Class::Permanent, "run.terminated", message),
-                        Some(place),
-                    ),
-                    Termination::Succeeded => {
-                        Event::Finished { status: Status::Succeeded, failure: None, by: Some(place) }
+                    Termination::Succeeded if self.run.failing.is_none() => {
+                        Event::Finished { status: Status::Succeeded, failure: None, by }
                     }
-                    Termination::Cancelled => {
-                        Event::Finished { status: Status::Cancelled, failure: None, by: Some(place) }
+                    Termination::Cancelled if self.run.failing.is_none() => {
+                        Event::Finished { status: Status::Cancelled, failure: None, by }
                     }
-                    Termination::Failed => self.ending(
-                        Status::Failed,
-                        Failure::new(Class::Permanent, "run.terminated", message),
-                        Some(place),
-                    ),
+                    Termination::Succeeded | Termination::Cancelled | Termination::Failed => {
+                        self.ending(Status::Failed, Failure::new(Class::Permanent, "run.terminated", message), by)
+                    }
                 }
             }
         })

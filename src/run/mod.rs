@@ -103,6 +103,14 @@ pub struct Node {
     pub looped: Option<Box<Looped>>,
 }
 
+impl Node {
+    /// What a `foreach` collected, if it does; it is gone then.
+    fn take_collected(&mut self) -> Option<Arc<Value>> {
+        let looped = self.looped.as_mut().filter(|looped| looped.collects)?;
+        Some(Arc::new(Value::Array(std::mem::take(&mut looped.collected))))
+    }
+}
+
 /// How a `foreach` stands.
 #[derive(Debug, Clone)]
 pub struct Looped {

@@ -147,6 +147,13 @@ pub struct Started {
     pub parent: Option<Parent>,
 }
 
+impl Started {
+    /// How deep a run stands that this one calls.
+    pub fn depth_of_child(&self) -> u32 {
+        self.parent.as_ref().map_or(0, |parent| parent.depth) + 1
+    }
+}
+
 /// A request with a good key that was not let in, kept so that it can be seen and mended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Rejected {

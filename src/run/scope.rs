@@ -90,7 +90,9 @@ impl<'r> InRun<'r> {
         }
         let mut run = json!({"id": self.run.id.to_string(), "started_at": format!("{:.3}", self.run.started_at)});
         if path.get(1).is_none_or(|field| field.eq_ignore_ascii_case("resume_urls")) {
-            let waits = self.flow.addresses.keys().filter(|id| self.waits(id));
+            let waits =
+                |id: &&String| self.flow.step_called(id).is_some_and(|step| matches!(step.kind, Kind::Wait { .. }));
+            let waits = self.flow.addresses.keys().filter(waits);
             run["resume_urls"] = waits.filter_map(|id| Some((id.clone(), url(id)?))).collect();
         }
         if let Some((_, failure)) = &self.run.failing {
@@ -99,11 +101,6 @@ impl<'r> InRun<'r> {
             run["error"]["step"] = json!(step);
         }
         Some((Cow::Owned(run), 1))
-    }
-
-    fn waits(&self, id: &str) -> bool {
-        let step = self.place_of(id).and_then(|place| self.flow.step(&place.0));
-        step.is_some_and(|step| matches!(step.kind, Kind::Wait { .. }))
     }
 
     /// The place of a step, in the iterations that this one is in; `None` if it is in a loop that this one is not in.
@@ -175,17 +172,7 @@ impl<'r> InRun<'r> {
     }
 
     fn scope_of(&self, id: &str) -> Option<&'r Guarded> {
-        // Any iteration will do: it leads to the same step.
-        let number = |hop: &Hop| match hop {
-            Hop::Handler => HANDLER,
-            Hop::Position(number) | Hop::Branch(number) => *number,
-            Hop::Iteration => 0,
-        };
-        let mut path: Vec<u32> = self.flow.addresses.get(id)?.0.iter().map(number).collect();
-        if path.first() == Some(&HANDLER) {
-            path.insert(1, 0);
-        }
-        match &self.flow.step(&path)?.kind {
+        match &self.flow.step_called(id)?.kind {
             Kind::Scope(scope) => Some(scope),
             _ => None,
         }
