@@ -3,10 +3,12 @@
 //! `cargo bench --bench lead` starts each server in a process of its own, on a free port, with a CRM stand-in that
 //! answers 201 at once in another, and posts the same lead over 64 connections that stay open.
 
-use std::io::{BufRead, BufReader, Write as _};
+mod server;
+
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
+
+use server::Server;
 
 const CONNECTIONS: usize = 64;
 
@@ -58,8 +62,8 @@ const RECORD: &str = r#"{subject: "{{trigger.body.OfferTitle}}", firstname: "{{t
 
 async fn measure() {
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
-    let crm = Server::own("crm", "");
-    let crm_url = format!("http://{}/leads", crm.address);
+    let crm = own("crm", "");
+    let crm_url = format!("http://{}/leads", crm.public);
     println!("| server | requests/s | CPU µs/request | p50 ms | p99 ms | RSS MB | written B/request |");
     println!("|---|---|---|---|---|---|---|");
     for name in ["bare axum handler", "axum + reqwest, nothing kept", "the durable ceiling"] {
@@ -71,7 +75,7 @@ async fn measure() {
         } else {
             "bare"
         };
-        let server = Server::own(mode, &crm_url);
+        let server = own(mode, &crm_url);
         row(name, &server, "/", 201, seconds, None).await;
     }
     let folder = tempfile::tempdir().expect("a folder");
@@ -96,7 +100,7 @@ async fn measure() {
         ("lead flow, 201 after the CRM", "sync", 201),
     ];
     for (name, flow, status) in rows {
-        let server = Server::millstream(folder.path());
+        let server = Server::start(folder.path());
         let path = server.hook(folder.path(), flow);
         row(name, &server, &path, status, seconds, Some(&server)).await;
     }
@@ -104,10 +108,10 @@ async fn measure() {
 
 /// One row: warm up, then count. `drain` waits until no run is open, so that the whole run is paid for.
 async fn row(name: &str, server: &Server, path: &str, status: u16, seconds: u64, drain: Option<&Server>) {
-    load(server.address, path, status, Duration::from_millis(500)).await;
+    load(server.public, path, status, Duration::from_millis(500)).await;
     settle(drain).await;
     let (cpu, written) = (server.cpu(), server.written());
-    let mut times = load(server.address, path, status, Duration::from_secs(seconds)).await;
+    let mut times = load(server.public, path, status, Duration::from_secs(seconds)).await;
     let rate = times.len() as f64 / seconds as f64;
     settle(drain).await;
     times.sort_unstable();
@@ -190,73 +194,10 @@ async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> u16 {
     }
 }
 
-/// A server under measurement.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Server {
-    /// This binary in another role.
-    fn own(mode: &str, crm: &str) -> Server {
-        let binary = std::env::current_exe().expect("this binary");
-        Server::begin(Command::new(binary).args(["serve", mode, crm]))
-    }
-
-    fn millstream(folder: &Path) -> Server {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-        command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--dir"]).arg(folder);
-        Server::begin(command.env("MILLSTREAM_LOG", "warn"))
-    }
-
-    fn begin(command: &mut Command) -> Server {
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("a process");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("its output");
-        BufReader::new(out).read_line(&mut line).expect("its first line");
-        let told: Value = serde_json::from_str(&line).expect("JSON");
-        let address = |key: &str| {
-            let url = told[key].as_str().unwrap_or("http://127.0.0.1:0");
-            url.trim_start_matches("http://").parse().expect("an address")
-        };
-        Server { address: address("public"), admin: address("admin"), child }
-    }
-
-    fn hook(&self, folder: &Path, flow: &str) -> String {
-        let show = ["url", "show", flow, "--json", "--dir"];
-        let output = Command::new(env!("CARGO_BIN_EXE_millstream")).args(show).arg(folder).output().expect("the URL");
-        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        let url = told["url"].as_str().expect("a URL");
-        url[url.find("/hooks/").expect("a path")..].to_owned()
-    }
-
-    /// User and system time of the process, all threads (proc(5), /proc/pid/stat; a tick is 10 ms).
-    fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("its accounting");
-        let rest = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|text| text.parse::<u64>().ok()).sum();
-        Duration::from_millis(ticks * 10)
-    }
-
-    /// Bytes sent to storage (proc(5), /proc/pid/io).
-    fn written(&self) -> u64 {
-        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).unwrap_or_default();
-        io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok()).unwrap_or(0)
-    }
-
-    fn memory(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// This binary in another role, as a server.
+fn own(mode: &str, crm: &str) -> Server {
+    let binary = std::env::current_exe().expect("this binary");
+    Server::begin(Command::new(binary).args(["serve", mode, crm]))
 }
 
 // What it is measured against.

@@ -57,7 +57,7 @@ fn row(name: &str, steps: &str, body: String, runs: usize, parts: usize) {
     });
     settle(&server, 1 + runs as u64);
     let (cpu, took) = (server.cpu() - cpu, begun.elapsed());
-    let each = cpu / runs as f64;
+    let each = cpu.as_secs_f64() * 1e6 / runs as f64;
     let part = each / parts as f64;
     println!("| {name} | {runs} | {each:.0} | {part:.1} | {:.1} | {:.0} |", took.as_secs_f64(), server.peak());
 }

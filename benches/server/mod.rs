@@ -6,26 +6,34 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
 /// Stopped when it is dropped.
 pub struct Server {
     child: Child,
-    public: SocketAddr,
-    admin: SocketAddr,
+    pub public: SocketAddr,
+    pub admin: SocketAddr,
 }
 
 impl Server {
     pub fn start(folder: &Path) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
         command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--dir"]).arg(folder);
-        let mut child = command.env("MILLSTREAM_LOG", "warn").stdout(Stdio::piped()).spawn().expect("a process");
+        Server::begin(command.env("MILLSTREAM_LOG", "warn"))
+    }
+
+    /// Any server whose first line says where it listens, as `serve --json` does.
+    pub fn begin(command: &mut Command) -> Server {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("a process");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("its first line");
         let told: Value = serde_json::from_str(&line).expect("JSON");
-        let address =
-            |key: &str| told[key].as_str().and_then(|url| url.split("://").nth(1)?.parse().ok()).expect("an address");
+        let address = |key: &str| {
+            let url = told[key].as_str().unwrap_or("http://127.0.0.1:0");
+            url.trim_start_matches("http://").parse().expect("an address")
+        };
         Server { public: address("public"), admin: address("admin"), child }
     }
 
@@ -73,16 +81,18 @@ impl Server {
         found.unwrap_or_else(|| panic!("no {name}"))
     }
 
-    /// CPU time of all its threads so far, µs.
-    pub fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id())).unwrap_or_default();
-        let main = stat.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0);
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads");
-        let of = |task: std::io::Result<std::fs::DirEntry>| {
-            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse::<f64>().ok()
-        };
-        tasks.filter_map(of).sum::<f64>().max(main) / 1_000.0
+    /// User and system time of the process, all threads (proc(5), /proc/pid/stat; a tick is 10 ms).
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("its accounting");
+        let rest = stat.rsplit(')').next().unwrap_or_default();
+        let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|text| text.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// Bytes sent to storage (proc(5), /proc/pid/io).
+    pub fn written(&self) -> u64 {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).unwrap_or_default();
+        io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok()).unwrap_or(0)
     }
 
     /// Resident memory, MB (proc(5)): now.
