@@ -16,6 +16,8 @@ use sled::{Config, Db};
 
 pub use sled::{Batch, IVec};
 
+use crate::points;
+
 /// A page holds up to 19 entries and must stay under a quarter of sled's segment of 512 KiB: 19 × 6,000 does.
 pub const PART: usize = 6_000;
 /// sled keeps about twice this in memory.
@@ -66,9 +68,13 @@ impl Store {
     /// Applies the batch whole and makes it durable with `sync`. After an error nothing more may be committed: what the
     /// kernel failed to write it may have forgotten.
     pub fn commit(&self, batch: Batch, sync: &mut dyn FnMut(&File) -> io::Result<()>) -> Result<(), String> {
+        points::reach("journal.append.before");
         self.db.apply_batch(batch).map_err(|error| error.to_string())?;
         self.db.flush().map_err(|error| error.to_string())?;
-        sync(&self.file).map_err(|error| format!("sync of {}: {error}", self.path.join("db").display()))
+        points::reach("journal.sync.before");
+        sync(&self.file).map_err(|error| format!("sync of {}: {error}", self.path.join("db").display()))?;
+        points::reach("journal.sync.after");
+        Ok(())
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<IVec>, String> {
