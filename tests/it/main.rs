@@ -1,17 +1,20 @@
 //! Integration tests: one binary, one module a subject.
 
+mod account;
 mod app;
 mod check;
 mod cli;
 mod connector_docs;
 mod control;
+mod crash;
 mod durability;
 mod dynamics365;
 mod fairness;
 mod house;
 mod http;
-mod kill;
+
 mod kill_each;
+mod load;
 mod mapping;
 mod mapping_check;
 mod outbound_calls;

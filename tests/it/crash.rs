@@ -1,0 +1,142 @@
+//! kill -9 under load, at random and at each named place: what was acknowledged ends, and a repeat carries the key of
+//! the first try.
+//!
+//! `tests/crash --kills 200` is the long form. Named places need the feature `crash-points`; without it all kills are
+//! random.
+
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant, SystemTime};
+
+use millstream::points;
+
+use crate::app::App;
+use crate::load::Load;
+
+/// Kills after which all that was begun is let end, and looked at.
+const ROUND: usize = 10;
+/// Longest time until a place is come to.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Places that are come to once a start, or not often.
+const SELDOM: [&str; 5] =
+    ["recover.begin", "recover.append.before", "schedule.tick.before", "schedule.tick.after", "timer.due"];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kill {
+    /// When the process comes to this place for the so-manieth time.
+    At(&'static str, u64),
+    /// After so many ms of load.
+    UnderLoad(u64),
+    /// So many ms after the start, before or while open runs are taken up.
+    Starting(u64),
+}
+
+#[test]
+fn whatever_was_acknowledged_ends_and_repeats_carry_the_same_key() {
+    let kills: usize = std::env::var("MILLSTREAM_KILLS").map_or(8, |kills| kills.parse().unwrap());
+    let mut random = Random(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64);
+    println!("seed {}", random.0);
+    let planned = plan(kills, &mut random);
+    let mut app = App::idle(&[]);
+    let mut load = Load::over(&mut app);
+    app.kill();
+    for round in planned.chunks(ROUND) {
+        for kill in round {
+            bring_down(&mut app, &load, *kill);
+        }
+        app.start();
+        load.settle(&app);
+        app.kill();
+    }
+    let count = |of: fn(&Kill) -> bool| planned.iter().filter(|kill| of(kill)).count();
+    let at = count(|kill| matches!(kill, Kill::At(..)));
+    let starting = count(|kill| matches!(kill, Kill::Starting(_)));
+    let words = format!(
+        "{} times kill -9: {at} at {} named places, {} at random under load, {starting} at random while starting.\n\n",
+        planned.len(),
+        if at > 0 { points::ALL.len() } else { 0 },
+        planned.len() - at - starting
+    );
+    let table = words + &load.tally.table();
+    println!("{table}");
+    load.tally.must_be_whole();
+    if let Ok(file) = std::env::var("MILLSTREAM_TABLE") {
+        std::fs::write(file, table).unwrap();
+    }
+}
+
+/// Half of the kills at places, each place at least once; in an order that chance gives.
+fn plan(kills: usize, random: &mut Random) -> Vec<Kill> {
+    let at_places = if cfg!(feature = "crash-points") { (kills / 2).max(points::ALL.len()) } else { 0 };
+    let mut planned = Vec::new();
+    for place in points::ALL.iter().cycle().take(at_places) {
+        let time = if SELDOM.contains(place) { 1 } else { 1 + random.below(25) };
+        planned.push(Kill::At(place, time));
+    }
+    for number in 0..kills.saturating_sub(at_places) {
+        planned.push(if number % 5 == 4 {
+            Kill::Starting(random.below(120))
+        } else {
+            Kill::UnderLoad(60 + random.below(300))
+        });
+    }
+    for index in (1..planned.len()).rev() {
+        planned.swap(index, usize::try_from(random.below(index as u64 + 1)).unwrap());
+    }
+    planned
+}
+
+/// Starts the server, and has it killed.
+fn bring_down(app: &mut App, load: &Load, kill: Kill) {
+    let begun = Instant::now();
+    match kill {
+        Kill::At(place, time) => {
+            // What a kill leaves behind for the next start is wanted where a start is what is looked at.
+            if place.starts_with("recover.") {
+                bring_down(app, load, Kill::UnderLoad(250));
+            }
+            app.env = vec![("MILLSTREAM_CRASH", format!("{place}:{time}"))];
+            app.launch();
+            if app.is_up() {
+                load.during(app, |app| {
+                    while app.has_ended().is_none() && begun.elapsed() < PATIENCE {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                });
+            } else {
+                while app.has_ended().is_none() && begun.elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            app.env.clear();
+            let ended = app.has_ended();
+            assert_eq!(ended.and_then(|status| status.signal()), Some(9), "{kill:?} was not come to: {ended:?}");
+        }
+        Kill::UnderLoad(ms) => {
+            app.start();
+            load.during(app, |app| {
+                std::thread::sleep(Duration::from_millis(ms));
+                app.signal("-KILL");
+            });
+        }
+        Kill::Starting(ms) => {
+            app.launch();
+            std::thread::sleep(Duration::from_millis(ms));
+        }
+    }
+    app.kill();
+}
+
+/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators").
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
