@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use millstream::points;
 
-use crate::app::App;
+use crate::app::{App, Random};
 use crate::load::Load;
 
 /// Kills after which all that was begun is let end, and looked at.
@@ -126,17 +126,4 @@ fn bring_down(app: &mut App, load: &Load, kill: Kill) {
         }
     }
     app.kill();
-}
-
-/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators").
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }

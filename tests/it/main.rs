@@ -10,6 +10,7 @@ mod crash;
 mod durability;
 mod dynamics365;
 mod fairness;
+mod fuzz;
 mod house;
 mod http;
 
@@ -23,6 +24,7 @@ mod outbound_oauth;
 mod outbound_sql;
 mod outbound_tls;
 mod papers;
+mod power;
 mod reload;
 mod remote;
 mod schedule;
