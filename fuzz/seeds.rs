@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use millstream::mapping::functions;
 use serde_json::Value;
 
-use crate::targets;
+use super::targets;
 
 /// The first inputs of a target.
 pub fn of(target: &str) -> Vec<Vec<u8>> {

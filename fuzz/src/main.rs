@@ -36,7 +36,7 @@ fuzz_target!(
     },
     |data: &[u8]| {
         let Some(target) = TARGET.get() else { return };
-        if let Err(fault) = targets::run(*target, data) {
+        if let Err(fault) = targets::run(*target, data, 1_000) {
             eprintln!("{}: {fault}", target.name);
             std::process::abort();
         }

@@ -146,10 +146,6 @@ impl Tally {
         }
     }
 
-    pub fn acknowledged(&self) -> u64 {
-        self.rows.values().map(|row| row.acknowledged).sum()
-    }
-
     /// The table of `docs/reliability.md`.
     pub fn table(&self) -> String {
         let mut table =

@@ -127,3 +127,25 @@ fn bring_down(app: &mut App, load: &Load, kill: Kill) {
     }
     app.kill();
 }
+
+#[test]
+fn a_stop_in_order_under_load_is_quick_and_loses_nothing() {
+    let mut app = App::idle(&[]);
+    let mut load = Load::over(&mut app);
+    for _ in 0..3 {
+        let begun = load.during(&mut app, |app| {
+            std::thread::sleep(Duration::from_millis(400));
+            app.signal("-TERM");
+            let begun = Instant::now();
+            while app.has_ended().is_none() && begun.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            begun
+        });
+        assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?} to stop", begun.elapsed());
+        assert!(app.has_ended().is_some_and(|ended| ended.success()));
+        app.start();
+        load.settle(&app);
+    }
+    load.tally.must_be_whole();
+}

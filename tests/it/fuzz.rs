@@ -12,6 +12,8 @@ mod seeds;
 #[path = "../../fuzz/targets.rs"]
 mod targets;
 
+/// Most CPU time that one input may take. The long form allows 1 s; without optimisation all is several times slower.
+const MAX_MS: u64 = 5_000;
 /// Pieces that formats give a meaning.
 const PIECES: &[&str] = &[
     "{{",
@@ -79,11 +81,11 @@ fn whatever_comes_in_nothing_panics_or_takes_long() {
             let end = Instant::now() + Duration::from_secs_f64(seconds);
             let mut count = 0;
             for input in &seeds {
-                targets::run(target, input).map_err(|fault| (fault, input.clone()))?;
+                targets::run(target, input, MAX_MS).map_err(|fault| (fault, input.clone()))?;
             }
             while Instant::now() < end {
                 let input = changed(&seeds, &mut random);
-                targets::run(target, &input).map_err(|fault| (fault, input))?;
+                targets::run(target, &input, MAX_MS).map_err(|fault| (fault, input))?;
                 count += 1;
             }
             Ok::<_, (String, Vec<u8>)>((seeds.len(), count))

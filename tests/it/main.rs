@@ -7,6 +7,8 @@ mod cli;
 mod connector_docs;
 mod control;
 mod crash;
+#[cfg(feature = "crash-points")]
+mod crash_phases;
 mod durability;
 mod dynamics365;
 mod fairness;
