@@ -20,14 +20,16 @@ pub struct Disk {
 
 impl Default for Disk {
     fn default() -> Disk {
+        // Tests that kill the process want all to happen often.
+        let small = cfg!(feature = "crash-points") && std::env::var_os("MILLSTREAM_SMALL_STORE").is_some();
         Disk {
             sync: Box::new(File::sync_data),
             free: Box::new(|path| {
                 let stat = rustix::fs::statvfs(path)?;
                 Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
             }),
-            segment_bytes: 16 * 1024 * 1024,
-            overlay_bytes: 4 * 1024 * 1024,
+            segment_bytes: if small { 256 * 1024 } else { 16 * 1024 * 1024 },
+            overlay_bytes: if small { 64 * 1024 } else { 4 * 1024 * 1024 },
         }
     }
 }

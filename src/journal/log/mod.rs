@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 pub use self::segment::{Damage, FRAME_HEADER, Frames, SEGMENT_HEADER};
 use super::disk::Disk;
+use crate::points;
 
 /// Files kept open for reading.
 const OPEN_FILES: usize = 32;
@@ -138,13 +139,16 @@ impl Log {
         }
         let Position { segment, offset } = self.end;
         segment::seal(frame, self.id, self.end);
+        points::reach("journal.append.before");
         if let Err(error) = self.tail.write_all_at(frame, offset) {
             return Err(self.unwritten(error));
         }
+        points::reach("journal.sync.before");
         if let Err(error) = (self.disk.sync)(&self.tail) {
             let path = segment::path(&self.dir, segment);
             return Err(Fault::Broken(format!("sync of {}: {error}", path.display())));
         }
+        points::reach("journal.sync.after");
         self.end.offset += frame.len() as u64;
         self.sizes.insert(segment, self.end.offset);
         Ok(Position { segment, offset: offset + FRAME_HEADER as u64 })

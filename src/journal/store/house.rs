@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::super::entry::{self, AROUND, MOVED};
 use super::*;
+use crate::points;
 
 /// Segments that the log may take beside twice what is needed of it.
 const SLACK: u64 = 2;
@@ -136,6 +137,7 @@ impl Shared {
             return Err(format!("only {} MB are free", free / 1_000_000));
         }
         let (overlay, checkpoint) = &*frozen;
+        points::reach("journal.index.before");
         let moved = checkpoint.position.segment != self.state().followed.segment;
         if moved || !overlay.is_empty() {
             self.on_index(|index| index.apply(overlay, checkpoint))?;
