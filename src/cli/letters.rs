@@ -273,7 +273,8 @@ impl Outcome {
             if dry_run {
                 let from = one.get("from_step").and_then(Value::as_str).map(|step| format!("from step {step}  "));
                 let (run, status, flow) = (text(one, "run_id"), text(one, "status"), text(one, "flow"));
-                let line = format!("{run}  {status:<10}  {flow:<24}  {}{}", from.unwrap_or_default(), text(one, "reason"));
+                let line =
+                    format!("{run}  {status:<10}  {flow:<24}  {}{}", from.unwrap_or_default(), text(one, "reason"));
                 println!("{}", line.trim_end());
             } else if let Some(new) = one.get("resubmitted_as").and_then(Value::as_str) {
                 println!("{new}");
@@ -322,7 +323,8 @@ impl Progress {
         let past = outcome.done.len() + skipped + refused;
         let full = past * Progress::WIDTH / self.all.max(1);
         let bar = format!("{}{}", "#".repeat(full), ".".repeat(Progress::WIDTH - full));
-        let aside = if skipped + refused > 0 { format!("  ({skipped} passed over, {refused} refused)") } else { String::new() };
+        let aside =
+            if skipped + refused > 0 { format!("  ({skipped} passed over, {refused} refused)") } else { String::new() };
         eprint!("\r[{bar}] {past} of {}{aside}", self.all);
         let _ = std::io::stderr().flush();
     }

@@ -128,16 +128,15 @@ impl Args {
                         asked.insert("note".to_owned(), json!(note));
                     }
                     let statuses = &[Status::Failed, Status::TimedOut, Status::Rejected];
-                    let order = Order { unhandled: true, offline: true, asked, ..Order::plain("handle", "handled", statuses) };
+                    let order =
+                        Order { unhandled: true, offline: true, asked, ..Order::plain("handle", "handled", statuses) };
                     runs.give(place, &order).await
                 }
                 What::Cancel { runs } => {
                     let statuses = &[Status::Queued, Status::Running, Status::Waiting, Status::Held];
                     runs.give(place, &Order::plain("cancel", "cancelled", statuses)).await
                 }
-                What::Resume { runs } => {
-                    runs.give(place, &Order::plain("resume", "resumed", &[Status::Held])).await
-                }
+                What::Resume { runs } => runs.give(place, &Order::plain("resume", "resumed", &[Status::Held])).await,
             }
         })
     }

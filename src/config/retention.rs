@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use serde::de::{Deserializer, Error};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 
 /// What is kept, by how runs ended. Without a limit (`null`) they stay.
 #[derive(Debug, Clone, Deserialize)]

@@ -17,7 +17,7 @@ use super::*;
 use crate::flow::BODYLESS;
 use crate::journal::Append;
 use crate::mapping::parse_json;
-use crate::run::{Around, Body, Event, BeginAt, Handled, Origin, Record, Request, Run, Started, Summary, Takeover};
+use crate::run::{Around, BeginAt, Body, Event, Handled, Origin, Record, Request, Run, Started, Summary, Takeover};
 
 /// Where the settings are: `resubmit/{run}`, whose value is the new run's id.
 const PREFIX: &str = "resubmit/";
@@ -268,7 +268,9 @@ impl Engine {
             })?;
             if !summary.status.is_ended() && summary.status != Status::Held {
                 let status = summary.status;
-                return Err(Denied::Conflict(format!("run {run} is {status}; its steps can only be taken over once it ended")));
+                return Err(Denied::Conflict(format!(
+                    "run {run} is {status}; its steps can only be taken over once it ended"
+                )));
             }
             let (from_step, taken) = self.take_over(run, started, &letter.live, from)?;
             (letter.from_step, letter.taken) = (Some(from_step), Some(taken));

@@ -90,7 +90,9 @@ enum Fate {
 /// `over`: there are too many like it. `orphan`: the run that called it is gone.
 fn fate(rules: &Retention, summary: &Summary, now: Timestamp, over: bool, orphan: bool) -> Fate {
     let passed = |age: Option<Length>, since: Timestamp| {
-        age.is_some_and(|age| u128::try_from(now.duration_since(since).as_millis()).is_ok_and(|ms| ms >= age.0.as_millis()))
+        age.is_some_and(|age| {
+            u128::try_from(now.duration_since(since).as_millis()).is_ok_and(|ms| ms >= age.0.as_millis())
+        })
     };
     let ended = summary.updated_at;
     let handled = || {
@@ -279,7 +281,8 @@ mod tests {
     }
 
     fn ended(status: Status, days_ago: i64, handled_days_ago: Option<i64>) -> Summary {
-        let handled = handled_days_ago.map(|days| Handled { at: at(NOW - days * DAY), resubmitted_as: None, note: None });
+        let handled =
+            handled_days_ago.map(|days| Handled { at: at(NOW - days * DAY), resubmitted_as: None, note: None });
         let (started_at, updated_at) = (at(NOW - 1_000 * DAY), at(NOW - days_ago * DAY));
         let (run_id, flow) = (RunId(uuid::Uuid::nil()), "f".to_owned());
         let (origin, reason, code, parent, bytes) = (None, None, None, None, 0);

@@ -64,12 +64,9 @@ impl Ended {
             State::TimedOut => Ended::TimedOut,
             State::Skipped => Ended::Skipped,
             State::Unmet => Ended::Unmet,
-            State::Pending
-            | State::Running
-            | State::InDoubt
-            | State::Waiting(_)
-            | State::Awaiting(_)
-            | State::Held => return None,
+            State::Pending | State::Running | State::InDoubt | State::Waiting(_) | State::Awaiting(_) | State::Held => {
+                return None;
+            }
         })
     }
 
@@ -176,7 +173,9 @@ impl Takeover {
                     let id = &old.steps.steps[position as usize].id;
                     let found = top.iter().position(|step| step.id == *id).map(|found| found as u32);
                     begins.push(found.ok_or_else(|| {
-                        format!("step `{id}` failed, and the flow's list has no such step any more; take the old version")
+                        format!(
+                            "step `{id}` failed, and the flow's list has no such step any more; take the old version"
+                        )
                     })?);
                 }
                 begins
@@ -200,7 +199,9 @@ impl Takeover {
                 continue;
             }
             if failed.contains(&(before as u32)) {
-                return Err(format!("step `{name}` failed too, and does not follow; begin with it, or with what failed"));
+                return Err(format!(
+                    "step `{name}` failed too, and does not follow; begin with it, or with what failed"
+                ));
             }
             let node = origin.root.node(before as u32);
             let Some(node) = node.filter(|node| node.state.is_ended()) else { continue };
@@ -216,7 +217,9 @@ impl Takeover {
                 continue;
             }
             if let Ready::No = ready(&new.steps, step, &frame) {
-                return Err(format!("step `{id}` would be passed over, since what it follows ended otherwise than it asks"));
+                return Err(format!(
+                    "step `{id}` would be passed over, since what it follows ended otherwise than it asks"
+                ));
             }
             // A step that is new is done first.
             let undone = step.after.iter().map(|after| &top[after.position as usize].id);
@@ -294,7 +297,9 @@ fn take(steps: &mut Vec<Taken>, node: &Node, was: &Step, is: &Step, place: Place
     let Some(ended) = Ended::of(node.state) else { return Ok(()) };
     let id = &is.id;
     if std::mem::discriminant(&was.kind) != std::mem::discriminant(&is.kind) {
-        return Err(format!("step `{id}` is of another kind now, so what it gave cannot be taken over; take the old version"));
+        return Err(format!(
+            "step `{id}` is of another kind now, so what it gave cannot be taken over; take the old version"
+        ));
     }
     let (output, failure) = (node.output.clone(), node.failure.clone());
     steps.push(Taken { place: place.clone(), ended, output, failure });
@@ -311,7 +316,8 @@ fn take(steps: &mut Vec<Taken>, node: &Node, was: &Step, is: &Step, place: Place
                     Hop::Position(_) | Hop::Handler => continue,
                 },
                 _ => {
-                    let what = format!("step `{}` was inside of `{id}` and is elsewhere now; take the old version", was.id);
+                    let what =
+                        format!("step `{}` was inside of `{id}` and is elsewhere now; take the old version", was.id);
                     return Err(what);
                 }
             };

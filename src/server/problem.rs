@@ -117,9 +117,7 @@ impl Code {
             Code::RequestTimeout => ("request_timeout", S::REQUEST_TIMEOUT, "The body came too slowly", true),
             Code::Conflict => ("conflict", S::CONFLICT, "The run is not in a state for this", false),
             Code::AlreadyResumed => ("already_resumed", S::CONFLICT, "An answer came before", false),
-            Code::AlreadyResubmitted => {
-                ("already_resubmitted", S::CONFLICT, "The run was resubmitted before", false)
-            }
+            Code::AlreadyResubmitted => ("already_resubmitted", S::CONFLICT, "The run was resubmitted before", false),
             Code::Gone => ("gone", S::GONE, "It is over", false),
             Code::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large", false),
             Code::TooManyItems => ("too_many_items", S::PAYLOAD_TOO_LARGE, "The list has too many items", false),

@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module a subject.
 
+mod alerts;
 mod app;
 mod check;
 mod cli;
@@ -12,6 +13,7 @@ mod house;
 mod http;
 mod kill;
 mod kill_each;
+mod letters;
 mod mapping;
 mod mapping_check;
 mod outbound_calls;
@@ -22,6 +24,7 @@ mod outbound_tls;
 mod papers;
 mod reload;
 mod remote;
+mod retention;
 mod schedule;
 mod stories;
 mod triggers;

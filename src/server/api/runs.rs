@@ -139,7 +139,8 @@ fn text(asked: &Map<String, Value>, name: &str) -> Result<Option<String>, Proble
 
 /// A run as lists show it: the journal's milliseconds become readable times.
 fn shown(summary: &Summary) -> Value {
-    let Summary { run_id, flow, status, started_at, updated_at, origin, reason, code, parent, handled, bytes: _ } = summary;
+    let Summary { run_id, flow, status, started_at, updated_at, origin, reason, code, parent, handled, bytes: _ } =
+        summary;
     json!({
         "run_id": run_id,
         "flow": flow,
