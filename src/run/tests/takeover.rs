@@ -127,6 +127,16 @@ fn a_mended_version_takes_over_by_id_and_does_what_is_new_in_it_first() {
 }
 
 #[test]
+fn a_block_that_has_a_step_more_now_is_taken_over_as_it_was() {
+    let origin = failed_order();
+    let more = ORDER.replace("    then:\n", "    then:\n      - {id: note, set: {noted: true}}\n");
+    let again = origin.again(&more, &BeginAt::Failed, [Ok(json!({}))]).unwrap().play();
+    assert_eq!(again.run.finished, Some(Status::Succeeded));
+    assert_eq!(again.run.vars["said"], json!("dear Ada b [\"a!\",\"b!\"] dear Ada"));
+    assert!(again.run.vars.get("noted").is_none());
+}
+
+#[test]
 fn a_step_that_cannot_be_begun_with_is_refused_in_words() {
     let origin = failed_order();
     let why = |steps: &str, from: &BeginAt| origin.again(steps, from, []).map(|_| ()).unwrap_err();
