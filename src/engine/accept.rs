@@ -222,10 +222,7 @@ impl Engine {
             },
             Ok(None) | Err(_) => Some(Answer::None(Status::Failed)),
         };
-        // The store shows records a moment before they are durable; an answer waits for that.
-        if let Some(answer) = answer
-            && self.journal.set(BARRIER, None).await.is_ok()
-        {
+        if let Some(answer) = answer {
             self.answers.give(run, &answer);
         }
         receive
@@ -243,8 +240,6 @@ impl From<Error> for Refusal {
 
 /// The body that one slot stands for.
 pub(super) const SLOT_BYTES: usize = 64 * 1024;
-/// A setting that never is: removing it costs one sync, and all that was written before is durable then.
-pub(super) const BARRIER: &str = "barrier";
 /// When to come back after a 503.
 pub(super) const SOON: Duration = Duration::from_secs(2);
 /// When to come back after a 429: a flow whose runs are limited is not expected to be quick.

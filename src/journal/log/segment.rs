@@ -4,7 +4,7 @@
 //! header   "MILLSEG" 1, store id (16), number (4), checksum (4)
 //! frame    "MFR" 1, payload length (4), payload checksum (4), checksum of these with store, segment and place (4), payload
 //! ```
-//! The last checksum ties a frame to its place, so what an older file left on the disk is not taken for one. All are
+//! Behind the last frame of the last segment may stand zeros. The last checksum ties a frame to its place, so what an older file left on the disk is not taken for one. All are
 //! CRC-32 (IEEE 802.3).
 
 use std::fs::{self, File};
@@ -64,7 +64,7 @@ pub fn create(dir: &Path, id: Uuid, number: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens the last segment for appending at `end`; what stands behind was never acknowledged.
+/// Opens the last segment for appending at `end`; what stands behind was never acknowledged, or is zeros.
 pub fn open_tail(path: &Path, end: u64) -> io::Result<File> {
     let file = File::options().read(true).write(true).open(path)?;
     if file.metadata()?.len() > end {
