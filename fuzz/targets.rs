@@ -273,7 +273,9 @@ fn cron(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (pattern, at) = text.split_once('\n').unwrap_or((text, ""));
     let Ok(cron) = Cron::parse(pattern) else { return };
-    let at_ms = at.trim().parse::<i64>().map_or_else(|_| now().as_millisecond(), |at| at.saturating_mul(1000));
+    // Any time that a clock can show.
+    let at = at.trim().parse().ok().and_then(|at| Timestamp::from_second(at).ok());
+    let at_ms = at.unwrap_or_else(now).as_millisecond();
     for zone in [TimeZone::UTC, TimeZone::get("Europe/Berlin").unwrap_or(TimeZone::UTC)] {
         let schedule = Schedule { rhythm: Rhythm::Cron(cron.clone()), zone, missed: Missed::Skip };
         if let Some(next) = schedule.next_after(at_ms) {
