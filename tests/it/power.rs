@@ -65,7 +65,9 @@ fn what_was_acknowledged_outlives_the_power() {
                         went_on += usize::from(!stops(app));
                     }
                 }
-                app.signal("-KILL");
+                if app.has_ended().is_none() {
+                    app.signal("-KILL");
+                }
             });
             app.kill();
             disk.come_back(cut);
