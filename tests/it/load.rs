@@ -97,9 +97,9 @@ impl Load {
             for _ in 0..ANSWERERS {
                 scope.spawn(|| while !stop.load(Ordering::Relaxed) && self.answer(public).is_ok() {});
             }
-            let result = until(app);
-            stop.store(true, Ordering::Relaxed);
-            result
+            // Also when `until` panics: what waits for the clients would wait forever.
+            let _stop = Stop(&stop);
+            until(app)
         })
     }
 
@@ -229,6 +229,15 @@ impl Ledger {
         }
         *times += 1;
         Reply::from(200)
+    }
+}
+
+/// Lets the clients go once it is dropped.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
