@@ -13,6 +13,8 @@ pub struct Config {
     pub listen: Option<String>,
     /// Address of the admin listener; `127.0.0.1:8081` unless set.
     pub admin: Option<String>,
+    /// Names under which the admin listener may be asked for, beside `localhost` and its addresses.
+    pub admin_hosts: Vec<String>,
     /// Serves HTTPS with these files, PEM; read again when they change.
     pub tls: Option<Tls>,
     /// How the world reaches the public listener, as in `https://flows.example.com`.

@@ -33,7 +33,7 @@ impl Door {
         }
         let config = Config::load(&place.dir)?;
         let parts = assemble(place, config).context("no server answers, and the store cannot be opened either")?;
-        let api = crate::server::api(&parts.config, parts.engine, parts.token.clone());
+        let api = crate::server::api(&parts.config, parts.engine, parts.access);
         Ok(Door::Store { api, token: parts.token })
     }
 
@@ -73,6 +73,10 @@ impl Door {
 
     pub async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
         self.ask(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.ask(Method::DELETE, path, None).await
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
