@@ -164,15 +164,19 @@ fn write(dir: &Path, jobs: &mpsc::Receiver<Job>) {
                 continue;
             }
             let written = Ring { dir, name, file_bytes: FILE_BYTES }.append(&lines);
-            batch = batch.into_iter().filter_map(|(ring, line, tell)| {
-                if ring != name {
-                    return Some((ring, line, tell));
-                }
-                let told = written.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
-                // Who waited may have gone.
-                let _ = tell.send(told);
-                None
-            }).collect();
+            batch = batch
+                .into_iter()
+                .filter_map(|(ring, line, tell)| {
+                    if ring != name {
+                        return Some((ring, line, tell));
+                    }
+                    let told =
+                        written.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
+                    // Who waited may have gone.
+                    let _ = tell.send(told);
+                    None
+                })
+                .collect();
         }
     }
 }

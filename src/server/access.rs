@@ -92,9 +92,7 @@ impl From<Denied> for Problem {
             Denied::TooMany => Problem::new(Code::TokenExists, detail),
             Denied::None(_) => Problem::new(Code::TokenNotFound, detail),
             Denied::Random => Problem::internal("making a token", &denied),
-            Denied::Journal(_) => {
-                Problem::new(Code::Unavailable, detail).after(std::time::Duration::from_secs(5))
-            }
+            Denied::Journal(_) => Problem::new(Code::Unavailable, detail).after(std::time::Duration::from_secs(5)),
         }
     }
 }

@@ -25,7 +25,8 @@ pub(super) struct Names {
 
 impl Names {
     pub fn new(config: &Config, bound: SocketAddr) -> Names {
-        let named = config.admin.as_deref().and_then(|address| address.rsplit_once(':')).map(|(host, _)| host.to_owned());
+        let named =
+            config.admin.as_deref().and_then(|address| address.rsplit_once(':')).map(|(host, _)| host.to_owned());
         let names = config.admin_hosts.iter().cloned().chain(named);
         Names { bound: bound.ip(), names: names.map(|name| name.to_ascii_lowercase()).collect() }
     }
@@ -66,9 +67,7 @@ fn judge(names: &Names, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
     }
     let foreign = |origin: &HeaderValue| {
         let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-        !origin.is_some_and(|(scheme, from)| {
-            matches!(scheme, "http" | "https") && from.eq_ignore_ascii_case(authority)
-        })
+        !origin.is_some_and(|(scheme, from)| matches!(scheme, "http" | "https") && from.eq_ignore_ascii_case(authority))
     };
     if headers.get_all(header::ORIGIN).iter().any(foreign) {
         return Err(Problem::new(Code::ForeignOrigin, "A page of another site asks; only this server's own may."));
@@ -153,8 +152,17 @@ mod tests {
             assert_eq!(host(&local, good), "", "{good}");
         }
         for bad in [
-            "", "evil.example", "evil.example:8081", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1:8081",
-            "localhost:80:90", "user@localhost", "0", "2130706433", "169.254.169.254",
+            "",
+            "evil.example",
+            "evil.example:8081",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1:8081",
+            "localhost:80:90",
+            "user@localhost",
+            "0",
+            "2130706433",
+            "169.254.169.254",
         ] {
             assert_eq!(host(&local, bad), "foreign_host", "{bad}");
         }
@@ -177,9 +185,15 @@ mod tests {
         let names = Names::new(&Config::default(), "127.0.0.1:8081".parse().unwrap());
         let from = |origin: &str| code(&names, "/", &[("host", "127.0.0.1:8081"), ("origin", origin)]);
         assert_eq!(from("http://127.0.0.1:8081"), "");
-        for foreign in
-            ["https://evil.example", "null", "", "http://127.0.0.1:8080", "http://localhost:8081", "file://", "127.0.0.1:8081"]
-        {
+        for foreign in [
+            "https://evil.example",
+            "null",
+            "",
+            "http://127.0.0.1:8080",
+            "http://localhost:8081",
+            "file://",
+            "127.0.0.1:8081",
+        ] {
             assert_eq!(from(foreign), "foreign_origin", "{foreign}");
         }
     }
