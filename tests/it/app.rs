@@ -19,6 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct App {
     pub folder: tempfile::TempDir,
     child: Option<Child>,
+    /// Variables of every command's environment.
+    pub env: Vec<(&'static str, String)>,
     pub public: SocketAddr,
     pub admin: SocketAddr,
 }
@@ -58,7 +60,8 @@ impl App {
     /// The folder alone; nothing serves yet.
     pub fn idle(files: &[(&str, &str)]) -> App {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let app = App { folder: tempfile::tempdir().unwrap(), child: None, public: nowhere, admin: nowhere };
+        let folder = tempfile::tempdir().unwrap();
+        let app = App { folder, child: None, env: Vec::new(), public: nowhere, admin: nowhere };
         app.write("millstream.yaml", "outbound: {allow: [127.0.0.0/8]}\n");
         files.iter().for_each(|(name, text)| app.write(name, text));
         app
@@ -81,6 +84,7 @@ impl App {
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
         command.arg("--dir").arg(self.folder.path()).env("MILLSTREAM_LOG", "warn,millstream=debug");
+        command.envs(self.env.iter().cloned());
         command
     }
 
@@ -162,7 +166,12 @@ impl App {
     }
 
     pub fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let bearer = format!("Bearer {}", self.token());
+        self.api_as(&self.token(), method, path, body)
+    }
+
+    /// The same with another token.
+    pub fn api_as(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let bearer = format!("Bearer {token}");
         let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
         let body = body.map(Value::to_string).unwrap_or_default();
         http(self.admin, method, &format!("/api/v1{path}"), &headers, body.as_bytes()).unwrap()

@@ -1,6 +1,8 @@
 //! Integration tests: one binary, one module a subject.
 
+mod access;
 mod app;
+mod canaries;
 mod check;
 mod cli;
 mod connector_docs;
@@ -24,6 +26,7 @@ mod reload;
 mod remote;
 mod schedule;
 mod stories;
+mod supply;
 mod triggers;
 mod triggers_auth;
 mod waits;
