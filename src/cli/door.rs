@@ -1,5 +1,7 @@
 //! The way in: the running server's API, or, where none runs, the same API over the store under its lock.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -44,12 +46,12 @@ impl Door {
             return Ok(None);
         }
         let data = Data::open(&folder).map_err(|why| anyhow!(why))?;
-        let Some(whereabouts) = data.whereabouts() else {
+        let Some(whereabouts) = data.whereabouts().filter(|at| is_ours(at.pid, data.path())) else {
             return Ok(None);
         };
         let token = data.admin_token().map_err(|why| anyhow!(why))?;
         let door = Door::Server { whereabouts, token, client: client()? };
-        // A server that went down leaves its address behind; the API knows our token, a stranger does not.
+        // Another of our processes may have the number, and listen there: the API knows our token, it does not.
         Ok(door.ask(Method::GET, "/api/v1/problems", None).await.is_ok().then_some(door))
     }
 
@@ -111,6 +113,18 @@ impl Door {
         let places: Vec<String> = places.map(|place| format!("\n  {place}")).collect();
         bail!("{}{} ({})", says("detail"), places.concat(), says("code"))
     }
+}
+
+/// True if there is a process of this number, and it is not another user's. A server that went down leaves its address
+/// behind, and whoever listens there now must not be sent the token.
+fn is_ours(pid: u32, data: &Path) -> bool {
+    let owner = |path: &Path| std::fs::metadata(path).map(|found| found.uid()).ok();
+    let Some(own) = owner(Path::new("/proc/self")) else {
+        // A system that does not tell.
+        return true;
+    };
+    // What cannot be looked into is shown as root's.
+    owner(Path::new(&format!("/proc/{pid}"))).is_some_and(|uid| [Some(own), Some(0), owner(data)].contains(&Some(uid)))
 }
 
 /// A client for this machine's own server: no proxies, no redirects.

@@ -191,6 +191,18 @@ fn who_guesses_must_wait_and_who_has_a_token_passes() {
     assert_eq!(codes.iter().filter(|code| **code == "too_many_attempts").count(), 1, "once a window");
 }
 
+#[test]
+fn who_listens_where_a_server_was_is_not_sent_the_token() {
+    let mut app = App::with(&[("flows/lead.yaml", FLOW)]);
+    let admin = app.admin;
+    app.kill();
+    assert!(app.path(".millstream/server.json").exists(), "the address is left behind");
+    let stranger = std::net::TcpListener::bind(admin).unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    assert!(app.cli(&["runs", "list"]).status.success(), "it opens the store instead");
+    assert!(stranger.accept().is_err(), "nobody has asked there");
+}
+
 /// A GET with exactly these headers.
 fn raw(to: SocketAddr, path: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(to).unwrap();
