@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use secrecy::SecretString;
 
 use super::Place;
+use crate::access::Access;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::data::Data;
@@ -19,6 +20,7 @@ pub(super) struct Parts {
     pub config: Config,
     pub data: Data,
     pub token: SecretString,
+    pub access: Arc<Access>,
     pub catalog: Arc<Catalog>,
     pub engine: Arc<Engine>,
     pub outbound: Outbound,
@@ -32,9 +34,10 @@ pub(super) fn assemble(place: &Place, config: Config) -> anyhow::Result<Parts> {
     let journal = Journal::open(data.path())?;
     let key = InstanceKey::open(data.path()).map_err(|why| anyhow!(why))?;
     let token = data.admin_token().map_err(|why| anyhow!(why))?;
+    let access = Arc::new(Access::open(&journal, data.path(), &token)?);
     let vault = Vault::open(data.path(), key.expose()).context("the vault could not be opened")?;
     let outbound = Outbound::new(&config.outbound, Secrets::new(Some(Arc::new(vault))))?;
     let catalog = Arc::new(Catalog::load(&dir, Some(data.path()), &config));
     let engine = Engine::new(journal, outbound.clone(), catalog.clone(), key, config.limits.clone())?;
-    Ok(Parts { config, data, token, catalog, engine, outbound })
+    Ok(Parts { config, data, token, access, catalog, engine, outbound })
 }

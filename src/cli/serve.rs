@@ -59,11 +59,11 @@ pub(super) async fn serve(
     ready: impl FnOnce(&Whereabouts) -> anyhow::Result<()>,
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
-    let Parts { config, data, token, catalog, engine, .. } = parts;
+    let Parts { config, data, access, catalog, engine, .. } = parts;
     // Before anyone is told that it serves: a signal that comes at once is a stop in order too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server = Server::bind(&config, engine.clone(), token).await?;
+    let server = Server::bind(&config, engine.clone(), access).await?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let whereabouts = Whereabouts {
         pid: std::process::id(),

@@ -9,6 +9,8 @@ mod client;
 mod guard;
 mod limits;
 mod oauth;
+#[cfg(test)]
+mod rebinding;
 mod secrets;
 mod turns;
 

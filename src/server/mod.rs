@@ -6,14 +6,18 @@
 //! body.rs, form.rs   bodies in bounds              reply.rs    what `response` steps answer
 //! verify.rs, client.rs   who sent it, from where   seen.rs     what templates see beside the body
 //! problem.rs  errors → status                      reach.rs    URLs as the world sees them
-//! resume.rs   URLs of `wait` steps
+//! resume.rs   URLs of `wait` steps                 guard.rs    tokens, roles, the audit log
+//! access.rs   tokens and the audit log in the API  browsers.rs hosts, origins, what answers say to browsers
 //! ```
 
 mod accept;
+mod access;
 mod api;
 mod body;
+mod browsers;
 mod client;
 mod form;
+mod guard;
 mod hooks;
 mod problem;
 mod reach;
@@ -29,23 +33,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use secrecy::SecretString;
+use axum::{Extension, Router};
 use tokio::sync::watch;
 
 pub use body::read_body;
 pub use problem::Code;
 pub use reach::{Reach, reach};
 
+use crate::access::{Access, Role};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::run::RunId;
-use accept::{Bounds, Listener};
+use accept::{Bounds, Listener, Peer};
 use body::Reader;
 use problem::Problem;
 
@@ -60,7 +64,7 @@ struct App {
     engine: Arc<Engine>,
     reader: Reader,
     reach: Arc<Reach>,
-    token: Arc<SecretString>,
+    access: Arc<Access>,
     /// Whose word on a client's address counts.
     proxies: Arc<[ipnet::IpNet]>,
 }
@@ -82,7 +86,7 @@ pub enum Error {
 
 impl Server {
     /// Binds both addresses and reads the certificate. Nothing is answered before [`Server::run`].
-    pub async fn bind(config: &Config, engine: Arc<Engine>, admin_token: SecretString) -> Result<Server, Error> {
+    pub async fn bind(config: &Config, engine: Arc<Engine>, access: Arc<Access>) -> Result<Server, Error> {
         let tls = match &config.tls {
             Some(files) => Some(Arc::new(tls::Tls::load(files)?)),
             None => None,
@@ -103,15 +107,18 @@ impl Server {
             engine,
             reader: Reader::new(&config.limits),
             reach: Arc::new(reach),
-            token: Arc::new(admin_token),
+            access,
             proxies: config.trusted_proxies.clone().into(),
         };
         public.router = public_router(app.clone());
         let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
         let address = config.admin.as_deref().unwrap_or(ADMIN);
-        let admin = Listener::bind(address, admin_router(app), bounds, None)
+        let mut admin = Listener::bind(address, Router::new(), bounds, None)
             .await
             .map_err(|source| bind_error("the admin listener", address, source))?;
+        let names = Arc::new(browsers::Names::new(config, admin.address));
+        let named = admin_router(app).layer(from_fn_with_state(names, browsers::own_names));
+        admin.router = named.layer(from_fn(browsers::closed)).layer(from_fn(access_log));
         if !admin.address.ip().is_loopback() {
             tracing::warn!("the admin listener on {} can be reached from other machines, without TLS", admin.address);
         }
@@ -149,15 +156,20 @@ impl Server {
 }
 
 /// The admin API without a listener: what the command line asks where no server runs.
-pub fn api(config: &Config, engine: Arc<Engine>, admin_token: SecretString) -> Router {
+pub fn api(config: &Config, engine: Arc<Engine>, access: Arc<Access>) -> Router {
     let public = config.listen.as_deref().unwrap_or(PUBLIC).parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
     admin_router(App {
         engine,
         reader: Reader::new(&config.limits),
         reach: Arc::new(reach(config, public)),
-        token: Arc::new(admin_token),
+        access,
         proxies: config.trusted_proxies.clone().into(),
     })
+}
+
+/// Every route of the API, below `/api/v1`, with the least role that may take it.
+pub fn routes() -> Vec<(axum::http::Method, &'static str, Role)> {
+    api::routes().into_iter().map(|route| (route.method, route.path, route.role)).collect()
 }
 
 fn bind_error(what: &'static str, address: &str, source: io::Error) -> Error {
@@ -175,6 +187,7 @@ fn public_router(app: App) -> Router {
         .merge(health())
         .fallback(nothing_here)
         .method_not_allowed_fallback(nothing_here)
+        .layer(from_fn(browsers::open))
         .layer(from_fn(access_log))
         .with_state(app)
 }
@@ -186,7 +199,6 @@ fn admin_router(app: App) -> Router {
         .merge(health())
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn(access_log))
         .with_state(app)
 }
 
@@ -201,7 +213,14 @@ async fn ready(State(app): State<App>) -> Response {
     }
 }
 
-async fn metrics(State(app): State<App>) -> Response {
+/// Numbers alone. On this machine anyone may scrape them, from elsewhere whoever may read.
+async fn metrics(State(app): State<App>, peer: Option<Extension<Peer>>, headers: HeaderMap) -> Response {
+    let from = guard::address(&app, peer.as_deref(), &headers);
+    if !from.is_some_and(|from| from.is_loopback())
+        && let Err(problem) = guard::who(&app, &headers, from).await
+    {
+        return problem.into_response();
+    }
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(axum::http::header::CONTENT_TYPE, content_type)], app.engine.metrics()).into_response()
 }

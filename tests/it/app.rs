@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A project folder, and the server over it.
 pub struct App {
     pub folder: tempfile::TempDir,
-    /// Variables of the environment that the server gets.
+    /// Variables of the environment of every command.
     pub env: Vec<(&'static str, String)>,
     child: Option<Child>,
     pub public: SocketAddr,
@@ -84,6 +84,7 @@ impl App {
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
         command.arg("--dir").arg(self.folder.path()).env("MILLSTREAM_LOG", "warn,millstream=debug");
+        command.envs(self.env.iter().cloned());
         command
     }
 
@@ -182,7 +183,12 @@ impl App {
     }
 
     pub fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let bearer = format!("Bearer {}", self.token());
+        self.api_as(&self.token(), method, path, body)
+    }
+
+    /// The same with another token.
+    pub fn api_as(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let bearer = format!("Bearer {token}");
         let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
         let body = body.map(Value::to_string).unwrap_or_default();
         http(self.admin, method, &format!("/api/v1{path}"), &headers, body.as_bytes()).unwrap()

@@ -1,8 +1,10 @@
 //! Integration tests: one binary, one module a subject.
 
+mod access;
 mod account;
 mod alerts;
 mod app;
+mod canaries;
 mod check;
 mod cli;
 mod connector_docs;
@@ -34,6 +36,7 @@ mod remote;
 mod retention;
 mod schedule;
 mod stories;
+mod supply;
 mod triggers;
 mod triggers_auth;
 mod waits;
