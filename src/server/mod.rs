@@ -6,13 +6,14 @@
 //! body.rs, form.rs   bodies in bounds              reply.rs    what `response` steps answer
 //! verify.rs, client.rs   who sent it, from where   seen.rs     what templates see beside the body
 //! problem.rs  errors → status                      reach.rs    URLs as the world sees them
-//! resume.rs   URLs of `wait` steps
+//! resume.rs   URLs of `wait` steps                 descriptors.rs  how many connections there may be
 //! ```
 
 mod accept;
 mod api;
 mod body;
 mod client;
+mod descriptors;
 mod form;
 mod hooks;
 mod problem;
@@ -50,8 +51,6 @@ use problem::Problem;
 
 const PUBLIC: &str = "127.0.0.1:8080";
 const ADMIN: &str = "127.0.0.1:8081";
-/// Connections of the admin listener, which serves a few people and tools.
-const ADMIN_CONNECTIONS: usize = 256;
 
 /// What every handler needs.
 #[derive(Clone)]
@@ -86,10 +85,11 @@ impl Server {
             Some(files) => Some(Arc::new(tls::Tls::load(files)?)),
             None => None,
         };
+        let shares = descriptors::share(&config.limits);
         let bounds = Bounds {
             header: Duration::from_secs(config.limits.header_seconds.max(1)),
             idle: Duration::from_secs(config.limits.idle_seconds.max(1)),
-            connections: config.limits.connections,
+            connections: shares.public,
         };
         let address = config.listen.as_deref().unwrap_or(PUBLIC);
         // The URLs that the API shows need the public address, and that is known only once it is bound.
@@ -106,8 +106,10 @@ impl Server {
             proxies: config.trusted_proxies.clone().into(),
         };
         public.router = public_router(app.clone());
-        let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
+        let bounds = Bounds { connections: shares.admin, ..bounds };
         let address = config.admin.as_deref().unwrap_or(ADMIN);
+        // Requests being read there are counted apart: however many come in by the public door, the owner gets in.
+        let app = App { reader: Reader::new(&config.limits), ..app };
         let admin = Listener::bind(address, admin_router(app), bounds, None)
             .await
             .map_err(|source| bind_error("the admin listener", address, source))?;
