@@ -149,7 +149,8 @@ async fn connection(
                 () = member.activity.leave.notified() => return,
             };
             match greeted {
-                Ok(Ok(stream)) => serve(TokioIo::new(stream), peer, router, bounds, stop, member).await,
+                // Boxed: else a connection without TLS would take as much memory as one with it.
+                Ok(Ok(stream)) => Box::pin(serve(TokioIo::new(stream), peer, router, bounds, stop, member)).await,
                 Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             }

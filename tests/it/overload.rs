@@ -26,7 +26,7 @@ use serde_json::json;
 
 use crate::app::{App, PATIENCE, Remote, eventually};
 use crate::faulty::Faulty;
-use crate::load::{Outcome, Target, sink};
+use crate::load::{Target, sink};
 
 /// A size from the environment, or the short one. Figures are asserted at full size only: in a debug build among other
 /// tests they are noise.
@@ -204,28 +204,32 @@ fn a_target_that_never_answers_slows_no_other_flow() {
         )
     };
     let answer = "  - {id: answer, response: {status: 200, body: done}}\n";
-    let app = quiet(&[
-        ("flows/hung.yaml", &flow(&hung.url("/"), "    timeout: 10m\n")),
-        ("flows/quick.yaml", &flow(&format!("http://{sink}/"), answer)),
-    ]);
-    let quick = Target::post(app.public, &app.hook("quick"), "{}");
-    // At a steady rate far below what it can do, as a queue of the generator's own would be measured else.
-    let measure = || {
-        let outcome: Outcome = runtime.block_on(quick.open(100.0, Duration::from_secs(seconds), 1000));
-        assert_eq!(outcome.answers.keys().collect::<Vec<_>>(), [&200], "{:?}", outcome.broken);
-        outcome
+    // Two servers, of which one has runs that hang, measured in turn: what else this machine does comes upon both.
+    let start = || {
+        quiet(&[
+            ("flows/hung.yaml", &flow(&hung.url("/"), "    timeout: 10m\n")),
+            ("flows/quick.yaml", &flow(&format!("http://{sink}/"), answer)),
+        ])
     };
-    measure();
-    let alone = [measure(), measure()];
-    let path = app.hook("hung");
+    let (free, busy) = (start(), start());
+    let path = busy.hook("hung");
     for _ in 0..300 {
-        assert_eq!(app.post_to(&path, "{}").status, 202);
+        assert_eq!(busy.post_to(&path, "{}").status, 202);
     }
     eventually(|| hung.seen().len() == 128);
-    let beside = [measure(), measure()];
-    assert_eq!((app.runs("flow=hung&status=queued&limit=1000").len(), hung.seen().len()), (172, 128));
-    let p99 = |outcomes: &[Outcome; 2]| outcomes.iter().map(|one| one.percentile(0.99)).fold(f64::MAX, f64::min);
-    let (alone, beside) = (p99(&alone), p99(&beside));
+    // At a steady rate far below what it can do, as a queue of the generator's own would be measured else.
+    let measure = |app: &App| {
+        let quick = Target::post(app.public, &app.hook("quick"), "{}");
+        let outcome = runtime.block_on(quick.open(100.0, Duration::from_secs(seconds), 1000));
+        assert_eq!(outcome.answers.keys().collect::<Vec<_>>(), [&200], "{:?}", outcome.broken);
+        outcome.percentile(0.99)
+    };
+    // The best of several: others on this machine make it worse and never better.
+    let rounds: Vec<(f64, f64)> = (0..if long { 5 } else { 2 }).map(|_| (measure(&free), measure(&busy))).collect();
+    let alone = rounds.iter().map(|round| round.0).fold(f64::MAX, f64::min);
+    let beside = rounds.iter().map(|round| round.1).fold(f64::MAX, f64::min);
+    // Not one of those that hang has ended, and none beyond their share has begun.
+    assert_eq!((busy.runs("flow=hung&status=queued&limit=1000").len(), hung.seen().len()), (172, 128));
     report(
         "19",
         "300 runs of a flow whose target never answers; another flow at 100/s",

@@ -186,7 +186,8 @@ async fn requests_being_read_are_bounded_and_the_next_is_told_to_come_again() {
     let first = reader.collect(&none, Incoming::from("{}")).await.unwrap();
     let second = reader.read(&none, Incoming::from("{}")).await.unwrap();
     let refused = reader.collect(&none, Incoming::from("{}")).await.err().unwrap();
-    assert_eq!((refused.code, refused.into_response().headers()["retry-after"].to_str()), (Code::Busy, Ok("1")));
+    assert_eq!(refused.code, Code::Busy);
+    assert_eq!(refused.into_response().headers()["retry-after"], "1");
     drop(first);
     assert!(reader.collect(&none, Incoming::from("{}")).await.is_ok());
     drop(second);
