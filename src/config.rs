@@ -57,7 +57,8 @@ pub struct Limits {
     pub body_seconds: u64,
     /// How long an idle connection stays open, seconds.
     pub idle_seconds: u64,
-    /// Connections open at once; beyond it new ones wait in the kernel's queue.
+    /// Connections open at once, and requests being read; beyond it a new connection waits until one of those that are
+    /// longest without a request has made room, and a request is answered 503.
     pub connections: usize,
     /// Runs driven at once, a large body (64 KB and more) counting as several; others wait as queued, on disk. No flow
     /// gets more than half of them.

@@ -20,6 +20,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// closes what the next one opens again.
 const IDLE: usize = 256;
 
+/// The call was not made, and no fault of the target's.
+const NO_DESCRIPTOR: &str = "outbound.no_descriptor";
+
 /// Why nothing can be sent at all: what of `millstream.yaml` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -184,6 +187,11 @@ async fn read(mut response: reqwest::Response, limit: usize) -> Result<Answer, r
     Ok(answer)
 }
 
+/// EMFILE and ENFILE, the same on all systems that this is built for.
+fn is_out_of_descriptors(code: i32) -> bool {
+    [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].iter().any(|errno| errno.raw_os_error() == code)
+}
+
 fn invalid(name: &str) -> Failure {
     let what = format!("the header or method `{name}` has letters that HTTP does not allow");
     Failure::new(Class::Permanent, "outbound.invalid_header", what)
@@ -194,14 +202,20 @@ fn failure(host: &str, error: &reqwest::Error) -> Failure {
     let mut tls = None;
     let mut blocked = None;
     let mut broken_off = false;
+    let mut never_sent = false;
+    let mut no_descriptor = false;
     let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(cause) = next {
         blocked = blocked.or_else(|| cause.downcast_ref::<Blocked>().cloned());
         tls = tls.or_else(|| cause.downcast_ref::<rustls::Error>().map(ToString::to_string));
-        broken_off |= cause.is::<hyper::Error>();
+        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+            broken_off = true;
+            never_sent |= error.is_canceled();
+        }
+        let io = cause.downcast_ref::<std::io::Error>();
+        no_descriptor |= io.and_then(std::io::Error::raw_os_error).is_some_and(is_out_of_descriptors);
         // What an I/O error wraps is not its source.
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = match inner {
+        next = match io.and_then(std::io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => cause.source(),
         };
@@ -209,7 +223,11 @@ fn failure(host: &str, error: &reqwest::Error) -> Failure {
     if let Some(blocked) = blocked {
         return blocked.into();
     }
-    if error.is_connect() {
+    if no_descriptor {
+        let what = format!("no connection to {host} yet: this process has no file descriptor left; raise `ulimit -n`");
+        return Failure::new(Class::Throttled, NO_DESCRIPTOR, what).with_wait(Some(1000));
+    }
+    if error.is_connect() || never_sent {
         if let Some(why) = tls {
             let what =
                 format!("the TLS connection to {host} failed: {why}; a private authority goes into `outbound.ca_file`");

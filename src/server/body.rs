@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body as Incoming;
+use axum::body::{Body as Incoming, HttpBody as _};
 use axum::http::{HeaderMap, HeaderValue, header};
+use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -36,6 +37,8 @@ pub(super) struct Reader {
     /// The longest silence between two parts.
     silence: Duration,
     budget: Arc<Semaphore>,
+    /// Requests being read or let in at once. HTTP/1 cannot use it up; HTTP/2 has many requests a connection.
+    requests: Arc<Semaphore>,
 }
 
 /// A body that cannot be taken, with its bytes where it is worth showing to a person.
@@ -55,13 +58,20 @@ impl From<Problem> for Refused {
 #[derive(Debug)]
 pub(super) struct Taken {
     pub body: Body,
-    _share: Option<OwnedSemaphorePermit>,
+    _share: Share,
 }
 
 /// A body's bytes; its share of the budget is given back when this is dropped.
 pub(super) struct Raw {
     bytes: Vec<u8>,
-    share: Option<OwnedSemaphorePermit>,
+    share: Share,
+}
+
+/// One of the requests that may be read at once, and the KiB of the budget that its body has.
+#[derive(Debug, Default)]
+struct Share {
+    _request: Option<OwnedSemaphorePermit>,
+    _body: Option<OwnedSemaphorePermit>,
 }
 
 impl Raw {
@@ -96,6 +106,7 @@ impl Reader {
             whole: Duration::from_secs(limits.body_seconds),
             silence: Duration::from_secs(limits.header_seconds),
             budget: Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize)),
+            requests: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -107,18 +118,18 @@ impl Reader {
 
     /// A whole body, not yet looked at.
     pub async fn collect(&self, headers: &HeaderMap, mut incoming: Incoming) -> Result<Raw, Problem> {
+        let Ok(request) = self.requests.clone().try_acquire_owned() else {
+            let problem = Problem::new(Code::Busy, "Too many requests are being read. Send it again in a moment.");
+            return Err(turn_away(problem.after(Duration::from_secs(1)), incoming));
+        };
         let early = self.judge_headers(headers);
         let collected = match early {
             Ok(()) => self.gather(&mut incoming).await,
             Err(problem) => Err(problem),
         };
         match collected {
-            Ok((bytes, share)) => Ok(Raw { bytes, share }),
-            Err(problem) => {
-                // Closing while the caller still sends would reset the connection before it has read the answer.
-                tokio::spawn(timeout(DRAIN, drain(incoming)));
-                Err(problem)
-            }
+            Ok((bytes, _body)) => Ok(Raw { bytes, share: Share { _request: Some(request), _body } }),
+            Err(problem) => Err(turn_away(problem, incoming)),
         }
     }
 
@@ -234,8 +245,19 @@ pub async fn read_body(content_type: &[u8], bytes: Vec<u8>) -> Result<Body, Code
         let value = HeaderValue::from_bytes(content_type).map_err(|_| Code::UnsupportedMediaType)?;
         headers.insert(header::CONTENT_TYPE, value);
     }
-    let read = Reader::new(&Limits::default()).parse(&headers, Raw { bytes, share: None }).await;
+    let read = Reader::new(&Limits::default()).parse(&headers, Raw { bytes, share: Share::default() }).await;
     read.map(|mut taken| taken.give()).map_err(|refused| refused.problem.code)
+}
+
+/// Refuses a request whose body was not read to its end. Closing while the caller still sends would reset the connection
+/// before it has read the answer, so what is on its way is taken in for a while; most bodies have come with the headers.
+pub(super) fn turn_away(problem: Problem, mut incoming: Incoming) -> Problem {
+    match incoming.frame().now_or_never() {
+        Some(None | Some(Err(_))) => {}
+        Some(Some(Ok(_))) if incoming.is_end_stream() => {}
+        Some(Some(Ok(_))) | None => drop(tokio::spawn(timeout(DRAIN, drain(incoming)))),
+    }
+    problem
 }
 
 async fn drain(mut incoming: Incoming) {

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::App;
-use super::body::{Refused, Taken};
+use super::body::{Refused, Taken, turn_away};
 use super::problem::{Code, Problem};
 use super::{reply, resume, seen, verify};
 use crate::catalog::LiveFlow;
@@ -119,6 +119,9 @@ impl Came<'_> {
         }
         let (uri, headers) = (&self.parts.uri, &self.parts.headers);
         judge_sizes(uri, headers)?;
+        if let Err(refusal) = self.app.engine.outlook(&self.live.flow.id) {
+            return Err(turn_away(Problem::from(refusal), incoming));
+        }
         // Before the body is read, where nothing of it proves who sent it: a stranger takes up no room.
         let signed = trigger.auth.iter().any(|auth| matches!(auth.proof, Some(Proof::Signature { .. })));
         if !trigger.auth.is_empty() && !signed {

@@ -8,6 +8,7 @@
 //! problem.rs  errors → status                      reach.rs    URLs as the world sees them
 //! resume.rs   URLs of `wait` steps                 guard.rs    tokens, roles, the audit log
 //! access.rs   tokens and the audit log in the API  browsers.rs hosts, origins, what answers say to browsers
+//! descriptors.rs  how many connections there may be
 //! ```
 
 mod accept;
@@ -16,6 +17,7 @@ mod api;
 mod body;
 mod browsers;
 mod client;
+mod descriptors;
 mod form;
 mod guard;
 mod hooks;
@@ -55,8 +57,6 @@ use problem::Problem;
 
 const PUBLIC: &str = "127.0.0.1:8080";
 const ADMIN: &str = "127.0.0.1:8081";
-/// Connections of the admin listener, which serves a few people and tools.
-const ADMIN_CONNECTIONS: usize = 256;
 
 /// What every handler needs.
 #[derive(Clone)]
@@ -91,10 +91,11 @@ impl Server {
             Some(files) => Some(Arc::new(tls::Tls::load(files)?)),
             None => None,
         };
+        let shares = descriptors::share(&config.limits);
         let bounds = Bounds {
             header: Duration::from_secs(config.limits.header_seconds.max(1)),
             idle: Duration::from_secs(config.limits.idle_seconds.max(1)),
-            connections: config.limits.connections,
+            connections: shares.public,
         };
         let address = config.listen.as_deref().unwrap_or(PUBLIC);
         // The URLs that the API shows need the public address, and that is known only once it is bound.
@@ -111,8 +112,10 @@ impl Server {
             proxies: config.trusted_proxies.clone().into(),
         };
         public.router = public_router(app.clone());
-        let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
+        let bounds = Bounds { connections: shares.admin, ..bounds };
         let address = config.admin.as_deref().unwrap_or(ADMIN);
+        // Requests being read there are counted apart: however many come in by the public door, the owner gets in.
+        let app = App { reader: Reader::new(&config.limits), ..app };
         let mut admin = Listener::bind(address, Router::new(), bounds, None)
             .await
             .map_err(|source| bind_error("the admin listener", address, source))?;

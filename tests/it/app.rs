@@ -90,14 +90,24 @@ impl App {
 
     /// Starts the server and waits until it lets requests in.
     pub fn start(&mut self) {
-        self.launch();
+        let command = self.command();
+        self.start_by(command);
+    }
+
+    /// As [`App::start`], by a command that is the binary, or becomes it.
+    pub fn start_by(&mut self, command: Command) {
+        self.launch_by(command);
         assert!(self.is_up(), "it did not start: {}", self.log());
     }
 
     /// Starts the server, and does not wait for it.
     pub fn launch(&mut self) {
+        let command = self.command();
+        self.launch_by(command);
+    }
+
+    fn launch_by(&mut self, mut command: Command) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = self.command();
         command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         self.child = Some(command.stdout(Stdio::piped()).stderr(log).spawn().unwrap());
@@ -199,6 +209,21 @@ impl App {
         let text = http(self.admin, "GET", "/metrics", &[], b"").unwrap().text;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         line.unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+
+    /// Memory of the process by proc(5), KB: `VmRSS` now, `VmHWM` at most.
+    pub fn memory(&self, what: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+        line.unwrap().split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// CPU time of the process, all threads (proc(5); a tick is 10 ms).
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let rest = stat.rsplit(')').next().unwrap();
+        let ticks: u64 = rest.split_whitespace().skip(11).take(2).map(|text| text.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// The run as the API tells it.
