@@ -6,13 +6,15 @@
 //! body.rs, form.rs   bodies in bounds              reply.rs    what `response` steps answer
 //! verify.rs, client.rs   who sent it, from where   seen.rs     what templates see beside the body
 //! problem.rs  errors → status                      reach.rs    URLs as the world sees them
-//! resume.rs   URLs of `wait` steps
+//! resume.rs   URLs of `wait` steps              door.rs     who answers, and the access log
+//! unbroken.rs work that is done to its end
 //! ```
 
 mod accept;
 mod api;
 mod body;
 mod client;
+mod door;
 mod form;
 mod hooks;
 mod problem;
@@ -21,20 +23,20 @@ mod reply;
 mod resume;
 mod seen;
 mod tls;
+mod unbroken;
 mod verify;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::get;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -46,6 +48,7 @@ use crate::engine::Engine;
 use crate::run::RunId;
 use accept::{Bounds, Listener};
 use body::Reader;
+use door::Door;
 use problem::Problem;
 
 const PUBLIC: &str = "127.0.0.1:8080";
@@ -93,7 +96,7 @@ impl Server {
         };
         let address = config.listen.as_deref().unwrap_or(PUBLIC);
         // The URLs that the API shows need the public address, and that is known only once it is bound.
-        let mut public = Listener::bind(address, Router::new(), bounds, tls)
+        let mut public = Listener::bind(address, Door::new(None, Router::new()), bounds, tls)
             .await
             .map_err(|source| bind_error("the public listener", address, source))?;
         let reach = reach(config, public.address);
@@ -105,10 +108,10 @@ impl Server {
             token: Arc::new(admin_token),
             proxies: config.trusted_proxies.clone().into(),
         };
-        public.router = public_router(app.clone());
+        public.door = Door::new(Some(app.clone()), public_router(app.clone()));
         let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
         let address = config.admin.as_deref().unwrap_or(ADMIN);
-        let admin = Listener::bind(address, admin_router(app), bounds, None)
+        let admin = Listener::bind(address, Door::new(None, admin_router(app)), bounds, None)
             .await
             .map_err(|source| bind_error("the admin listener", address, source))?;
         if !admin.address.ip().is_loopback() {
@@ -169,13 +172,7 @@ fn bind_error(what: &'static str, address: &str, source: io::Error) -> Error {
 }
 
 fn public_router(app: App) -> Router {
-    Router::new()
-        .route("/hooks/{*path}", any(hooks::hook))
-        .merge(health())
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(nothing_here)
-        .layer(from_fn(access_log))
-        .with_state(app)
+    Router::new().merge(health()).fallback(nothing_here).method_not_allowed_fallback(nothing_here).with_state(app)
 }
 
 fn admin_router(app: App) -> Router {
@@ -185,7 +182,6 @@ fn admin_router(app: App) -> Router {
         .merge(health())
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn(access_log))
         .with_state(app)
 }
 
@@ -214,41 +210,8 @@ async fn wrong_method() -> Response {
     Problem::new(Code::MethodNotAllowed, "This URL does not take this method.").into_response()
 }
 
-/// One line for each request. Of a hook's path it shows the flow once the key was right, and never the key.
-async fn access_log(request: Request, next: Next) -> Response {
-    let start = Instant::now();
-    let method = request.method().clone();
-    let path = shown_path(request.uri().path());
-    let response = next.run(request).await;
-    let flow = response.extensions().get::<hooks::Reached>().map_or("…", |reached| &reached.0.flow.id);
-    let path = path.unwrap_or_else(|| format!("/hooks/{flow}/…"));
-    let status = response.status().as_u16();
-    tracing::debug!(%method, path, status, took_ms = start.elapsed().as_secs_f64() * 1_000.0, "answered");
-    response
-}
-
-/// A path that may be logged: only of what is served beside hooks. Any other may be a hook's URL with a slip in it, as
-/// in `//hooks/…`, and so hold a key.
-fn shown_path(path: &str) -> Option<String> {
-    let known = path.starts_with("/api/") || ["/healthz", "/readyz", "/metrics"].contains(&path);
-    known.then(|| path.chars().take(200).collect())
-}
-
 fn set_run_id(headers: &mut HeaderMap, run: RunId) {
     if let Ok(value) = HeaderValue::try_from(run.to_string()) {
         headers.insert(HeaderName::from_static("x-run-id"), value);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shown_path;
-
-    #[test]
-    fn no_path_that_may_hold_a_key_is_logged() {
-        for path in ["/hooks/lead/KEY", "//hooks/lead/KEY", "/Hooks/lead/KEY", "/flows/hooks/lead/KEY", "/lead/KEY"] {
-            assert_eq!(shown_path(path), None, "{path}");
-        }
-        assert_eq!(shown_path("/api/v1/runs").as_deref(), Some("/api/v1/runs"));
     }
 }
