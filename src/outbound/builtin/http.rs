@@ -68,7 +68,7 @@ fn request(call: &Call<'_>) -> Result<HttpRequest, Failure> {
     let value = kind.and_then(|kind| input.get(kind)).unwrap_or(&Value::Null);
     let (body, content_type) = match kind {
         None => (None, None),
-        Some("json") => (Some(value.to_string().into_bytes()), Some("application/json".to_owned())),
+        Some("json") => (Some(json_bytes(value)), Some("application/json".to_owned())),
         Some("form") => (Some(body_text(value)?.into_bytes()), Some("application/x-www-form-urlencoded".to_owned())),
         Some("multipart") => {
             let (body, content_type) = multipart::encode(value, call.key)?;
@@ -89,6 +89,10 @@ fn request(call: &Call<'_>) -> Result<HttpRequest, Failure> {
         request.headers.push(("Idempotency-Key".into(), call.key.to_string()));
     }
     Ok(request)
+}
+
+fn json_bytes(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a JSON value always has a text")
 }
 
 /// The URL: absolute, or below the connection's base.
