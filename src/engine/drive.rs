@@ -97,11 +97,12 @@ impl Engine {
             }
             working.insert(id, send);
         }
-        tokio::spawn(async move {
+        // Boxed, as else the runtime moves the whole of it thrice.
+        tokio::spawn(Box::pin(async move {
             let mut guard = Guard { engine: self.clone(), run: id, seat, done: false };
             self.clone().drive(work, next, commands).await;
             guard.done = true;
-        });
+        }));
     }
 
     async fn drive(

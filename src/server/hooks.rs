@@ -11,11 +11,12 @@ use axum::Json;
 use axum::body::Body as Incoming;
 use axum::extract::Request as HttpRequest;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::App;
 use super::accept::Peer;
@@ -236,13 +237,28 @@ pub(super) async fn start(app: &App, live: &Arc<LiveFlow>, request: Request) -> 
 /// The answer to a request that was made durable, or needs no run.
 pub(super) fn begun_response(begun: Begun) -> Response {
     let only = match &begun {
-        Begun::One(accepted) => Some(accepted.run),
+        Begun::One(accepted) => return accepted_response(accepted.run),
         Begun::Each(runs) if runs.len() == 1 => runs.first().copied(),
         Begun::Each(_) | Begun::Skipped => None,
     };
     let mut response = (StatusCode::ACCEPTED, Json(begun)).into_response();
     if let Some(run) = only {
         super::set_run_id(response.headers_mut(), run);
+    }
+    response
+}
+
+/// What nearly every caller is told, in one piece.
+fn accepted_response(run: RunId) -> Response {
+    let mut buffer = Uuid::encode_buffer();
+    let id: &str = run.0.hyphenated().encode_lower(&mut buffer);
+    let body = [r#"{"run_id":""#, id, r#"","status":"accepted"}"#].concat();
+    let mut response = Response::new(Incoming::from(body));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(super::RUN_ID, id);
     }
     response
 }

@@ -210,8 +210,11 @@ async fn wrong_method() -> Response {
     Problem::new(Code::MethodNotAllowed, "This URL does not take this method.").into_response()
 }
 
+/// The header that names the run that an answer is about.
+const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
+
 fn set_run_id(headers: &mut HeaderMap, run: RunId) {
     if let Ok(value) = HeaderValue::try_from(run.to_string()) {
-        headers.insert(HeaderName::from_static("x-run-id"), value);
+        headers.insert(RUN_ID, value);
     }
 }

@@ -10,7 +10,8 @@ use super::problem::Problem;
 pub(super) fn headers(headers: &HeaderMap, also: &[&str]) -> Map<String, Value> {
     let mut visible = Map::with_capacity(headers.keys_len());
     for name in headers.keys() {
-        if is_hidden(name.as_str()) || also.contains(&name.as_str()) {
+        let plain = PLAIN.contains(&name.as_str());
+        if !plain && is_hidden(name.as_str()) || also.contains(&name.as_str()) {
             continue;
         }
         let mut text = String::new();
@@ -18,32 +19,32 @@ pub(super) fn headers(headers: &HeaderMap, also: &[&str]) -> Map<String, Value> 
             if !text.is_empty() {
                 text.push_str(", ");
             }
-            text.push_str(&String::from_utf8_lossy(value.as_bytes()));
+            match value.to_str() {
+                Ok(value) => text.push_str(value),
+                Err(_) => text.push_str(&String::from_utf8_lossy(value.as_bytes())),
+            }
         }
         // Proxies repeat the URL, and a flow's URL has its key.
-        if !text.contains("/hooks/") {
+        if plain || !text.contains("/hooks/") {
             visible.insert(name.as_str().to_owned(), Value::String(text));
         }
     }
     visible
 }
 
+/// Nearly all that comes: their names and values are not searched.
+const PLAIN: [&str; 8] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "content-length",
+    "content-type",
+    "host",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+];
+
 fn is_hidden(name: &str) -> bool {
-    /// Nearly all that comes: not searched for words.
-    const PLAIN: [&str; 9] = [
-        "accept",
-        "accept-encoding",
-        "accept-language",
-        "content-length",
-        "content-type",
-        "host",
-        "user-agent",
-        "x-forwarded-for",
-        "x-forwarded-proto",
-    ];
-    if PLAIN.contains(&name) {
-        return false;
-    }
     const CREDENTIALS: [&str; 8] =
         ["authorization", "cookie", "signature", "secret", "token", "password", "api-key", "apikey"];
     const OF_THE_CONNECTION: [&str; 8] = [

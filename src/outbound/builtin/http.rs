@@ -1,5 +1,8 @@
 //! `http.request`: one request to any HTTP API. All but GET and HEAD carry an `Idempotency-Key`, the same on each repeat.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -98,7 +101,7 @@ fn json_bytes(value: &Value) -> Vec<u8> {
 /// The URL: absolute, or below the connection's base.
 fn target(call: &Call<'_>) -> Result<Url, Failure> {
     let text = call.input.get("url").and_then(Value::as_str).unwrap_or_default();
-    let url = match (call.connection, Url::parse(text)) {
+    let url = match (call.connection, parsed(text)) {
         (_, Ok(url)) => url,
         (Some(connection), Err(url::ParseError::RelativeUrlWithoutBase)) => {
             let base = base(connection)?;
@@ -132,6 +135,28 @@ fn target(call: &Call<'_>) -> Result<Url, Failure> {
         }
     }
     Ok(url)
+}
+
+/// Most URLs come again with the next run, and reading one costs more than the rest of making the request.
+fn parsed(text: &str) -> Result<Url, url::ParseError> {
+    const KEPT: usize = 64;
+    const LONGEST: usize = 512;
+    thread_local! {
+        static KNOWN: RefCell<HashMap<String, Url>> = RefCell::default();
+    }
+    KNOWN.with_borrow_mut(|known| match known.get(text) {
+        Some(url) => Ok(url.clone()),
+        None => {
+            let url = Url::parse(text)?;
+            if text.len() <= LONGEST {
+                if known.len() >= KEPT {
+                    known.clear();
+                }
+                known.insert(text.to_owned(), url.clone());
+            }
+            Ok(url)
+        }
+    })
 }
 
 fn base(connection: &Connection) -> Result<Url, Failure> {
