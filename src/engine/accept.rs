@@ -14,6 +14,7 @@ use super::queue::Admission;
 use super::*;
 use crate::flow::Dedupe;
 use crate::journal::{Append, Appended, Claim, Error};
+use crate::points;
 use crate::run::{Event, Next, Origin, Parent, Record, Rejected, Request, Run, Started};
 
 /// A run that is to begin.
@@ -71,7 +72,10 @@ impl Engine {
             claim,
             definition: Some((live.digest.0, live.definition.clone())),
         };
-        match self.journal.append(append).await {
+        points::reach("accept.append.before");
+        let appended = self.journal.append(append).await;
+        points::reach("accept.append.after");
+        match appended {
             Ok(Appended::Durable) => {}
             Ok(Appended::Duplicate(first)) => {
                 self.answers.forget(id);

@@ -17,6 +17,7 @@ use crate::connector::{Class, Failure};
 use crate::flow::Kind;
 use crate::journal::{Append, Error};
 use crate::outbound;
+use crate::points;
 use crate::run::{Around, Event, Next, Parent, Place, Record, Run};
 
 /// Waits shorter than this are slept through; longer ones cost no task.
@@ -318,12 +319,15 @@ impl Engine {
             let summary = (status != work.shown).then(|| work.run.summary(status));
             let record = Record::encode(now, events);
             let append = Append { run: work.run.id, seq: work.seq, record, summary, claim: None, definition: None };
+            points::reach("drive.append.before");
             match self.journal.append(append).await {
                 Ok(_) => {
+                    points::reach("drive.append.after");
                     Metrics::count(&self.metrics.appends);
                     work.seq += 1;
                     work.shown = status;
                     for (reply, delivered) in work.deliveries.drain(..) {
+                        points::reach("resume.append.after");
                         let _ = reply.send(delivered);
                     }
                     return true;

@@ -12,6 +12,7 @@ use super::queue::Slot;
 use super::*;
 use crate::connector::{Class, Failure};
 use crate::journal::{Append, Error};
+use crate::points;
 use crate::run::{Event, NEVER, Record, Run, State};
 
 /// Present while no process is at work on the journal: the last one stopped in order.
@@ -30,6 +31,7 @@ impl Engine {
                 noted => noted?,
             }
         }
+        points::reach("recover.begin");
         lock(&self.rejected).extend(self.journal.rejected_runs()?);
         let open = self.journal.open_runs()?;
         self.limit_flows();
@@ -137,6 +139,7 @@ impl Engine {
     async fn serve_timers(self: Arc<Self>) {
         loop {
             let (id, seat) = self.timers.due().await;
+            points::reach("timer.due");
             // One that is at work has been woken by something else, and sets its timers anew.
             if !lock(&self.working).contains_key(&id) {
                 self.queue.push(seat, id, None);
@@ -184,6 +187,7 @@ impl Engine {
         let mut events = Vec::new();
         // A run that could go on when the process went down may be what brought it down.
         if is_calling(&run) || lock(&self.suspects).remove(&id) {
+            points::reach("recover.append.before");
             let recovered = Event::Recovered { crashed: self.crashed.load(Ordering::Acquire) };
             if let Err(illegal) = run.apply(now, &recovered) {
                 tracing::error!(%illegal, "an open run cannot be taken up; it is left as it is");

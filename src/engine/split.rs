@@ -13,6 +13,7 @@ use super::metrics::Metrics;
 use super::queue::Admission;
 use super::*;
 use crate::journal::{Append, Appended};
+use crate::points;
 use crate::run::{Around, AtTheDoor, Body, Event, Origin, Record, Request, Run, Started};
 
 /// Most items of one request that is split.
@@ -159,6 +160,7 @@ impl Engine {
             _ => self.refuse(Refusal::Full { retry_after: FULL }),
         })?;
         let appended = self.journal.append_together(appends).await.map_err(|error| self.refuse(error.into()))?;
+        points::reach("split.append.after");
         Metrics::count(&self.metrics.appends);
         let mut standing = Vec::with_capacity(runs.len());
         for ((run, appended), ticket) in runs.into_iter().zip(appended).zip(tickets) {

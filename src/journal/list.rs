@@ -1,7 +1,5 @@
 //! What is read back: records, summaries and their lists, settings.
 
-use std::collections::BTreeMap;
-
 use super::Filter;
 use super::keys::{self, RUN_LEN};
 use super::store::{self, Store};
@@ -51,21 +49,23 @@ pub fn each_record(
     run: RunId,
     show: &mut dyn FnMut(Vec<u8>) -> Result<(), String>,
 ) -> Result<u32, String> {
-    let mut seq = 0;
-    let mut record = Vec::new();
-    for entry in store.scan(&keys::records(run)) {
-        let (key, part) = entry?;
-        // A hole means that what follows happened on grounds we no longer have.
-        if !key.starts_with(&keys::record(run, seq)) {
-            return Err(format!("record {seq} of run {run} is missing"));
-        }
-        record.extend_from_slice(&part);
-        if store::is_last(&part) {
-            seq += 1;
-            show(std::mem::take(&mut record))?;
+    for seq in 0.. {
+        let key = keys::record(run, seq);
+        match store.read(&key, (seq % keys::CHUNK) as usize)? {
+            Some(record) => show(record)?,
+            // A hole means that what follows happened on grounds we no longer have.
+            None if has_more(store, run, seq)? => return Err(format!("record {seq} of run {run} is missing")),
+            None => return Ok(seq),
         }
     }
-    Ok(seq)
+    Ok(u32::MAX)
+}
+
+/// True if there is a record of the run after this one.
+fn has_more(store: &Store, run: RunId, seq: u32) -> Result<bool, String> {
+    let behind = store.pointers(&keys::record(run, seq))?.len() > (seq % keys::CHUNK) as usize + 1;
+    let next = seq.saturating_add(keys::CHUNK);
+    Ok(behind || store.contains(&keys::record(run, next))?)
 }
 
 pub fn open_runs(store: &Store) -> Result<Vec<RunId>, String> {
@@ -99,7 +99,7 @@ pub fn summaries(store: &Store, filter: &Filter, cursor: Option<RunId>, limit: u
     for entry in store.backwards(&low, &high) {
         let (key, value) = entry?;
         let summary = match filter.flow {
-            None => decode(&value)?,
+            None => decode(store::value(&value))?,
             Some(_) => match summary(store, run_of(&key)?)? {
                 Some(summary) => summary,
                 // Removed since the scan came by its index entry.
@@ -117,20 +117,12 @@ pub fn summaries(store: &Store, filter: &Filter, cursor: Option<RunId>, limit: u
 }
 
 pub fn settings(store: &Store, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let mut settings: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for entry in store.scan(&keys::setting(prefix)) {
-        let (key, part) = entry?;
-        let Some((name, _number)) = key[1..].split_last_chunk::<4>() else {
-            return Err("a setting's key is too short".to_string());
-        };
-        // The number's bytes may look like the rest of a longer prefix.
-        if !name.starts_with(prefix.as_bytes()) {
-            continue;
-        }
-        let name = std::str::from_utf8(name).map_err(|error| error.to_string())?;
-        settings.entry(name.to_string()).or_default().extend_from_slice(&part);
-    }
-    Ok(settings.into_iter().collect())
+    let setting = |entry: Result<(Vec<u8>, Vec<u8>), String>| {
+        let (key, raw) = entry?;
+        let name = std::str::from_utf8(&key[1..]).map_err(|error| error.to_string())?;
+        Ok((name.to_string(), store::value(&raw).to_vec()))
+    };
+    store.scan(&keys::setting(prefix)).map(setting).collect()
 }
 
 fn fits(filter: &Filter, summary: &Summary) -> bool {

@@ -40,6 +40,7 @@ use axum::routing::get;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
+pub use body::read_body;
 pub use problem::Code;
 pub use reach::{Reach, reach};
 

@@ -14,6 +14,7 @@ use super::problem::{Code, Problem};
 use super::unbroken::Unbroken;
 use super::{App, seen};
 use crate::engine::{Accepted, Begun, Delivered};
+use crate::points;
 use crate::run::{Place, RunId};
 
 /// What the URL of a `wait` step names.
@@ -85,7 +86,9 @@ async fn post(
     // A caller who hangs up must not leave it half done.
     let (engine, run, place) = (app.engine.clone(), target.run, target.place.clone());
     let delivered = Unbroken::new("resuming a run", async move { engine.deliver(run, place, input).await });
-    match delivered.await?? {
+    let delivered = delivered.await?;
+    points::reach("server.resumed.before");
+    match delivered? {
         Delivered::Taken | Delivered::Repeated => {
             Ok(begun_response(Begun::One(Accepted { run: target.run, repeat: false, answer: None })))
         }

@@ -145,7 +145,7 @@ impl Watch {
     }
 
     fn begin(&mut self, thread: &str, event: &str) {
-        let on_store = event.contains("/data/store/db>");
+        let on_store = event.contains("/data/store/") && event.contains(".log>");
         let call = if event.starts_with("pwrite64(") && on_store {
             (Call::Write, numbers(event, "<record "))
         } else if (event.starts_with("fdatasync(") || event.starts_with("fsync(")) && on_store {
