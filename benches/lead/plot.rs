@@ -8,9 +8,8 @@ const LEFT: usize = 300;
 const LONGEST: usize = 380;
 const LINE: usize = 24;
 
-/// One block of bars for each group, all to the same scale; the names of our own rows are bold.
+/// One block of bars for each group, to its own scale; the names of our own rows are bold.
 pub fn bars(title: &str, groups: &[(String, Vec<(String, f64)>)]) -> String {
-    let most = groups.iter().flat_map(|(_, rows)| rows).map(|(_, value)| *value).fold(1.0, f64::max);
     let height = 50 + groups.iter().map(|(_, rows)| LINE * (rows.len() + 2)).sum::<usize>();
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
@@ -22,6 +21,7 @@ pub fn bars(title: &str, groups: &[(String, Vec<(String, f64)>)]) -> String {
     let mut y = 50;
     for (name, rows) in groups {
         y += LINE;
+        let most = rows.iter().map(|(_, value)| *value).fold(1.0, f64::max);
         let _ = writeln!(svg, "<text x=\"10\" y=\"{y}\" font-weight=\"bold\">{}</text>", escaped(name));
         for (name, value) in rows {
             y += LINE;
