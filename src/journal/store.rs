@@ -379,6 +379,9 @@ fn follow(
         Ok(log) => log,
         Err(damage) => return Err(failed.map_or(Follow::Log(damage), Follow::Index)),
     };
+    if checkpoint.is_some_and(|checkpoint| checkpoint.position.segment < log.first()) {
+        return Err(Follow::Index("it is older than the log".into()));
+    }
     // Segments are dropped on purpose only after this says so.
     let first = match state.active.get(keys::FIRST) {
         Some(value) => value.map(<[u8]>::to_vec),
@@ -389,10 +392,7 @@ fn follow(
         let why = format!("segments {first} to {} of the log are missing", log.first() - 1);
         return Err(Follow::Log(Damage::new(folder, 0, why)));
     }
-    while log.first() < first {
-        let dropped = log.drop_first();
-        dropped.map_err(|error| Follow::Log(Damage::new(folder, 0, error)))?;
-    }
+    log.drop_before(first).map_err(|error| Follow::Log(Damage::new(folder, 0, error)))?;
     Ok((log, index, state))
 }
 
@@ -404,13 +404,23 @@ fn unstamped(mut raw: Vec<u8>) -> Vec<u8> {
     raw
 }
 
-/// The value of an entry that a range gave.
-pub fn value(raw: &[u8]) -> &[u8] {
-    raw.get(STAMP..).unwrap_or_default()
+/// An entry as it is stored.
+pub struct Raw(Vec<u8>);
+
+impl Raw {
+    /// Of all but records and definitions.
+    pub fn value(&self) -> &[u8] {
+        self.0.get(STAMP..).unwrap_or_default()
+    }
+
+    /// Of records and definitions.
+    pub fn pointers(&self) -> Vec<Pointer> {
+        pointers(&self.0)
+    }
 }
 
 /// The pointers that an entry is made of.
-pub fn pointers(raw: &[u8]) -> Vec<Pointer> {
+fn pointers(raw: &[u8]) -> Vec<Pointer> {
     raw.as_chunks().0.iter().map(Pointer::decode).collect()
 }
 

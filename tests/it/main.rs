@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a subject.
 
 mod account;
+mod alerts;
 mod app;
 mod check;
 mod cli;
@@ -17,6 +18,7 @@ mod house;
 mod http;
 
 mod kill_each;
+mod letters;
 mod load;
 mod mapping;
 mod mapping_check;
@@ -29,6 +31,7 @@ mod papers;
 mod power;
 mod reload;
 mod remote;
+mod retention;
 mod schedule;
 mod stories;
 mod triggers;

@@ -199,7 +199,8 @@ impl Shared {
         batch.push(&Entry::Put { flags: 0, key: keys::FIRST, value: &(number + 1).to_le_bytes() });
         self.write(&mut log, &mut batch)?;
         self.reader.forget(number);
-        log.drop_first().map_err(|error| Fault::Broken(format!("segment {number} could not be removed: {error}")))
+        log.drop_before(number + 1)
+            .map_err(|error| Fault::Broken(format!("segment {number} could not be removed: {error}")))
     }
 
     /// Appends entries again that are needed still.
