@@ -33,7 +33,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub fn new(request: Request) -> Entry {
-        let id = RunId(Uuid::now_v7());
+        let id = super::ids::next();
         Entry { id, request, origin: None, parent: None, keys: None, claims: false, taken: None }
     }
 }
@@ -139,7 +139,7 @@ impl Engine {
     /// Keeps a refused request as a *rejected* run, for people to see; `None` if it could not be kept.
     pub async fn reject(&self, rejected: Rejected) -> Option<RunId> {
         let now = super::now();
-        let id = RunId(Uuid::now_v7());
+        let id = super::ids::next();
         let mut summary = Summary {
             run_id: id,
             flow: rejected.flow.clone(),

@@ -11,6 +11,7 @@ mod ask;
 mod children;
 mod drive;
 mod flying;
+mod ids;
 mod keys;
 mod lanes;
 mod letters;

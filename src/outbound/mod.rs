@@ -143,7 +143,7 @@ impl Outbound {
                 let _slot = self.inner.limits.enter(&call, None).await?;
                 builtin::perform(&self.inner, &call).await
             }
-            Kind::Declared(declared) => self.inner.declared(declared, action, &call).await,
+            Kind::Declared(declared) => Box::pin(self.inner.declared(declared, action, &call)).await,
         };
         points::reach("outbound.call.after");
         result

@@ -4,6 +4,7 @@
 
 mod activity;
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +13,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
@@ -24,9 +24,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
-use tower::ServiceExt as _;
 
 use self::activity::{Busy, Crowd, Member, Watched};
+use super::Door;
 use super::tls::Tls;
 
 /// Bytes of headers kept while they are read; beyond it hyper answers 431.
@@ -54,17 +54,17 @@ pub(super) struct Peer(pub IpAddr);
 pub(super) struct Listener {
     tcp: TcpListener,
     pub address: SocketAddr,
-    pub router: Router,
+    pub door: Door,
     pub bounds: Bounds,
     pub tls: Option<Arc<Tls>>,
 }
 
 impl Listener {
     /// Port 0 picks a free port; `address` has the real one.
-    pub async fn bind(at: &str, router: Router, bounds: Bounds, tls: Option<Arc<Tls>>) -> io::Result<Listener> {
+    pub async fn bind(at: &str, door: Door, bounds: Bounds, tls: Option<Arc<Tls>>) -> io::Result<Listener> {
         let tcp = TcpListener::bind(at).await?;
         let address = tcp.local_addr()?;
-        Ok(Listener { tcp, address, router, bounds, tls })
+        Ok(Listener { tcp, address, door, bounds, tls })
     }
 
     /// Serves until `stop` is true, then lets requests in flight end for at most `grace`.
@@ -79,10 +79,10 @@ impl Listener {
                 () = stopped(&mut stop) => break,
                 accepted = accept(&self.tcp, &slots, &crowd) => accepted,
             };
-            let (router, bounds, tls, stop) = (self.router.clone(), self.bounds, self.tls.clone(), stop.clone());
+            let (door, bounds, tls, stop) = (self.door.clone(), self.bounds, self.tls.clone(), stop.clone());
             let member = crowd.join();
             connections.spawn(async move {
-                connection(stream, peer, router, bounds, tls, stop, &member).await;
+                connection(stream, peer, door, bounds, tls, stop, &member).await;
                 drop(slot);
             });
         }
@@ -134,7 +134,7 @@ fn is_of_the_client(error: &io::Error) -> bool {
 async fn connection(
     stream: TcpStream,
     peer: IpAddr,
-    router: Router,
+    door: Door,
     bounds: Bounds,
     tls: Option<Arc<Tls>>,
     stop: watch::Receiver<bool>,
@@ -142,7 +142,7 @@ async fn connection(
 ) {
     let _ = stream.set_nodelay(true);
     match tls {
-        None => serve(TokioIo::new(stream), peer, router, bounds, stop, member).await,
+        None => serve(TokioIo::new(stream), peer, door, bounds, stop, member).await,
         Some(tls) => {
             let greeted = tokio::select! {
                 greeted = timeout(bounds.header, tls.acceptor().accept(stream)) => greeted,
@@ -150,7 +150,7 @@ async fn connection(
             };
             match greeted {
                 // Boxed: else a connection without TLS would take as much memory as one with it.
-                Ok(Ok(stream)) => Box::pin(serve(TokioIo::new(stream), peer, router, bounds, stop, member)).await,
+                Ok(Ok(stream)) => Box::pin(serve(TokioIo::new(stream), peer, door, bounds, stop, member)).await,
                 Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             }
@@ -158,7 +158,7 @@ async fn connection(
     }
 }
 
-async fn serve<I>(io: I, peer: IpAddr, router: Router, bounds: Bounds, mut stop: watch::Receiver<bool>, member: &Member)
+async fn serve<I>(io: I, peer: IpAddr, door: Door, bounds: Bounds, mut stop: watch::Receiver<bool>, member: &Member)
 where
     I: Read + Write + Unpin + Send + 'static,
 {
@@ -167,13 +167,11 @@ where
         let activity = activity.clone();
         service_fn(move |request: hyper::Request<Incoming>| {
             let busy = Busy::new(&activity, request.version());
-            let router = router.clone();
+            let door = door.clone();
             async move {
-                let mut request = Request::from(request.map(Body::new));
-                request.extensions_mut().insert(Peer(peer));
-                let answer = router.oneshot(request).await;
+                let answer = door.answer(Request::from(request.map(Body::new)), Peer(peer)).await;
                 drop(busy);
-                answer
+                Ok::<_, Infallible>(answer)
             }
         })
     };
@@ -222,8 +220,8 @@ fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // It runs between requests too, so it only backs up the deadlines kept here.
-        .header_read_timeout(bounds.header + bounds.idle)
+        // The deadlines kept here are for that, and set no timer for each request.
+        .header_read_timeout(None)
         .max_buf_size(HEADER_BUFFER);
     builder
         .http2()
@@ -235,26 +233,33 @@ fn builder(bounds: Bounds) -> Builder<TokioExecutor> {
     builder
 }
 
-/// A timer that follows a deadline which moves.
+/// A timer that follows a deadline which moves with each request, mostly to later. It is set again only when it has
+/// fired, or must fire sooner.
 struct Deadline {
     sleep: Pin<Box<Sleep>>,
-    at: Option<Instant>,
+    /// When it fires, if it has not.
+    set: Option<Instant>,
 }
 
 impl Deadline {
     fn new() -> Deadline {
-        Deadline { sleep: Box::pin(sleep_until(Instant::now())), at: None }
+        Deadline { sleep: Box::pin(sleep_until(Instant::now())), set: None }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
-        let Some(deadline) = at else {
-            self.at = None;
-            return Poll::Pending;
-        };
-        if self.at != at {
-            self.sleep.as_mut().reset(deadline);
-            self.at = at;
+        let Some(deadline) = at else { return Poll::Pending };
+        loop {
+            if self.set.is_none_or(|set| deadline < set) {
+                self.sleep.as_mut().reset(deadline);
+                self.set = Some(deadline);
+            }
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.set = None;
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
         }
-        self.sleep.as_mut().poll(cx)
     }
 }

@@ -8,20 +8,20 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::form;
 use super::problem::{Code, Problem};
 use crate::config::Limits;
-use crate::mapping;
 use crate::run::Body;
 
 /// Bodies being read or parsed at once may have this many KiB together; parsed JSON is many times its text.
 const IN_FLIGHT_KIB: u32 = 64 * 1024;
 /// Parsing more than this leaves the threads that serve others alone.
 const PARSE_ASIDE: usize = 512 * 1024;
+/// Room made for a body before it has come, bytes.
+const AT_ONCE: usize = 16 * 1024;
 /// The deepest JSON that the journal can read again.
 const DEEPEST: usize = 127;
 /// How long and how much of a refused body is still taken in, so that the caller can read the refusal.
@@ -185,11 +185,17 @@ impl Reader {
 
     async fn gather(&self, incoming: &mut Incoming) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
         let end = Instant::now() + self.whole;
-        let mut bytes = Vec::new();
+        // Not more than a short body at once: who announces a long one has not sent it yet.
+        let announced = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(announced.min(AT_ONCE));
         let mut share: Option<OwnedSemaphorePermit> = None;
         loop {
-            let wait = end.min(Instant::now() + self.silence);
-            let frame = match timeout_at(wait, incoming.frame()).await {
+            // Mostly it is there already, or has ended, and needs no timer.
+            let next = match incoming.frame().now_or_never() {
+                Some(next) => Ok(next),
+                None => timeout_at(end.min(Instant::now() + self.silence), incoming.frame()).await,
+            };
+            let frame = match next {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(None) => return Ok((bytes, share)),
                 Ok(Some(Err(_))) => {
@@ -304,8 +310,8 @@ pub(super) fn json(mut bytes: Vec<u8>, max_depth: usize) -> Result<Body, Refused
     if text.trim_ascii().is_empty() {
         return Ok(Body::of(Value::Null));
     }
-    let value = match mapping::parse_json(text.as_bytes()) {
-        Ok(value) => value,
+    let body = match Body::parse(&text) {
+        Ok(body) => body,
         Err(error) => {
             let problem = if error.to_string().starts_with("recursion limit") {
                 too_deep(max_depth)
@@ -316,13 +322,10 @@ pub(super) fn json(mut bytes: Vec<u8>, max_depth: usize) -> Result<Body, Refused
         }
     };
     // The parser counts to 127, but not through everything that it takes for a number or a raw value.
-    if deeper_than(&value, max_depth) {
+    if deeper_than(body.value(), max_depth) {
         return Err(Refused { problem: too_deep(max_depth), kept: Some(text.into_bytes()) });
     }
-    match RawValue::from_string(text) {
-        Ok(raw) => Ok(Body::parsed(raw, value)),
-        Err(error) => Err(Problem::internal("keeping a body's text", &error).into()),
-    }
+    Ok(body)
 }
 
 fn too_deep(max_depth: usize) -> Problem {

@@ -94,15 +94,13 @@ pub(super) async fn closed(request: Request, next: Next) -> Response {
 }
 
 /// The same where flows answer: a page that a flow makes is its author's.
-pub(super) async fn open(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+pub(super) fn open(headers: &mut HeaderMap) {
     open_rules(headers);
-    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase());
-    if kind.is_none_or(|kind| kind.starts_with(b"application/")) {
+    let of_data =
+        |kind: &HeaderValue| kind.as_bytes().get(..12).is_some_and(|kind| kind.eq_ignore_ascii_case(b"application/"));
+    if headers.get(header::CONTENT_TYPE).is_none_or(of_data) {
         add(headers, &header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
     }
-    response
 }
 
 fn open_rules(headers: &mut HeaderMap) {

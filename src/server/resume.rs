@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::hooks::begun_response;
 use super::problem::{Code, Problem};
+use super::unbroken::Unbroken;
 use super::{App, seen};
 use crate::engine::{Accepted, Begun, Delivered};
 use crate::points;
@@ -114,11 +115,12 @@ async fn post(
     let input = json!({
         "body": body, "query": seen::query(uri)?, "headers": seen::headers(headers, &[]), "method": Method::POST.as_str(),
     });
-    // In a task of its own: a caller who hangs up must not leave it half done.
+    // A caller who hangs up must not leave it half done.
     let (engine, run, place) = (app.engine.clone(), target.run, target.place.clone());
-    let delivered = tokio::spawn(async move { engine.deliver(run, place, input).await }).await;
+    let delivered = Unbroken::new("resuming a run", async move { engine.deliver(run, place, input).await });
+    let delivered = delivered.await?;
     points::reach("server.resumed.before");
-    match delivered.map_err(|panic| Problem::internal("resuming a run", &panic))?? {
+    match delivered? {
         Delivered::Taken | Delivered::Repeated => {
             Ok(begun_response(Begun::One(Accepted { run: target.run, repeat: false, answer: None })))
         }
