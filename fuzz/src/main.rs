@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../targets.rs"]
-mod targets;
 #[path = "../seeds.rs"]
 mod seeds;
+#[path = "../targets.rs"]
+mod targets;
 
 static TARGET: OnceLock<targets::Target> = OnceLock::new();
 
