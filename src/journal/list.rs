@@ -116,6 +116,19 @@ pub fn summaries(store: &Store, filter: &Filter, cursor: Option<RunId>, limit: u
     Ok(found)
 }
 
+pub fn oldest(store: &Store, after: Option<RunId>, limit: usize) -> Result<Vec<Summary>, String> {
+    let from = after.map_or_else(|| vec![keys::SUMMARY], |run| keys::summary(run).to_vec());
+    let mut found = Vec::new();
+    for entry in store.after(&from).take(limit) {
+        let (key, value) = entry?;
+        if key.first() != Some(&keys::SUMMARY) {
+            break;
+        }
+        found.push(decode(&value)?);
+    }
+    Ok(found)
+}
+
 pub fn settings(store: &Store, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
     let setting = |entry: Result<(Vec<u8>, Vec<u8>), String>| {
         let (key, raw) = entry?;

@@ -226,6 +226,11 @@ impl Journal {
         self.read(|store| list::summaries(store, filter, cursor, limit))
     }
 
+    /// Oldest first, starting after `after`, at most `limit`.
+    pub fn oldest(&self, after: Option<RunId>, limit: usize) -> Result<Vec<Summary>, Error> {
+        self.read(|store| list::oldest(store, after, limit))
+    }
+
     pub fn summary(&self, run: RunId) -> Result<Option<Summary>, Error> {
         self.read(|store| list::summary(store, run))
     }

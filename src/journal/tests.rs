@@ -44,7 +44,9 @@ fn run_at(ms: i64) -> RunId {
 
 fn summary(run: RunId, flow: &str, status: Status, at_ms: i64) -> Summary {
     let at = Timestamp::from_millisecond(at_ms).expect("in range");
-    Summary { run_id: run, flow: flow.to_string(), status, started_at: at, updated_at: at, origin: None, reason: None }
+    let (run_id, flow, bytes) = (run, flow.to_string(), 0);
+    let (origin, reason, code, parent, handled) = (None, None, None, None, None);
+    Summary { run_id, flow, status, started_at: at, updated_at: at, origin, reason, code, parent, bytes, handled }
 }
 
 /// The first record of a run, which leaves it with this status.

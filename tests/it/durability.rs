@@ -31,6 +31,10 @@ fn append(run: RunId, seq: u32, record: String) -> Append {
         updated_at: now,
         origin: None,
         reason: None,
+        code: None,
+        parent: None,
+        bytes: 0,
+        handled: None,
     };
     Append { run, seq, record: record.into_bytes(), summary: Some(summary), claim: None, definition: None }
 }

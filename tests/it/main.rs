@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a subject.
 
 mod account;
+mod alerts;
 mod app;
 mod check;
 mod cli;
@@ -18,6 +19,7 @@ mod http;
 
 mod kill_each;
 mod load;
+mod letters;
 mod mapping;
 mod mapping_check;
 mod outbound_calls;
@@ -29,6 +31,7 @@ mod papers;
 mod power;
 mod reload;
 mod remote;
+mod retention;
 mod schedule;
 mod stories;
 mod triggers;
