@@ -15,6 +15,7 @@ mod secret;
 mod send;
 mod serve;
 mod show;
+mod store;
 mod url;
 
 use std::future::Future;
@@ -74,6 +75,7 @@ enum Command {
     Run(run::Args),
     Runs(runs::Args),
     Secret(secret::Args),
+    Store(store::Args),
     Eval(eval::Args),
     Functions(functions::Args),
     /// Prints the completions of a shell: `millstream completions bash`.
@@ -95,6 +97,7 @@ impl Cli {
             Command::Run(args) => args.run(place),
             Command::Runs(args) => args.run(place),
             Command::Secret(args) => args.run(place),
+            Command::Store(args) => args.run(place),
             Command::Eval(args) => args.run(place),
             Command::Functions(args) => args.run(place),
             Command::Completions { shell } => {

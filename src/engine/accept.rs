@@ -14,12 +14,8 @@ use super::queue::Admission;
 use super::*;
 use crate::flow::Dedupe;
 use crate::journal::{Append, Appended, Claim, Error};
-<<<<<<< HEAD
 use crate::points;
-use crate::run::{Event, Next, Origin, Parent, Record, Rejected, Request, Run, Started};
-=======
 use crate::run::{Event, Next, Origin, Parent, Record, Rejected, Request, Run, Started, Summary};
->>>>>>> dead
 
 /// A run that is to begin.
 pub(super) struct Entry {

@@ -17,12 +17,8 @@ use crate::connector::{Class, Failure};
 use crate::flow::Kind;
 use crate::journal::{Append, Error};
 use crate::outbound;
-<<<<<<< HEAD
 use crate::points;
-use crate::run::{Around, Event, Next, Parent, Place, Record, Run};
-=======
 use crate::run::{Around, Event, Next, Parent, Place, Record, Run, Summary};
->>>>>>> dead
 
 /// Waits shorter than this are slept through; longer ones cost no task.
 const NAP: Duration = Duration::from_millis(200);

@@ -13,12 +13,8 @@ use super::metrics::Metrics;
 use super::queue::Admission;
 use super::*;
 use crate::journal::{Append, Appended};
-<<<<<<< HEAD
 use crate::points;
-use crate::run::{Around, AtTheDoor, Body, Event, Origin, Record, Request, Run, Started};
-=======
 use crate::run::{Around, AtTheDoor, Body, Event, Origin, Record, Request, Run, Started, Summary};
->>>>>>> dead
 
 /// Most items of one request that is split.
 pub const MAX_ITEMS: usize = 100_000;

@@ -3,6 +3,7 @@
 //! Every route needs the admin token as a bearer token. Answers are JSON, errors are problems.
 
 mod runs;
+mod store;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -43,6 +44,9 @@ pub(super) fn router(app: &App) -> Router<App> {
         .route("/runs/{run}/cancel", post(runs::cancel))
         .route("/runs/{run}/resume", post(runs::resume))
         .route("/problems", get(problems))
+        .route("/store", get(store::stats))
+        .route("/store/compact", post(store::compact))
+        .route("/store/backup", post(store::backup))
         .fallback(nothing_here)
         .layer(from_fn_with_state(app.clone(), authorize))
 }

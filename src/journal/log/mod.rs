@@ -3,7 +3,8 @@
 //! A frame is acknowledged once its file is synced, so what stands after the last whole frame of the last segment was
 //! never acknowledged: it is cut off at the next start. Damage anywhere else is an error that names file and place.
 
-mod segment;
+mod salvage;
+pub mod segment;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
+pub use self::salvage::Salvage;
 pub use self::segment::{Damage, FRAME_HEADER, Frames, SEGMENT_HEADER};
 use super::disk::Disk;
 use crate::points;
@@ -73,6 +75,8 @@ pub struct Log {
     /// Bytes of each segment.
     sizes: BTreeMap<u32, u64>,
     pub disk: Disk,
+    /// Why nothing more may be written.
+    broken: Option<String>,
 }
 
 /// Reads parts of the log that are durable; clones of its files live as long as someone reads.
@@ -87,7 +91,7 @@ impl Log {
         let tail = segment::create(dir, id, 1)?;
         let end = Position { segment: 1, offset: SEGMENT_HEADER as u64 };
         let sizes = BTreeMap::from([(1, end.offset)]);
-        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, sizes, disk })
+        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, sizes, disk, broken: None })
     }
 
     /// Opens the log and shows every frame from `from` on (`None`: from the beginning) with where its payload begins.
@@ -99,10 +103,15 @@ impl Log {
         from: Option<Position>,
         show: &mut dyn FnMut(Position, &[u8]) -> Result<(), String>,
     ) -> Result<Log, Damage> {
-        let numbers = segment::list(dir).map_err(|error| Damage::new(dir, 0, error.to_string()))?;
-        let (Some(&first), Some(&last)) = (numbers.first(), numbers.last()) else {
+        let numbers = segment::list(dir).map_err(|error| Damage::unread(dir, 0, &error))?;
+        let (Some(&first), Some(&(mut last))) = (numbers.first(), numbers.last()) else {
             return Err(Damage::new(dir, 0, "there is no segment of the log"));
         };
+        let path = segment::path(dir, last);
+        if first < last && segment::is_unborn(&path).map_err(|error| Damage::unread(&path, 0, &error))? {
+            fs::remove_file(&path).map_err(|error| Damage::unread(&path, 0, &error))?;
+            last -= 1;
+        }
         let mut sizes = BTreeMap::new();
         let mut end = Position { segment: last, offset: 0 };
         for number in first..=last {
@@ -127,15 +136,31 @@ impl Log {
             return Err(Damage::new(&segment::path(dir, last), end.offset, "the log ends before what was read of it"));
         }
         let path = segment::path(dir, last);
-        let tail = segment::open_tail(&path, end.offset).map_err(|error| Damage::new(&path, end.offset, error))?;
+        let tail = segment::open_tail(&path, end.offset).map_err(|error| Damage::unread(&path, end.offset, &error))?;
         sizes.insert(last, end.offset);
-        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, sizes, disk })
+        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, sizes, disk, broken: None })
     }
 
     /// Writes a frame (its payload behind [`FRAME_HEADER`] bytes) and syncs it. Returns where its payload begins.
+    /// After a failure no one can say what reached the disk, so all that follow fail too.
     pub fn append(&mut self, frame: &mut [u8]) -> Result<Position, Fault> {
+        if let Some(why) = &self.broken {
+            return Err(Fault::Broken(why.clone()));
+        }
+        let done = self.write(frame);
+        self.noted(done)
+    }
+
+    fn noted<T>(&mut self, done: Result<T, Fault>) -> Result<T, Fault> {
+        if let Err(Fault::Broken(why)) = &done {
+            self.broken = Some(why.clone());
+        }
+        done
+    }
+
+    fn write(&mut self, frame: &mut [u8]) -> Result<Position, Fault> {
         if self.end.offset + frame.len() as u64 > self.disk.segment_bytes && self.end.offset > SEGMENT_HEADER as u64 {
-            self.roll()?;
+            self.next_segment()?;
         }
         let Position { segment, offset } = self.end;
         segment::seal(frame, self.id, self.end);
@@ -175,6 +200,11 @@ impl Log {
 
     /// Begins a new segment, so that all before can be dropped once it is carried forward.
     pub fn roll(&mut self) -> Result<(), Fault> {
+        let done = self.next_segment();
+        self.noted(done)
+    }
+
+    fn next_segment(&mut self) -> Result<(), Fault> {
         let number = self.end.segment + 1;
         match segment::create(&self.dir, self.id, number) {
             Ok(tail) => {
@@ -190,7 +220,7 @@ impl Log {
                     Err(gone) if gone.kind() != io::ErrorKind::NotFound => {
                         Err(Fault::Broken(format!("{}: {error}; {gone}", path.display())))
                     }
-                    _ if is_full(&error) => Err(Fault::NoSpace),
+                    _ if is_full(&error) || no_files(error.raw_os_error()) => Err(Fault::NoSpace),
                     _ => Err(Fault::Broken(format!("{}: {error}", path.display()))),
                 }
             }
@@ -224,6 +254,12 @@ impl Log {
             Err(cut) => Fault::Broken(format!("write to {}: {error}; {cut}", path.display())),
         }
     }
+}
+
+/// True if too many files are open: that passes.
+pub fn no_files(os: Option<i32>) -> bool {
+    use rustix::io::Errno;
+    os.is_some_and(|os| [Errno::MFILE.raw_os_error(), Errno::NFILE.raw_os_error()].contains(&os))
 }
 
 fn is_full(error: &io::Error) -> bool {
