@@ -194,11 +194,11 @@ fn what_is_handled_is_not_listed_as_unhandled_also_without_a_server() {
         let runs = app.cli_json(&["runs", "list", "--unhandled"]);
         runs.as_array().unwrap().iter().map(|run| run["run_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(unhandled(&app), [&rejected, &failed[1], &failed[0]]);
+    assert_eq!(unhandled(&app), [rejected.clone(), failed[1].clone(), failed[0].clone()]);
     assert!(app.cli(&["runs", "handle", &failed[0], "--note", "told the customer"]).status.success());
     assert_eq!(app.run(&failed[0])["handled"]["note"], json!("told the customer"));
     app.terminate();
-    assert_eq!(unhandled(&app), [&rejected, &failed[1]]);
+    assert_eq!(unhandled(&app), [rejected.clone(), failed[1].clone()]);
     let rest = app.cli(&["runs", "handle", "--since", "1h", "--yes"]);
     assert!(rest.status.success() && words(&rest.stderr).contains("2 handled"), "{rest:?}");
     assert!(unhandled(&app).is_empty());
