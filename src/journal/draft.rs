@@ -174,7 +174,7 @@ impl<'s> Draft<'s> {
         let summary = self.store.get(&keys::summary(run))?;
         for entry in self.store.scan(&keys::records(run)) {
             let (key, raw) = entry?;
-            let freed = store::weight_of(&store::pointers(&raw));
+            let freed = store::weight_of(&raw.pointers());
             self.batch.push(&Entry::Remove { key: &key, freed });
         }
         let fields = summary.as_deref().map(list::decode).transpose()?;
@@ -209,7 +209,7 @@ impl<'s> Draft<'s> {
                 last = None;
                 break;
             }
-            let (_, until_ms) = decode(store::value(&raw))?;
+            let (_, until_ms) = decode(raw.value())?;
             if until_ms <= now_ms && !self.claims.contains_key(&key[..]) {
                 self.take_out(&key, CLAIM_BYTES);
             }

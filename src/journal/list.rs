@@ -2,7 +2,7 @@
 
 use super::Filter;
 use super::keys::{self, RUN_LEN};
-use super::store::{self, Store};
+use super::store::{Raw, Store};
 use crate::run::{RunId, Summary};
 
 /// The first byte of a stored summary; JSON follows.
@@ -97,9 +97,9 @@ pub fn summaries(store: &Store, filter: &Filter, cursor: Option<RunId>, limit: u
         return Ok(found);
     }
     for entry in store.backwards(&low, &high) {
-        let (key, value) = entry?;
+        let (key, raw) = entry?;
         let summary = match filter.flow {
-            None => decode(store::value(&value))?,
+            None => decode(raw.value())?,
             Some(_) => match summary(store, run_of(&key)?)? {
                 Some(summary) => summary,
                 // Removed since the scan came by its index entry.
@@ -120,20 +120,20 @@ pub fn oldest(store: &Store, after: Option<RunId>, limit: usize) -> Result<Vec<S
     let from = after.map_or_else(|| vec![keys::SUMMARY], |run| keys::summary(run).to_vec());
     let mut found = Vec::new();
     for entry in store.after(&from).take(limit) {
-        let (key, value) = entry?;
+        let (key, raw) = entry?;
         if key.first() != Some(&keys::SUMMARY) {
             break;
         }
-        found.push(decode(&value)?);
+        found.push(decode(raw.value())?);
     }
     Ok(found)
 }
 
 pub fn settings(store: &Store, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let setting = |entry: Result<(Vec<u8>, Vec<u8>), String>| {
+    let setting = |entry: Result<(Vec<u8>, Raw), String>| {
         let (key, raw) = entry?;
         let name = std::str::from_utf8(&key[1..]).map_err(|error| error.to_string())?;
-        Ok((name.to_string(), store::value(&raw).to_vec()))
+        Ok((name.to_string(), raw.value().to_vec()))
     };
     store.scan(&keys::setting(prefix)).map(setting).collect()
 }

@@ -11,12 +11,12 @@ mod range;
 pub use self::apply::{apply, weight_of};
 pub use self::open::forget_index;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::thread::JoinHandle;
-use std::any::Any;
 
 use uuid::Uuid;
 
@@ -361,13 +361,23 @@ fn unstamped(mut raw: Vec<u8>) -> Vec<u8> {
     raw
 }
 
-/// The value of an entry that a range gave.
-pub fn value(raw: &[u8]) -> &[u8] {
-    raw.get(STAMP..).unwrap_or_default()
+/// An entry as it is stored.
+pub struct Raw(Vec<u8>);
+
+impl Raw {
+    /// Of all but records and definitions.
+    pub fn value(&self) -> &[u8] {
+        self.0.get(STAMP..).unwrap_or_default()
+    }
+
+    /// Of records and definitions.
+    pub fn pointers(&self) -> Vec<Pointer> {
+        pointers(&self.0)
+    }
 }
 
 /// The pointers that an entry is made of.
-pub fn pointers(raw: &[u8]) -> Vec<Pointer> {
+fn pointers(raw: &[u8]) -> Vec<Pointer> {
     raw.as_chunks().0.iter().map(Pointer::decode).collect()
 }
 

@@ -19,8 +19,14 @@ const ROUND: usize = 10;
 /// Longest time until a place is come to.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Places that are come to once a start, or not often.
-const SELDOM: [&str; 5] =
-    ["recover.begin", "recover.append.before", "schedule.tick.before", "schedule.tick.after", "timer.due"];
+const SELDOM: [&str; 6] = [
+    "journal.index.before",
+    "recover.begin",
+    "recover.append.before",
+    "schedule.tick.before",
+    "schedule.tick.after",
+    "timer.due",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kill {

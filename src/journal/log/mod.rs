@@ -103,22 +103,28 @@ impl Log {
         from: Option<Position>,
         show: &mut dyn FnMut(Position, &[u8]) -> Result<(), String>,
     ) -> Result<Log, Damage> {
-        let numbers = segment::list(dir).map_err(|error| Damage::unread(dir, 0, &error))?;
-        let (Some(&first), Some(&(mut last))) = (numbers.first(), numbers.last()) else {
+        let mut numbers = segment::list(dir).map_err(|error| Damage::unread(dir, 0, &error))?;
+        if let [.., newest] = numbers[..]
+            && numbers.len() > 1
+        {
+            let path = segment::path(dir, newest);
+            let unread = |error: io::Error| Damage::unread(&path, 0, &error);
+            if segment::is_unborn(&path).map_err(unread)? {
+                fs::remove_file(&path).map_err(unread)?;
+                numbers.pop();
+            }
+        }
+        let Some(&last) = numbers.last() else {
             return Err(Damage::new(dir, 0, "there is no segment of the log"));
         };
-        let path = segment::path(dir, last);
-        if first < last && segment::is_unborn(&path).map_err(|error| Damage::unread(&path, 0, &error))? {
-            fs::remove_file(&path).map_err(|error| Damage::unread(&path, 0, &error))?;
-            last -= 1;
-        }
+        // What stands before a gap was to be dropped, or is missed by whoever knows what the first must be.
+        let first = last
+            - numbers.iter().rev().zip(0..).take_while(|(number, back)| **number == last - back).count() as u32
+            + 1;
         let mut sizes = BTreeMap::new();
         let mut end = Position { segment: last, offset: 0 };
         for number in first..=last {
             let path = segment::path(dir, number);
-            if !numbers.contains(&number) {
-                return Err(Damage::new(&path, 0, "this segment of the log is missing"));
-            }
             let mut frames = Frames::open(&path, id, number)?;
             if from.is_none_or(|from| from.segment <= number) {
                 if let Some(from) = from.filter(|from| from.segment == number) {
@@ -227,14 +233,14 @@ impl Log {
         }
     }
 
-    /// Removes the oldest segment.
-    pub fn drop_first(&mut self) -> io::Result<()> {
-        let first = self.first();
-        if first == self.end.segment {
-            return Ok(());
+    /// Removes the segments before this number, but never the last one.
+    pub fn drop_before(&mut self, number: u32) -> io::Result<()> {
+        for old in segment::list(&self.dir)? {
+            if old < number.min(self.end.segment) {
+                fs::remove_file(segment::path(&self.dir, old))?;
+                self.sizes.remove(&old);
+            }
         }
-        fs::remove_file(segment::path(&self.dir, first))?;
-        self.sizes.remove(&first);
         Ok(())
     }
 
@@ -281,6 +287,10 @@ impl Reader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(damage(error.to_string())),
         };
+        let len = file.metadata().map_err(|error| damage(error.to_string()))?.len();
+        if offset + u64::from(pointer.len) > len {
+            return Err(damage(format!("{} bytes should stand here, the file ends before", pointer.len)));
+        }
         let mut bytes = vec![0; pointer.len as usize];
         file.read_exact_at(&mut bytes, offset).map_err(|error| damage(error.to_string()))?;
         if crc32fast::hash(&bytes) != pointer.crc {

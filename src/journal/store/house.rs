@@ -241,7 +241,7 @@ impl Shared {
         batch.push(&Entry::Put { flags: 0, key: keys::FIRST, value: &(number + 1).to_le_bytes() });
         self.write(&mut log, &mut batch)?;
         points::reach("journal.drop.before");
-        let dropped = log.drop_first();
+        let dropped = log.drop_before(number + 1);
         // After it is gone, so that nobody opens it again: the disk has its space once the last handle is closed.
         self.reader.forget(number);
         points::reach("journal.drop.after");

@@ -154,10 +154,7 @@ impl Place<'_> {
             let why = format!("segments {first} to {} of the log are missing", log.first() - 1);
             return Err(Follow::Log(Damage::new(self.folder, 0, why)));
         }
-        while log.first() < first {
-            let dropped = log.drop_first();
-            dropped.map_err(|error| Follow::Log(Damage::unread(self.folder, 0, &error)))?;
-        }
+        log.drop_before(first).map_err(|error| Follow::Log(Damage::unread(self.folder, 0, &error)))?;
         Ok((log, index, state))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 
 use super::super::overlay::merge;
-use super::{Shared, Store};
+use super::{Raw, Shared, Store};
 
 /// Pairs that are fetched at once.
 const PAGE: usize = 128;
@@ -84,7 +84,7 @@ impl Range<'_> {
 }
 
 impl Iterator for Range<'_> {
-    type Item = Result<(Vec<u8>, Vec<u8>), String>;
+    type Item = Result<(Vec<u8>, Raw), String>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.page.is_empty() && !self.done {
@@ -93,7 +93,7 @@ impl Iterator for Range<'_> {
                 return Some(Err(why));
             }
         }
-        self.page.pop_front().map(Ok)
+        self.page.pop_front().map(|(key, raw)| Ok((key, Raw(raw))))
     }
 }
 
