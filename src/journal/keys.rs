@@ -92,6 +92,11 @@ pub fn history_of(flow: &str, run: RunId) -> Vec<u8> {
     with_flow(FLOW, flow, run.0.as_bytes())
 }
 
+/// Stands for a run that is known to have lost records.
+pub fn lost(run: RunId) -> Vec<u8> {
+    setting(&format!("lost/{run}"))
+}
+
 pub fn claim(flow: &str, key: &[u8; 32]) -> Vec<u8> {
     with_flow(CLAIM, flow, key)
 }

@@ -120,6 +120,10 @@ fn affected(folder: &Path, known: &Known) -> Vec<Affected> {
     let reader = Reader::new(folder);
     let mut found = Vec::new();
     let mut note = |run: RunId, what: String| {
+        // A repair has told of it, and nobody will go on with it.
+        if known.contains_key(&keys::lost(run)) && !known.contains_key(&keys::open(run)[..]) {
+            return;
+        }
         let summary = known.get(&keys::summary(run)[..]).and_then(|raw| list::decode(value(raw)).ok());
         let (flow, status) = summary.map(|summary| (summary.flow, summary.status)).unzip();
         found.push(Affected { run_id: run, flow, status, what });

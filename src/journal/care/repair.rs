@@ -164,8 +164,10 @@ fn settle(store: &Store, affected: &mut Affected) -> Result<(), Error> {
     let summary = list::summary(store, run).map_err(Error::Read)?;
     affected.flow = summary.as_ref().map(|summary| summary.flow.clone()).or(affected.flow.take());
     affected.status = summary.as_ref().map(|summary| summary.status);
+    // So that nobody is told of it again.
+    batch.push(&Entry::Put { flags: 0, key: &keys::lost(run), value: &[] });
     if !store.contains(&keys::open(run)).map_err(Error::Read)? {
-        return Ok(());
+        return commit(store, batch);
     }
     let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap_or(Timestamp::UNIX_EPOCH);
     let message = format!("records of this run were lost with a damaged part of the store: {}", affected.what);
