@@ -18,6 +18,9 @@ use crate::config::Config;
 use crate::data::{Data, Whereabouts};
 use crate::mapping::parse_json;
 
+/// Longest time for work on the whole store.
+const LONG: Duration = Duration::from_secs(12 * 3600);
+
 /// Where a command's questions go.
 pub(super) enum Door {
     Server { whereabouts: Whereabouts, token: SecretString, client: reqwest::Client },
@@ -106,7 +109,10 @@ impl Door {
         let (status, bytes) = match self {
             Door::Server { whereabouts, token, client } => {
                 let url = format!("http://{}{path}", whereabouts.admin);
-                let request = client.request(method, url).bearer_auth(token.expose_secret());
+                let mut request = client.request(method, url).bearer_auth(token.expose_secret());
+                if path.starts_with("/api/v1/store/") {
+                    request = request.timeout(LONG);
+                }
                 let answer = request.header("content-type", "application/json").body(text).send().await?;
                 (answer.status(), answer.bytes().await?)
             }

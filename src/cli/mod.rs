@@ -16,6 +16,7 @@ mod secret;
 mod send;
 mod serve;
 mod show;
+mod store;
 mod token;
 mod url;
 
@@ -78,6 +79,7 @@ enum Command {
     Secret(secret::Args),
     Token(token::Args),
     Audit(audit::Args),
+    Store(store::Args),
     Eval(eval::Args),
     Functions(functions::Args),
     /// Prints the completions of a shell: `millstream completions bash`.
@@ -101,6 +103,7 @@ impl Cli {
             Command::Secret(args) => args.run(place),
             Command::Token(args) => args.run(place),
             Command::Audit(args) => args.run(place),
+            Command::Store(args) => args.run(place),
             Command::Eval(args) => args.run(place),
             Command::Functions(args) => args.run(place),
             Command::Completions { shell } => {

@@ -237,6 +237,11 @@ impl Engine {
         Ok(self.keys.path(&live.flow.id))
     }
 
+    /// For care of the store, not for runs.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// Resolves with the reason once the journal can no longer be written: the process must stop.
     pub async fn failed(&self) -> String {
         self.journal.failed().await

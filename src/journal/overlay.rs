@@ -80,6 +80,11 @@ impl Overlay {
         }
     }
 
+    /// What is there, without what is removed.
+    pub fn into_entries(self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.changes.into_iter().filter_map(|(key, change)| Some((key, change.value?))).collect()
+    }
+
     /// In the order of keys.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.changes.iter().map(|(key, change)| (key.as_slice(), change.value.as_deref()))

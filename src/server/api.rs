@@ -3,6 +3,7 @@
 //! Every route needs a bearer token whose role may take it (`guard.rs`). Answers are JSON, errors are problems.
 
 mod runs;
+mod store;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -42,6 +43,9 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/runs/{run}/cancel", Operator, "cancel_run", runs::cancel),
         Route::post("/runs/{run}/resume", Operator, "resume_run", runs::resume),
         Route::read("/problems", Viewer, problems),
+        Route::read("/store", Viewer, store::stats),
+        Route::post("/store/compact", Operator, "compact_store", store::compact),
+        Route::post("/store/backup", Admin, "back_up_store", store::backup),
         Route::read("/tokens", Admin, access::tokens),
         Route::post("/tokens/{name}", Admin, "add_token", access::add),
         Route::delete("/tokens/{name}", Admin, "remove_token", access::remove),

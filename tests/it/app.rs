@@ -80,9 +80,10 @@ impl App {
         std::fs::rename(&fresh, &path).unwrap();
     }
 
-    /// The binary, told of this folder.
+    /// The binary, told of this folder; another build of it where `MILLSTREAM_PROGRAM` names one.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        let own = || env!("CARGO_BIN_EXE_millstream").into();
+        let mut command = Command::new(std::env::var_os("MILLSTREAM_PROGRAM").unwrap_or_else(own));
         command.arg("--dir").arg(self.folder.path()).env("MILLSTREAM_LOG", "warn,millstream=debug");
         command.envs(self.env.iter().cloned());
         command

@@ -3,7 +3,8 @@
 //! A frame is acknowledged once its file is synced, so what stands after the last whole frame of the last segment was
 //! never acknowledged: it is cut off at the next start. Damage anywhere else is an error that names file and place.
 
-mod segment;
+mod salvage;
+pub mod segment;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
+pub use self::salvage::Salvage;
 pub use self::segment::{Damage, FRAME_HEADER, Frames, SEGMENT_HEADER};
 use super::disk::Disk;
 use crate::points;
@@ -77,6 +79,8 @@ pub struct Log {
     /// Bytes of each segment.
     sizes: BTreeMap<u32, u64>,
     pub disk: Disk,
+    /// Why nothing more may be written.
+    broken: Option<String>,
 }
 
 /// Reads parts of the log that are durable; clones of its files live as long as someone reads.
@@ -91,7 +95,7 @@ impl Log {
         let tail = segment::create(dir, id, 1)?;
         let end = Position { segment: 1, offset: SEGMENT_HEADER as u64 };
         let sizes = BTreeMap::from([(1, end.offset)]);
-        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, room: end.offset, sizes, disk })
+        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, room: end.offset, sizes, disk, broken: None })
     }
 
     /// Opens the log and shows every frame from `from` on (`None`: from the beginning) with where its payload begins.
@@ -103,7 +107,17 @@ impl Log {
         from: Option<Position>,
         show: &mut dyn FnMut(Position, &[u8]) -> Result<(), String>,
     ) -> Result<Log, Damage> {
-        let numbers = segment::list(dir).map_err(|error| Damage::new(dir, 0, error.to_string()))?;
+        let mut numbers = segment::list(dir).map_err(|error| Damage::unread(dir, 0, &error))?;
+        if let [.., newest] = numbers[..]
+            && numbers.len() > 1
+        {
+            let path = segment::path(dir, newest);
+            let unread = |error: io::Error| Damage::unread(&path, 0, &error);
+            if segment::is_unborn(&path).map_err(unread)? {
+                fs::remove_file(&path).map_err(unread)?;
+                numbers.pop();
+            }
+        }
         let Some(&last) = numbers.last() else {
             return Err(Damage::new(dir, 0, "there is no segment of the log"));
         };
@@ -135,15 +149,31 @@ impl Log {
             return Err(Damage::new(&segment::path(dir, last), end.offset, "the log ends before what was read of it"));
         }
         let path = segment::path(dir, last);
-        let tail = segment::open_tail(&path, end.offset).map_err(|error| Damage::new(&path, end.offset, error))?;
+        let tail = segment::open_tail(&path, end.offset).map_err(|error| Damage::unread(&path, end.offset, &error))?;
         sizes.insert(last, end.offset);
-        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, room: end.offset, sizes, disk })
+        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, room: end.offset, sizes, disk, broken: None })
     }
 
     /// Writes a frame (its payload behind [`FRAME_HEADER`] bytes) and syncs it. Returns where its payload begins.
+    /// After a failure no one can say what reached the disk, so all that follow fail too.
     pub fn append(&mut self, frame: &mut [u8]) -> Result<Position, Fault> {
+        if let Some(why) = &self.broken {
+            return Err(Fault::Broken(why.clone()));
+        }
+        let done = self.write(frame);
+        self.noted(done)
+    }
+
+    fn noted<T>(&mut self, done: Result<T, Fault>) -> Result<T, Fault> {
+        if let Err(Fault::Broken(why)) = &done {
+            self.broken = Some(why.clone());
+        }
+        done
+    }
+
+    fn write(&mut self, frame: &mut [u8]) -> Result<Position, Fault> {
         if self.end.offset + frame.len() as u64 > self.disk.segment_bytes && self.end.offset > SEGMENT_HEADER as u64 {
-            self.roll()?;
+            self.next_segment()?;
         }
         let Position { segment, offset } = self.end;
         segment::seal(frame, self.id, self.end);
@@ -203,6 +233,11 @@ impl Log {
 
     /// Begins a new segment, so that all before can be dropped once it is carried forward.
     pub fn roll(&mut self) -> Result<(), Fault> {
+        let done = self.next_segment();
+        self.noted(done)
+    }
+
+    fn next_segment(&mut self) -> Result<(), Fault> {
         // A closed segment ends with its last frame.
         let closed = self.tail.set_len(self.end.offset).and_then(|()| self.tail.sync_all());
         self.room = self.end.offset;
@@ -223,7 +258,7 @@ impl Log {
                     Err(gone) if gone.kind() != io::ErrorKind::NotFound => {
                         Err(Fault::Broken(format!("{}: {error}; {gone}", path.display())))
                     }
-                    _ if is_full(&error) => Err(Fault::NoSpace),
+                    _ if is_full(&error) || no_files(error.raw_os_error()) => Err(Fault::NoSpace),
                     _ => Err(Fault::Broken(format!("{}: {error}", path.display()))),
                 }
             }
@@ -260,6 +295,12 @@ impl Log {
             Err(cut) => Fault::Broken(format!("write to {}: {error}; {cut}", path.display())),
         }
     }
+}
+
+/// True if too many files are open: that passes.
+pub fn no_files(os: Option<i32>) -> bool {
+    use rustix::io::Errno;
+    os.is_some_and(|os| [Errno::MFILE.raw_os_error(), Errno::NFILE.raw_os_error()].contains(&os))
 }
 
 fn is_full(error: &io::Error) -> bool {
