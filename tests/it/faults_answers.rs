@@ -1,8 +1,6 @@
 //! Answers that are not what was asked for: too slow, too much, from somebody else, or nonsense. The table of cases is in
 //! `faults.rs`.
 
-#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
-
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 

@@ -101,10 +101,8 @@ fn data_in_a_header_or_a_url_makes_one_request_or_none() {
     let header = call(&format!("url: \"{url}\", headers: {{x-name: \"{{{{trigger.body.v}}}}\"}}"));
     let query = call(&format!("url: \"{url}\", query: {{name: \"{{{{trigger.body.v}}}}\"}}"));
     let in_url = call(&format!("url: \"{url}?name={{{{trigger.body.v}}}}\""));
-    let below = format!(
-        "trigger: {{type: request}}\nsteps:\n  - id: call\n    action: http.request\n    connection: base\n    with: {{url: \
-         \"{{{{trigger.body.v}}}}\"}}\n    retry: none\n"
-    );
+    let below = "trigger: {type: request}\nsteps:\n  - id: call\n    action: http.request\n    connection: base\n    with: {url: \
+                 \"{{trigger.body.v}}\"}\n    retry: none\n";
     let declared = "trigger: {type: request}\nsteps:\n  - id: call\n    action: api.get\n    connection: api\n    with: {name: \
                     \"{{trigger.body.v}}\"}\n    retry: none\n";
     let answered = "trigger: {type: request}\nsteps:\n  - {id: answer, response: {status: 200, headers: {x-name: \
@@ -119,7 +117,7 @@ fn data_in_a_header_or_a_url_makes_one_request_or_none() {
         ("flows/header.yaml", &header),
         ("flows/query.yaml", &query),
         ("flows/in_url.yaml", &in_url),
-        ("flows/below.yaml", &below),
+        ("flows/below.yaml", below),
         ("flows/declared.yaml", declared),
         ("flows/answered.yaml", answered),
     ]);
