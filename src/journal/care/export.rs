@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::super::disk::Disk;
 use super::super::entry::{self, Batch, Entry};
 use super::super::log::{FRAME_HEADER, Fault, Position, SEGMENT_HEADER, segment};
-use super::super::store::{Store, pointers, value};
+use super::super::store::Store;
 use super::super::{Error, index, keys, marker};
 
 /// Bytes of a frame, about.
@@ -88,7 +88,7 @@ pub fn export(store: &Store, to: &mut dyn Write, files: &[(String, Vec<u8>)]) ->
             _ if key == keys::FIRST => {}
             Some(&keys::RECORD) => {
                 let (run, chunk) = keys::record_of(&key).ok_or("a key of the index is damaged")?;
-                for (index, pointer) in pointers(&raw).into_iter().enumerate() {
+                for (index, pointer) in raw.pointers().into_iter().enumerate() {
                     if pointer.segment == 0 {
                         continue;
                     }
@@ -104,7 +104,7 @@ pub fn export(store: &Store, to: &mut dyn Write, files: &[(String, Vec<u8>)]) ->
             }
             Some(kind) => {
                 out.done.runs += u64::from(*kind == keys::SUMMARY);
-                out.put(&Entry::Put { flags: 0, key: &key, value: value(&raw) })?;
+                out.put(&Entry::Put { flags: 0, key: &key, value: raw.value() })?;
             }
         }
     }
