@@ -337,8 +337,8 @@ impl State {
     }
 
     /// All entries that there are, where there is no index below.
-    pub fn into_known(self) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        self.active.into_entries()
+    pub fn into_known(self) -> BTreeMap<Vec<u8>, Raw> {
+        self.active.into_entries().into_iter().map(|(key, raw)| (key, Raw(raw))).collect()
     }
 
     /// What the layers in memory say of a key; `None` if nothing.
@@ -362,6 +362,7 @@ fn unstamped(mut raw: Vec<u8>) -> Vec<u8> {
 }
 
 /// An entry as it is stored.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Raw(Vec<u8>);
 
 impl Raw {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::super::log::{Pointer, Reader};
-use super::super::store::{pointers, value};
+use super::super::store::Raw;
 use super::super::{Error, keys, list, marker};
 use super::survey::{Index, Known, Survey, survey};
 use crate::run::{Record, Run, RunId, Status};
@@ -105,12 +105,12 @@ pub fn report(folder: &Path, found: &Survey) -> Report {
 }
 
 /// Entries whose keys start so.
-pub fn of<'k>(known: &'k Known, prefix: &'k [u8]) -> impl Iterator<Item = (&'k Vec<u8>, &'k Vec<u8>)> {
+pub fn of<'k>(known: &'k Known, prefix: &'k [u8]) -> impl Iterator<Item = (&'k Vec<u8>, &'k Raw)> {
     known.range(prefix.to_vec()..).take_while(move |(key, _)| key.starts_with(prefix))
 }
 
 fn differing(a: &Known, b: &Known) -> usize {
-    let other = |known: &Known, key: &Vec<u8>, raw: &Vec<u8>| known.get(key) != Some(raw);
+    let other = |known: &Known, key: &Vec<u8>, raw: &Raw| known.get(key) != Some(raw);
     let changed = a.iter().filter(|(key, raw)| other(b, key, raw)).count();
     changed + b.keys().filter(|key| !a.contains_key(*key)).count()
 }
@@ -124,13 +124,13 @@ fn affected(folder: &Path, known: &Known) -> Vec<Affected> {
         if known.contains_key(&keys::lost(run)) && !known.contains_key(&keys::open(run)[..]) {
             return;
         }
-        let summary = known.get(&keys::summary(run)[..]).and_then(|raw| list::decode(value(raw)).ok());
+        let summary = known.get(&keys::summary(run)[..]).and_then(|raw| list::decode(raw.value()).ok());
         let (flow, status) = summary.map(|summary| (summary.flow, summary.status)).unzip();
         found.push(Affected { run_id: run, flow, status, what });
     };
     for (key, raw) in of(known, &[keys::SUMMARY]) {
         let Some(run) = keys::run_at_end(key) else { continue };
-        if let Err(why) = list::decode(value(raw)) {
+        if let Err(why) = list::decode(raw.value()) {
             note(run, why);
         } else if !known.contains_key(&keys::record(run, 0)[..]) {
             note(run, "all its records are lost".to_string());
@@ -181,7 +181,7 @@ pub fn placed(known: &Known, run: RunId) -> Vec<Option<Pointer>> {
     for (key, raw) in of(known, &keys::records(run)) {
         let chunk = key.last_chunk().map_or(0, |chunk| u32::from_be_bytes(*chunk));
         all.resize((chunk * keys::CHUNK) as usize, None);
-        all.extend(pointers(raw).into_iter().map(|pointer| (pointer.segment > 0).then_some(pointer)));
+        all.extend(raw.pointers().into_iter().map(|pointer| (pointer.segment > 0).then_some(pointer)));
     }
     all
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::super::disk::Disk;
 use super::super::entry::{Batch, Entry, FRESH};
 use super::super::log::{FRAME_HEADER, Fault, Position, Salvage, segment};
-use super::super::store::{Store, forget_index, value};
+use super::super::store::{Store, forget_index};
 use super::super::{Error, index, keys, list, marker};
 use super::check::{Affected, Report, of, report};
 use super::survey::{Index, Survey, survey};
@@ -144,8 +144,8 @@ fn restore(found: &Survey, batch: &mut Batch) -> usize {
     let mut restored = 0;
     for kind in keys::VALUES {
         for (key, raw) in of(known, &[kind]) {
-            if found.log.get(key).map(|raw| value(raw)) != Some(value(raw)) {
-                batch.push(&Entry::Put { flags: 0, key, value: value(raw) });
+            if found.log.get(key).map(|raw| raw.value()) != Some(raw.value()) {
+                batch.push(&Entry::Put { flags: 0, key, value: raw.value() });
                 restored += 1;
             }
         }

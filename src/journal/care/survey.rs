@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::super::index::{self, Checkpoint};
 use super::super::keys;
 use super::super::log::{Position, Salvage, segment};
-use super::super::store::{State, apply, value};
+use super::super::store::{Raw, State, apply};
 
 /// Keys and entries of an index, as they are stored.
-pub type Known = BTreeMap<Vec<u8>, Vec<u8>>;
+pub type Known = BTreeMap<Vec<u8>, Raw>;
 
 pub struct Survey {
     pub segments: Vec<Part>,
@@ -96,7 +96,7 @@ pub fn survey(folder: &Path, id: Uuid) -> Result<Survey, String> {
         Err(why) => Index::Damaged(why),
     };
     let first_of =
-        |known: &Known| known.get(keys::FIRST).and_then(|raw| Some(u32::from_le_bytes(*value(raw).first_chunk()?)));
+        |known: &Known| known.get(keys::FIRST).and_then(|raw| Some(u32::from_le_bytes(*raw.value().first_chunk()?)));
     let known = if let Index::Read(known) = &index { first_of(known) } else { None };
     let known = known.max(first_of(&log));
     let whole = parts.iter().all(|part| part.damaged.is_empty());
