@@ -233,7 +233,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::open(dir.path(), b"key").unwrap();
         assert!(matches!(vault.set("no/name", &"x".to_owned().into()), Err(Error::Name { .. })));
-        fs::write(dir.path().join("vault.json"), "{").unwrap();
+        let path = dir.path().join("vault.json");
+        fs::write(&path, "{").unwrap();
+        #[cfg(unix)]
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         assert!(matches!(Vault::open(dir.path(), b"key"), Err(Error::Parse { .. })));
     }
 }

@@ -171,7 +171,7 @@ fn write(dir: &Path, jobs: &mpsc::Receiver<Job>) {
                         return Some((ring, line, tell));
                     }
                     let told =
-                        written.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
+                        written.as_ref().copied().map_err(|error| io::Error::new(error.kind(), error.to_string()));
                     // Who waited may have gone.
                     let _ = tell.send(told);
                     None

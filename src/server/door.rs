@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::header;
 use axum::response::Response;
 use tower::ServiceExt as _;
 use tracing::Level;
@@ -54,6 +55,8 @@ impl Door {
                 request.extensions_mut().insert(peer);
                 let Ok(mut response) = self.router.clone().oneshot(request).await;
                 if self.hooks.is_some() {
+                    // As hooks have it, where the length comes with the writing: no URL may tell what it is not.
+                    response.headers_mut().remove(header::CONTENT_LENGTH);
                     browsers::open(response.headers_mut());
                 }
                 (response, None)

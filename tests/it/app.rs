@@ -374,7 +374,8 @@ type Judge = dyn Fn(Seen) -> Reply + Send + Sync;
 impl Remote {
     /// Answers 200 until told otherwise.
     pub fn start() -> Remote {
-        let (seen, script): (Arc<Mutex<Vec<Seen>>>, Arc<Mutex<VecDeque<Reply>>>) = Default::default();
+        let seen = Arc::<Mutex<Vec<Seen>>>::default();
+        let script = Arc::<Mutex<VecDeque<Reply>>>::default();
         let (keep, answers) = (seen.clone(), script.clone());
         let address = Remote::judged(move |request| {
             let reply = answers.lock().unwrap().pop_front().unwrap_or_else(|| Reply::from(200));

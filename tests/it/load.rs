@@ -92,10 +92,18 @@ impl Load {
         let public = app.public;
         std::thread::scope(|scope| {
             for _ in 0..CALLERS {
-                scope.spawn(|| while !stop.load(Ordering::Relaxed) && self.begin(public).is_ok() {});
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) && self.begin(public).is_ok() {
+                        std::thread::yield_now()
+                    }
+                });
             }
             for _ in 0..ANSWERERS {
-                scope.spawn(|| while !stop.load(Ordering::Relaxed) && self.answer(public).is_ok() {});
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) && self.answer(public).is_ok() {
+                        std::thread::yield_now()
+                    }
+                });
             }
             // Also when `until` panics: what waits for the clients would wait forever.
             let _stop = Stop(&stop);

@@ -58,6 +58,9 @@ impl Pointer {
     }
 }
 
+/// Is shown frames: where each payload begins, and the payload.
+pub type Show<'s> = &'s mut dyn FnMut(Position, &[u8]) -> Result<(), String>;
+
 /// Why a frame was not written.
 #[derive(Debug)]
 pub enum Fault {
@@ -100,13 +103,7 @@ impl Log {
 
     /// Opens the log and shows every frame from `from` on (`None`: from the beginning) with where its payload begins.
     /// A tail that was cut short is cut off.
-    pub fn open(
-        dir: &Path,
-        id: Uuid,
-        disk: Disk,
-        from: Option<Position>,
-        show: &mut dyn FnMut(Position, &[u8]) -> Result<(), String>,
-    ) -> Result<Log, Damage> {
+    pub fn open(dir: &Path, id: Uuid, disk: Disk, from: Option<Position>, show: Show<'_>) -> Result<Log, Damage> {
         let mut numbers = segment::list(dir).map_err(|error| Damage::unread(dir, 0, &error))?;
         if let [.., newest] = numbers[..]
             && numbers.len() > 1
@@ -149,9 +146,10 @@ impl Log {
             return Err(Damage::new(&segment::path(dir, last), end.offset, "the log ends before what was read of it"));
         }
         let path = segment::path(dir, last);
-        let tail = segment::open_tail(&path, end.offset).map_err(|error| Damage::unread(&path, end.offset, &error))?;
+        let (tail, room) =
+            segment::open_tail(&path, end.offset).map_err(|error| Damage::unread(&path, end.offset, &error))?;
         sizes.insert(last, end.offset);
-        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, room: end.offset, sizes, disk, broken: None })
+        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, room, sizes, disk, broken: None })
     }
 
     /// Writes a frame (its payload behind [`FRAME_HEADER`] bytes) and syncs it. Returns where its payload begins.

@@ -81,15 +81,20 @@ pub fn is_unborn(path: &Path) -> io::Result<bool> {
     Ok(len < SEGMENT_HEADER as u64 || (len == SEGMENT_HEADER as u64 && head.iter().all(|byte| *byte == 0)))
 }
 
-/// Opens the last segment for appending at `end`; what stands behind was never acknowledged, or is zeros.
-pub fn open_tail(path: &Path, end: u64) -> io::Result<File> {
+/// Opens the last segment for appending at `end`, and says how long its file is. What stands behind was never
+/// acknowledged, and is cut off unless it is zeros.
+pub fn open_tail(path: &Path, end: u64) -> io::Result<(File, u64)> {
     let file = File::options().read(true).write(true).open(path)?;
-    if file.metadata()?.len() > end {
+    let len = file.metadata()?.len();
+    let mut rest = vec![0; usize::try_from(len.saturating_sub(end)).unwrap_or_default()];
+    file.read_exact_at(&mut rest, end)?;
+    let room = if rest.iter().all(|byte| *byte == 0) { len } else { end };
+    if room < len {
         file.set_len(end)?;
     }
     // What was read may be in the page cache only: it counts as durable from now on.
     file.sync_all()?;
-    Ok(file)
+    Ok((file, room))
 }
 
 /// Fills in the header of a frame that is to stand at `at`.

@@ -12,13 +12,11 @@ impl Shared {
     }
 }
 
+/// Looks a key up.
+type Below<'b> = &'b dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, String>;
+
 /// `below` is the index: what neither layer in memory knows.
-pub fn apply(
-    state: &mut State,
-    below: &dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, String>,
-    at: Position,
-    payload: &[u8],
-) -> Result<(), String> {
+pub fn apply(state: &mut State, below: Below<'_>, at: Position, payload: &[u8]) -> Result<(), String> {
     for entry in entry::entries(payload) {
         let (entry, range) = entry?;
         let offset = at.offset + range.start as u64;

@@ -46,8 +46,11 @@ impl Store {
     }
 }
 
+/// An index, and how far it has come.
+type Usable = (Box<dyn Index>, Checkpoint);
+
 /// The index in a folder, if it can be used for this store.
-fn usable(folder: &Path, id: Uuid, open: index::Open) -> Result<Option<(Box<dyn Index>, Checkpoint)>, Unfit> {
+fn usable(folder: &Path, id: Uuid, open: index::Open) -> Result<Option<Usable>, Unfit> {
     let opened = caught(|| {
         let index = open(folder)?;
         let checkpoint = index.get(Checkpoint::KEY)?;
