@@ -6,6 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,7 @@ fn lock(dir: &Path) -> Result<File, String> {
         .truncate(false)
         .read(true)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .map_err(|error| unusable(&path, &error))?;
     match file.try_lock() {
@@ -204,7 +206,7 @@ fn read(file: &Path) -> Result<Option<Marker>, String> {
 /// Replaces the file whole and durably.
 fn write(dir: &Path, file: &Path, marker: &Marker) -> io::Result<()> {
     let fresh = dir.join("generation.new");
-    let mut handle = File::create(&fresh)?;
+    let mut handle = File::options().create(true).write(true).truncate(true).mode(0o600).open(&fresh)?;
     handle.write_all(&encode(marker))?;
     handle.sync_all()?;
     fs::rename(&fresh, file)?;

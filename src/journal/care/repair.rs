@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::super::disk::Disk;
 use super::super::entry::{Batch, Entry, FRESH};
-use super::super::log::{FRAME_HEADER, Fault, Position, Salvage, segment};
+use super::super::log::{FRAME_HEADER, Fault, Position, Reader, Salvage, segment};
 use super::super::store::{Store, forget_index};
 use super::super::{Error, index, keys, list, marker};
 use super::check::{Affected, Report, of, report};
@@ -73,6 +73,12 @@ fn mend(dir: &Path, folder: &Path, id: Uuid, found: &Survey) -> io::Result<(Vec<
             part.is_none_or(|part| !part.damaged.is_empty())
         })
         .collect();
+    let mut saved = Batch::default();
+    if !damaged.is_empty() {
+        restored = restore(folder, found, &mut saved);
+        // It may have been in what is lost.
+        saved.push(&Entry::Put { flags: 0, key: keys::FIRST, value: &found.first.to_le_bytes() });
+    }
     for &number in &damaged {
         let path = segment::path(folder, number);
         let there = path.exists();
@@ -91,11 +97,7 @@ fn mend(dir: &Path, folder: &Path, id: Uuid, found: &Survey) -> io::Result<(Vec<
             }
         }
         if Some(&number) == damaged.last() {
-            // It may have been in what is lost.
-            let mut batch = Batch::default();
-            batch.push(&Entry::Put { flags: 0, key: keys::FIRST, value: &found.first.to_le_bytes() });
-            restored = restore(found, &mut batch);
-            add(batch.payload());
+            add(saved.payload());
         }
         if there {
             put_aside.push(aside(dir, &path)?);
@@ -137,11 +139,33 @@ fn replace(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Writes again what the index knew and the log has lost: all but records and definitions, which only the log had. What
-/// comes after the damage has had its say in both.
-fn restore(found: &Survey, batch: &mut Batch) -> usize {
+/// Writes again what the index knows and the whole frames do not have: values, and what of the damaged frames' records and
+/// definitions is as it was, by their own checksums. What comes after the damage has had its say in both.
+fn restore(folder: &Path, found: &Survey, batch: &mut Batch) -> usize {
     let Index::Read(known) = &found.index else { return 0 };
+    let reader = Reader::new(folder);
     let mut restored = 0;
+    for (key, raw) in of(known, &[keys::RECORD]) {
+        let Some((run, chunk)) = keys::record_of(key) else { continue };
+        let there = found.log.get(key).map(|raw| raw.pointers()).unwrap_or_default();
+        for (index, pointer) in raw.pointers().into_iter().enumerate().filter(|(_, pointer)| pointer.segment > 0) {
+            if there.get(index).is_none_or(|there| there.segment == 0)
+                && let Ok(Some(bytes)) = reader.read(pointer)
+            {
+                let seq = chunk * keys::CHUNK + index as u32;
+                batch.push(&Entry::Record { flags: 0, run, seq, bytes: &bytes });
+                restored += 1;
+            }
+        }
+    }
+    for (key, raw) in of(known, &[keys::DEFINITION]).filter(|(key, _)| !found.log.contains_key(*key)) {
+        if let (Some(hash), Some(pointer)) = (key[1..].first_chunk(), raw.pointers().first())
+            && let Ok(Some(text)) = reader.read(*pointer)
+        {
+            batch.push(&Entry::Definition { flags: 0, hash, text: &text });
+            restored += 1;
+        }
+    }
     for kind in keys::VALUES {
         for (key, raw) in of(known, &[kind]) {
             if found.log.get(key).map(|raw| raw.value()) != Some(raw.value()) {
