@@ -88,7 +88,9 @@ fn a_wait_that_the_target_asks_for_is_kept_junk_is_not_and_a_billion_is_clamped(
         app.api("POST", &format!("/runs/{run}/cancel"), None);
         waits(&told)[0]
     };
-    assert_eq!(waited("2".into()), 2_000);
+    // Its end is told in whole milliseconds.
+    let clamped = |wait: i64, asked: &str| assert!((19_999..=20_000).contains(&wait), "`{asked}`: {wait}");
+    assert!((1_999..=2_000).contains(&waited("2".into())));
     assert_eq!(waited("0".into()), 0);
     // A date has whole seconds, and some time passes before it is read.
     let until = waited(date(15));
@@ -99,9 +101,9 @@ fn a_wait_that_the_target_asks_for_is_kept_junk_is_not_and_a_billion_is_clamped(
         assert!((4_000..=6_000).contains(&wait), "`{junk}`: {wait}");
     }
     for huge in ["1000000000", "1e300", "99999999999999999999999999"] {
-        assert_eq!(waited(huge.into()), 20_000, "`{huge}`");
+        clamped(waited(huge.into()), huge);
     }
-    assert_eq!(waited(date(1_000_000_000)), 20_000);
+    clamped(waited(date(1_000_000_000)), "a date");
 }
 
 #[test]
