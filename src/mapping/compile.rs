@@ -178,7 +178,11 @@ impl Compiler<'_> {
         match param {
             Parameter::Literal(value) => Ok(Expr::Literal(value)),
             Parameter::Subexpression(inner) => self.subexpression(*inner.element),
-            Parameter::Path(path) => self.path(raw(&path)).map(Expr::Path),
+            // The parser takes a number with a small `e` for a path.
+            Parameter::Path(path) => match super::number::parse(raw(&path)) {
+                Some(number) => Ok(Expr::Literal(Value::Number(number))),
+                None => self.path(raw(&path)).map(Expr::Path),
+            },
             Parameter::Name(name) => self.path(&name).map(Expr::Path),
             other => Err(self.refused(&format!("this is not known: {other:?}"), "write a path or a call")),
         }

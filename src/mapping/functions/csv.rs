@@ -18,7 +18,7 @@ const MAX_COLUMNS: usize = 1_000;
 pub(super) const ROWS: &[Function] = &[Function {
     name: "csv",
     family: "Conversion",
-    params: &[one("value", LIST.or(TEXT)), maybe("columns", LIST), maybe("separator", TEXT)],
+    params: &[one("value", LIST.or(TEXT)), maybe("columns", LIST.or(Types::NULL)), maybe("separator", TEXT)],
     result: TEXT.or(LIST),
     text: "Of a list of objects (or lists) a table as CSV, its first line the columns: those given (paths such as `address.city` too), or all keys in the order they are met. Of CSV text the list of its rows, as objects by the names in the first line, or by the columns given. Lines end with CR LF.",
     example: example(
@@ -59,6 +59,9 @@ fn columns(args: Args<'_>) -> Result<Option<Vec<String>>, Fault> {
         return Ok(None);
     }
     let value = args.value(1)?;
+    if value.is_null() {
+        return Ok(None);
+    }
     let names = value.as_array().into_iter().flatten();
     let names: Option<Vec<String>> = names.map(|name| name.as_str().map(str::to_owned)).collect();
     let names = names.ok_or_else(|| args.wrong(1, "has an item that is no text, and so no column"))?;

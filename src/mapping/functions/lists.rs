@@ -80,7 +80,8 @@ fn items(value: &Value) -> &[Value] {
 /// What is given is what comes: text of text, a list with the same items of a list.
 fn same_kind(args: &[Shape]) -> Shape {
     let mut shape = args.first().cloned().unwrap_or_else(Shape::any);
-    shape.types = shape.types.and(SEQUENCE);
+    let types = shape.types.and(SEQUENCE);
+    shape.types = if types == Types::NONE { SEQUENCE } else { types };
     shape.values.clear();
     shape
 }
