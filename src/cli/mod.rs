@@ -6,12 +6,16 @@ mod check;
 mod demo;
 mod door;
 mod eval;
+mod fmt;
 mod functions;
+mod graph;
 mod inputs;
 mod letters;
+mod new;
 mod run;
 mod runs;
 mod samples;
+mod schema;
 mod secret;
 mod send;
 mod serve;
@@ -71,7 +75,11 @@ impl Place {
 enum Command {
     Serve(serve::Args),
     Demo(demo::Args),
+    New(new::Args),
     Check(check::Args),
+    Fmt(fmt::Args),
+    Graph(graph::Args),
+    Schema(schema::Args),
     Url(url::Args),
     Send(send::Args),
     Run(run::Args),
@@ -95,7 +103,11 @@ impl Cli {
         let done = match self.command {
             Command::Serve(args) => args.run(place),
             Command::Demo(args) => args.run(place),
+            Command::New(args) => args.run(place),
             Command::Check(args) => args.run(place),
+            Command::Fmt(args) => args.run(place),
+            Command::Graph(args) => args.run(place),
+            Command::Schema(args) => args.run(place),
             Command::Url(args) => args.run(place),
             Command::Send(args) => args.run(place),
             Command::Run(args) => args.run(place),

@@ -36,6 +36,7 @@ const MAX_TEXT: usize = 300;
 pub struct Schema {
     validator: Arc<Validator>,
     shape: Arc<Shape>,
+    source: Arc<Value>,
 }
 
 /// Why a schema does not compile.
@@ -73,7 +74,8 @@ impl Schema {
                 what: "the schema could not be compiled: the validator gave up on it".to_owned(),
             })
         })?;
-        Ok(Schema { validator: Arc::new(validator), shape: Arc::new(Shape::of_schema(&prepared)) })
+        let shape = Arc::new(Shape::of_schema(&prepared));
+        Ok(Schema { validator: Arc::new(validator), shape, source: Arc::new(source.clone()) })
     }
 
     /// Where `value` breaks the schema, 20 places at most, in order of pointer; empty if it does not.
@@ -97,6 +99,11 @@ impl Schema {
                 message: "the schema could not be applied to this value".to_owned(),
             }]
         })
+    }
+
+    /// The schema as it was written.
+    pub fn source(&self) -> &Value {
+        &self.source
     }
 
     /// What is known of a value that satisfies the schema.
