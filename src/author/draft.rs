@@ -14,8 +14,22 @@ use crate::schema::{Schema, Shape, Types};
 /// Fields carried at most where no input asks for any by name.
 const MAX_CARRIED: usize = 40;
 /// Inputs that say where to or how, never from the request: whoever sends it must not choose.
-const FIXED: [&str; 12] =
-    ["url", "method", "headers", "query", "form", "multipart", "body", "sql", "params", "table", "key_column", "host"];
+const FIXED: [&str; 14] = [
+    "url",
+    "method",
+    "headers",
+    "query",
+    "form",
+    "multipart",
+    "body",
+    "sql",
+    "params",
+    "table",
+    "key_column",
+    "host",
+    "channel",
+    "thread_ts",
+];
 
 /// What a flow is drafted from.
 pub struct Wish<'w> {
@@ -88,10 +102,10 @@ impl Wish<'_> {
             }
             None => (json!({}), json!({"status": "succeeded", "vars": rendered.unwrap_or_else(|| json!({}))})),
         };
-        let what = self.action.map(|(_, action)| action.description.clone()).filter(|text| !text.is_empty());
-        let what = what.unwrap_or_else(|| "keeps what comes in".to_owned());
+        let what = self.action.and_then(|(_, action)| action.description.split(';').next());
+        let what = what.map(str::trim).filter(|text| !text.is_empty()).unwrap_or("is kept in variables");
         let flow = json!({
-            "id": self.name, "description": format!("A request comes in; {}", lower(&what)),
+            "id": self.name, "description": format!("Each request {}", lower(what)),
             "trigger": {"type": "request", "schema": self.shown}, "steps": [step],
         });
         Draft { flow, body, mocks, expect, notes }

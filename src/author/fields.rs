@@ -82,7 +82,7 @@ const ALIKE: &[&[&str]] = &[
     &["amount", "total", "price", "sum", "value"],
     &["quantity", "qty", "count", "seats"],
     &["id", "identifier", "uuid", "number", "key"],
-    &["source", "leadsource", "origin", "channel"],
+    &["source", "leadsource", "origin"],
     &["recipient", "to", "email", "emailaddress"],
 ];
 

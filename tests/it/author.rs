@@ -1,0 +1,516 @@
+//! What helps to write files: `new`, `graph`, `schema`, `fmt`, through the command line.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use millstream::schema::Schema;
+use serde_json::{Value, json};
+
+use crate::app::App;
+
+const LEAD: &str = r#"{
+  "ActionCode": "INS", "OfferTitle": "Test Drive", "LeadSource": "AzureMarketplace", "Description": "Wants a call",
+  "UserDetails": {"FirstName": "Ada", "LastName": "Lovelace", "Email": "ada@example.com", "Phone": null,
+    "Country": "GB", "Company": "Engines Ltd", "Title": "Engineer"}
+}"#;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("the command line writes UTF-8")
+}
+
+fn well(output: &Output) -> String {
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout).to_owned()
+}
+
+/// Runs `new` on a sample of this text.
+fn new(app: &App, name: &str, sample: &str, args: &[&str]) -> Output {
+    app.write(&format!("{name}.sample.json"), sample);
+    let from = app.path(&format!("{name}.sample.json"));
+    app.cli(&[&["new", name, "--from", from.to_str().unwrap()], args].concat())
+}
+
+fn yaml(app: &App, name: &str) -> Value {
+    let text = std::fs::read_to_string(app.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}\n{text}"))
+}
+
+#[test]
+fn a_new_flow_carries_a_lead_into_dynamics_and_passes_check_at_once() {
+    let app = App::idle(&[]);
+    let made = new(&app, "lead", LEAD, &["--action", "dynamics365.create_record"]);
+    let said = well(&made);
+    for line in
+        ["wrote flows/lead.yaml", "wrote tests/lead.test.yaml", "wrote connections.yaml", "millstream test lead"]
+    {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let told = text(&made.stderr);
+    assert!(told.contains("millstream secret set DYNAMICS365_CLIENT_SECRET"), "{told}");
+    let flow = std::fs::read_to_string(app.path("flows/lead.yaml")).unwrap();
+    insta::assert_snapshot!(flow, @"");
+    let test = std::fs::read_to_string(app.path("tests/lead.test.yaml")).unwrap();
+    insta::assert_snapshot!(test, @"");
+    assert_eq!(yaml(&app, "connections.yaml")["dynamics365"]["connector"], "dynamics365");
+    assert_eq!(well(&app.cli(&["check", "--strict"])).lines().last(), Some("1 flow, 0 errors, 0 warnings"));
+    well(&app.cli(&["fmt", "--check"]));
+}
+
+#[test]
+fn a_new_flow_is_live_and_takes_its_own_sample() {
+    let mut app = App::idle(&[]);
+    well(&new(&app, "signup", r#"{"firstName": "Ann", "seats": 3, "address": {"zip-code": "10115"}}"#, &[]));
+    well(&app.cli(&["check", "--strict"]));
+    app.start();
+    let answer = app.post("signup", &json!({"firstName": "Ben", "seats": 1}));
+    assert_eq!(answer.status, 202);
+    let run = app.ended(&answer.run());
+    assert_eq!(run["status"], "succeeded");
+    assert_eq!(run["steps"][0]["output"], json!({"zip_code": null, "first_name": "Ben", "seats": 1}));
+}
+
+#[test]
+fn several_samples_are_joined_and_a_schema_is_taken_as_it_is() {
+    let app = App::idle(&[("a.json", r#"{"id": 1, "mail": "a@b.de"}"#), ("b.json", r#"{"id": 2.5, "note": null}"#)]);
+    let path = |name: &str| app.path(name).to_str().unwrap().to_owned();
+    well(&app.cli(&["new", "joined", "--from", &path("a.json"), &path("b.json")]));
+    let schema = &yaml(&app, "flows/joined.yaml")["trigger"]["schema"];
+    assert_eq!(
+        *schema,
+        json!({
+            "type": "object",
+            "properties": {"id": {"type": "number"}, "mail": {"type": "string", "format": "email"}, "note": {}},
+            "required": ["id"],
+        })
+    );
+
+    let lead = root().join("examples/lead.schema.json");
+    let made = app.cli(&[
+        "new",
+        "marketplace",
+        "--from",
+        lead.to_str().unwrap(),
+        "--action",
+        "sql.insert",
+        "--connection",
+        "leads",
+    ]);
+    well(&made);
+    let flow = yaml(&app, "flows/marketplace.yaml");
+    assert_eq!(flow["trigger"]["schema"], "../schemas/marketplace.json", "a long schema has a file of its own");
+    let copy: Value =
+        serde_json::from_str(&std::fs::read_to_string(app.path("schemas/marketplace.json")).unwrap()).unwrap();
+    let given: Value = serde_json::from_str(&std::fs::read_to_string(lead).unwrap()).unwrap();
+    assert_eq!(copy, given);
+    let with = &flow["steps"][0]["with"];
+    assert_eq!(with["table"], "marketplace");
+    assert_eq!(with["row"]["email"], "{{optional trigger.body.UserDetails.Email}}");
+    assert_eq!(yaml(&app, "connections.yaml")["leads"]["settings"]["url"], "sqlite:leads.db");
+
+    // A schema that lies in the project is referred to, not copied.
+    app.write("schemas/own.json", r#"{"type": "object", "properties": {"text": {"type": "string"}}}"#);
+    well(&app.cli(&[
+        "new",
+        "own",
+        "--from",
+        &path("schemas/own.json"),
+        "--set",
+        "url=https://example.com/x",
+        "--action",
+        "http.request",
+    ]));
+    assert_eq!(yaml(&app, "flows/own.yaml")["trigger"]["schema"], "../schemas/own.json");
+    well(&app.cli(&["check", "--strict"]));
+
+    let both = app.cli(&["new", "both", "--from", &path("a.json"), &path("schemas/own.json")]);
+    assert_eq!(both.status.code(), Some(1));
+    assert!(text(&both.stderr).contains("one JSON Schema, or one or more samples"), "{}", text(&both.stderr));
+}
+
+#[test]
+fn every_action_with_every_kind_of_sample_passes_check() {
+    let actions = ["http.request", "slack.post_message", "sql.insert", "sql.query", "dynamics365.create_record"];
+    let samples = [
+        LEAD,
+        r#"{}"#,
+        r#"[{"a": 1}, {"a": 2}]"#,
+        r#""just text""#,
+        r#"{"text": 5, "channel": {"id": "C1"}, "url": "https://evil.example", "table": "x", "sql": "DROP", "record": "r", "row": 1, "thread_ts": true}"#,
+        r#"{"n": 123456789012345678901234567890.5, "e": 1e400, "{{x}}": "{{y}}", "a]b": 1, "": 2, "this": {"null": 1}, "@odata.type": "t", "ünï": "ß"}"#,
+    ];
+    let app = App::idle(&[]);
+    for (number, sample) in samples.iter().enumerate() {
+        for action in actions {
+            let name = format!("s{number}_{}", action.replace('.', "_"));
+            well(&new(&app, &name, sample, &["--action", action]));
+            let flow = std::fs::read_to_string(app.path(&format!("flows/{name}.yaml"))).unwrap();
+            for fixed in ["url: \"{{", "sql: \"{{", "table: \"{{"] {
+                assert!(!flow.contains(fixed), "where a call goes is never the sender's choice:\n{flow}");
+            }
+        }
+        well(&new(&app, &format!("s{number}_none"), sample, &[]));
+    }
+    let checked = well(&app.cli(&["check", "--strict"]));
+    assert_eq!(checked.lines().last(), Some("36 flows, 0 errors, 0 warnings"), "{checked}");
+    let connections = yaml(&app, "connections.yaml");
+    assert_eq!(
+        connections.as_object().map(serde_json::Map::len),
+        Some(3),
+        "each connection is added once: {connections}"
+    );
+}
+
+#[test]
+fn new_overwrites_nothing_and_says_what_is_wrong() {
+    let app = App::idle(&[(
+        "connections.yaml",
+        "# mine\ncrm: {connector: http, settings: {base_url: \"https://a.example\"}}",
+    )]);
+    well(&new(&app, "lead", LEAD, &[]));
+    let before = std::fs::read_to_string(app.path("flows/lead.yaml")).unwrap();
+    let refused = |output: &Output, word: &str| {
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(word), "{word}: {}", text(&output.stderr));
+    };
+    refused(&new(&app, "lead", "{}", &[]), "there is a flow `lead` already");
+    std::fs::create_dir_all(app.path("tests")).unwrap();
+    app.write("tests/other.test.yaml", "mine");
+    refused(&new(&app, "other", "{}", &[]), "tests/other.test.yaml is there already; nothing was written");
+    assert!(!app.path("flows/other.yaml").exists());
+    assert_eq!(std::fs::read_to_string(app.path("flows/lead.yaml")).unwrap(), before);
+
+    refused(&new(&app, "Bad Name", "{}", &[]), "bad_name");
+    refused(&new(&app, "a", "{}", &["--action", "http.requst"]), "did you mean `http.request`?");
+    refused(
+        &new(&app, "a", "{}", &["--action", "slack.post_message", "--connection", "crm"]),
+        "is of connector `http`",
+    );
+    refused(&new(&app, "a", "{", &[]), "is not JSON");
+    refused(&new(&app, "a", "{}", &["--action", "sql.query", "--set", "params=5"]), "E-FLOW-016");
+    assert!(!app.path("flows/a.yaml").exists() && !app.path("tests/a.test.yaml").exists());
+
+    well(&new(&app, "b", "{}", &["--action", "slack.post_message", "--connection", "chat"]));
+    let connections = std::fs::read_to_string(app.path("connections.yaml")).unwrap();
+    assert!(connections.starts_with("# mine\ncrm: {connector: http"), "{connections}");
+    well(&new(&app, "c", "{}", &["--action", "slack.post_message"]));
+    assert_eq!(yaml(&app, "flows/c.yaml")["steps"][0]["connection"], "chat", "the only one there is");
+}
+
+#[test]
+fn a_graph_shows_ids_kinds_conditions_and_branches() {
+    let app = App::idle(&[(
+        "flows/order.yaml",
+        "trigger: {type: request}\nsteps:\n  - id: judge\n    if: '{{equals trigger.body.kind \"a\"}}'\n    then:\n      - {id: yes_it_is, set: {x: 1}}\n    else:\n      \
+         - id: each\n        foreach: '{{trigger.body.lines}}'\n        do:\n          - {id: rest, delay: 5s}\n  - id: ask\n    when: '{{vars.x}}'\n    \
+         action: http.request\n    with: {url: \"https://example.com\"}\n    on_error: continue\n  - id: mend\n    set: {y: 1}\n    run_after: {ask: [failed, timed_out]}\n\
+         on_failure:\n  - {id: tell, terminate: failed}\n",
+    )]);
+    let tree = well(&app.cli(&["graph", "order"]));
+    insta::assert_snapshot!(tree, @"");
+    let mermaid = well(&app.cli(&["graph", "order", "--format", "mermaid"]));
+    insta::assert_snapshot!(mermaid, @"");
+    let told = app.cli_json(&["graph", "order"]);
+    assert_eq!((told["text"].as_str(), told["mermaid"].as_str()), (Some(tree.as_str()), Some(mermaid.as_str())));
+    let unknown = app.cli(&["graph", "ordr"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("did you mean `order`?"), "{}", text(&unknown.stderr));
+}
+
+/// The schema of a kind, made for the project in this folder.
+fn schema_of(folder: &Path, kind: &str) -> Schema {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_millstream")).args(["schema", kind, "--dir"]).arg(folder).output().unwrap();
+    Schema::compile(&serde_json::from_str(&well(&output)).unwrap()).unwrap_or_else(|error| panic!("{kind}: {error}"))
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).map(|entries| entries.map(|entry| entry.unwrap().path()).collect());
+    let mut found: Vec<PathBuf> = entries.unwrap_or_default();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    found.sort();
+    found
+}
+
+fn violations(schema: &Schema, path: &Path) -> Vec<String> {
+    let value: Value = serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    schema
+        .violations(&value)
+        .into_iter()
+        .map(|found| format!("{}{}: {}", path.display(), found.pointer, found.message))
+        .collect()
+}
+
+const CONNECTIONS: &str = "\
+crm: {connector: dynamics365, settings: {org_url: \"https://a.example\", tenant_id: t, client_id: c}, credentials: {client_secret: {env: X}}}
+sales: {connector: slack, credentials: {bot_token: {env: X}}}
+leads: {connector: sql, settings: {url: \"sqlite:leads.db\"}}
+api: {connector: http, settings: {base_url: \"https://a.example\"}}
+";
+
+#[test]
+fn every_good_file_satisfies_the_schema_of_its_kind() {
+    let app = App::idle(&[("connections.yaml", CONNECTIONS)]);
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    let mut hold = |schema: &Schema, files: Vec<PathBuf>| {
+        for path in files {
+            seen += 1;
+            wrong.extend(violations(schema, &path));
+        }
+    };
+    hold(&schema_of(&app.path(""), "flow"), files(&root().join("tests/check_good")));
+    hold(&schema_of(&app.path(""), "connections"), vec![app.path("connections.yaml")]);
+    hold(&schema_of(&app.path(""), "connector"), files(&root().join("connectors")));
+    let examples = std::fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap().path());
+    for project in examples.filter(|path| path.is_dir()).chain([root().to_owned()]) {
+        hold(&schema_of(&project, "flow"), files(&project.join("flows")));
+        hold(&schema_of(&project, "connector"), files(&project.join("connectors")));
+        let tests = files(&project.join("tests")).into_iter();
+        hold(
+            &schema_of(&project, "test"),
+            tests.filter(|path| path.to_string_lossy().ends_with(".test.yaml")).collect(),
+        );
+        for (kind, name) in [("connections", "connections.yaml"), ("config", "millstream.yaml")] {
+            let file = project.join(name);
+            hold(&schema_of(&project, kind), if file.exists() { vec![file] } else { Vec::new() });
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 60, "only {seen} files were seen");
+}
+
+#[test]
+fn every_example_of_the_reference_satisfies_the_schema_of_flows() {
+    let app = App::idle(&[("connections.yaml", CONNECTIONS)]);
+    let schema = schema_of(&app.path(""), "flow");
+    let page = std::fs::read_to_string(root().join("docs/reference/flow.md")).unwrap();
+    let examples: Vec<&str> =
+        page.split("```yaml flow\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(examples.len() > 15);
+    for example in examples {
+        let value: Value = serde_yaml::from_str(example).unwrap();
+        assert_eq!(schema.violations(&value), [], "{example}");
+    }
+}
+
+#[test]
+fn the_schema_refuses_misspelt_keys_and_what_the_connectors_do_not_have() {
+    let app = App::idle(&[("connections.yaml", CONNECTIONS)]);
+    let good = "trigger: {type: request, dedupe: {key: \"{{run.id}}\", window: 1h}}\nsteps:\n  - {id: a, action: slack.post_message, connection: sales, with: {channel: c, text: t}, retry: {attempts: 2}}\n  \
+                - {id: b, if: \"{{x}}\", then: []}\n";
+    let schema = schema_of(&app.path(""), "flow");
+    let valid = |text: &str| schema.violations(&serde_yaml::from_str(text).unwrap()).is_empty();
+    assert!(valid(good));
+    for (from, to) in [
+        ("trigger:", "triger:"),
+        ("steps:", "step:"),
+        ("dedupe:", "dedup:"),
+        ("window:", "windows:"),
+        ("type: request", "type: requests"),
+        ("type: request", "type: schedule"),
+        ("action:", "acton:"),
+        ("slack.post_message", "slack.post_mesage"),
+        ("connection: sales", "connection: crm"),
+        ("connection: sales, ", ""),
+        ("channel: c, ", ""),
+        ("channel:", "chanel:"),
+        ("text: t", "text: 5"),
+        ("attempts:", "attempt:"),
+        ("attempts: 2", "attempts: two"),
+        ("id: a", "ID: a"),
+        ("id: a", "id: A b"),
+        ("then: []", "else: []"),
+        ("if: \"{{x}}\", then: []", "set: {}, then: []"),
+        ("if: \"{{x}}\", then: []", "when: \"{{x}}\""),
+        ("if: \"{{x}}\", then: []", "set: {}, delay: 5s"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        assert!(!valid(&good.replacen(from, to, 1)), "{to} passes");
+    }
+
+    let connections = schema_of(&app.path(""), "connections");
+    for wrong in [
+        "a: {conector: http}",
+        "a: {connector: htp}",
+        "a: {connector: slack}",
+        "a: {connector: slack, credentials: {bot_token: plain}}",
+        "a: {connector: sql, settings: {ur: x}}",
+    ] {
+        assert!(!connections.violations(&serde_yaml::from_str(wrong).unwrap()).is_empty(), "{wrong}");
+    }
+    let config = schema_of(&app.path(""), "config");
+    assert!(
+        !config.violations(&json!({"limit": {}})).is_empty()
+            && !config.violations(&json!({"limits": {"run": 1}})).is_empty()
+    );
+    let test = schema_of(&app.path(""), "test");
+    let case = |key: &str| json!({"flow": "a", "cases": [{"name": "x", key: {"status": "succeeded"}}]});
+    assert!(test.violations(&case("expect")).is_empty() && !test.violations(&case("expects")).is_empty());
+}
+
+#[test]
+fn every_key_of_the_config_is_known_to_its_schema() {
+    let schema: Value = App::idle(&[]).cli_json(&["schema", "config"]);
+    let sample = "listen: a\nadmin: a\nadmin_hosts: [a]\ntls: {cert: a, key: b}\npublic_url: a\nlimits: {body_bytes: 1, body_depth: 1, header_seconds: 1, body_seconds: 1, \
+                  idle_seconds: 1, connections: 1, runs: 1, queued_runs: 1, rejected_runs: 1, output_bytes: 1}\ntrusted_proxies: [10.0.0.0/8]\nenv: [A]\n\
+                  outbound: {allow: [10.0.0.0/8], proxy: a, ca_file: a}\nalerts: {flow: a, on: [failed], per_minute: 1}\n\
+                  retention: {succeeded: {age: 1d, count: 1, bytes: 2GB}, cancelled: {age: null}, failed: {age: 1d}, held: {}, rejected: {}, handled: {}, sweep: 1m}\n";
+    let app = App::idle(&[]);
+    app.write("millstream.yaml", sample);
+    well(&app.cli(&["functions"]));
+    let checked = app.cli(&["check"]);
+    assert!(!text(&checked.stderr).contains("unknown field"), "{}", text(&checked.stderr));
+    let value: Value = serde_yaml::from_str(sample).unwrap();
+    assert_eq!(Schema::compile(&schema).unwrap().violations(&value), []);
+    // And it knows no key that the program does not: each is in the sample.
+    for part in ["", "/tls", "/limits", "/outbound", "/alerts", "/retention", "/retention/succeeded"] {
+        let place = part.replace('/', "/properties/");
+        let keys = schema.pointer(&format!("{place}/properties")).and_then(Value::as_object).unwrap();
+        let sampled = value.pointer(part).and_then(Value::as_object).unwrap();
+        let mut keys: Vec<&String> = keys.keys().collect();
+        let mut sampled: Vec<&String> = sampled.keys().collect();
+        keys.sort();
+        sampled.sort();
+        assert_eq!(keys, sampled, "{part}");
+    }
+}
+
+#[test]
+fn the_schema_of_tests_has_the_keys_of_its_reference() {
+    // The page comes with `millstream test`; from then on both must agree.
+    let Ok(page) = std::fs::read_to_string(root().join("docs/reference/test-files.md")) else { return };
+    let schema = App::idle(&[]).cli_json(&["schema", "test"]).to_string();
+    let mut keys = 0;
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        for key in row.split('|').nth(1).unwrap().split(',').map(|key| key.trim().trim_matches('`')) {
+            keys += 1;
+            assert!(schema.contains(&format!("\"{key}\":")), "{key}");
+        }
+    }
+    assert!(keys > 40, "{keys}");
+}
+
+#[test]
+fn schemas_are_written_where_an_editor_finds_them_and_do_not_disturb_a_server() {
+    let mut app = App::idle(&[]);
+    let said = well(&app.cli(&["schema", "--write"]));
+    assert!(said.contains("# yaml-language-server: $schema=../.millstream/schema/flow.json"), "{said}");
+    assert!(said.contains("\"./.millstream/schema/connections.json\": [\n"), "{said}");
+    for kind in ["flow", "test", "connector", "connections", "config"] {
+        let written = std::fs::read_to_string(app.path(&format!(".millstream/schema/{kind}.json"))).unwrap();
+        let written: Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(written["$schema"], "http://json-schema.org/draft-07/schema#");
+        Schema::compile(&written).unwrap();
+    }
+    app.start();
+}
+
+#[test]
+fn fmt_changes_how_files_look_and_never_what_they_say() {
+    let app = App::idle(&[]);
+    let mut sources: Vec<PathBuf> =
+        ["tests/check_good", "connectors", "flows"].iter().flat_map(|folder| files(&root().join(folder))).collect();
+    let examples = std::fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap().path());
+    for project in examples.filter(|path| path.is_dir()) {
+        sources.extend(files(&project));
+        sources.extend(files(&project.join("flows")));
+    }
+    assert!(sources.len() > 50);
+    for (number, source) in sources.iter().enumerate() {
+        // As a careless hand would have written it: deeper, wider, with blanks.
+        let original = std::fs::read_to_string(source).unwrap();
+        let careless: String = original
+            .lines()
+            .map(|line| {
+                let inner = line.trim_start();
+                let wide = if inner.starts_with('#') || inner.contains('"') || inner.contains('\'') {
+                    inner.to_owned()
+                } else {
+                    inner.replacen(": ", ":   ", 1)
+                };
+                format!(
+                    "{}{wide}{}\n",
+                    " ".repeat((line.len() - inner.len()) * 2),
+                    if original.contains('|') { "" } else { "  " }
+                )
+            })
+            .collect();
+        let same: Result<Value, _> = serde_yaml::from_str(&careless);
+        let said: Value = serde_yaml::from_str(&original).unwrap();
+        app.write(
+            &format!("flows/{number}.yaml"),
+            if same.is_ok_and(|same| same == said) { &careless } else { &original },
+        );
+    }
+    let checked = app.cli(&["fmt", "--check"]);
+    assert_eq!(checked.status.code(), Some(1));
+    well(&app.cli(&["fmt"]));
+    well(&app.cli(&["fmt", "--check"]));
+    let comments = |text: &str| {
+        text.lines()
+            .filter(|line| line.trim_start().starts_with('#'))
+            .map(|line| line.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    for (number, source) in sources.iter().enumerate() {
+        let before = std::fs::read_to_string(source).unwrap();
+        let after = std::fs::read_to_string(app.path(&format!("flows/{number}.yaml"))).unwrap();
+        let (said, says): (Value, Value) =
+            (serde_yaml::from_str(&before).unwrap(), serde_yaml::from_str(&after).unwrap());
+        assert_eq!(says, said, "{}", source.display());
+        assert_eq!(comments(&after), comments(&before), "{}", source.display());
+    }
+}
+
+#[test]
+fn fmt_leaves_what_it_cannot_read() {
+    let app = App::idle(&[
+        ("flows/broken.yaml", "a: {{x}}  \n"),
+        ("flows/sound.yaml", "trigger:   {type: request}\nsteps: []\n"),
+    ]);
+    let done = app.cli(&["fmt"]);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(text(&done.stderr).contains("flows/broken.yaml: left as it is"), "{}", text(&done.stderr));
+    assert_eq!(std::fs::read_to_string(app.path("flows/broken.yaml")).unwrap(), "a: {{x}}  \n");
+    assert_eq!(std::fs::read_to_string(app.path("flows/sound.yaml")).unwrap(), "trigger: {type: request}\nsteps: []\n");
+}
+
+#[test]
+fn the_commands_of_the_guide_work_as_they_are_written() {
+    let page = std::fs::read_to_string(root().join("docs/guide/first-flow.md")).unwrap();
+    let blocks: Vec<&str> = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let mut app = App::idle(&[]);
+    // Where `millstream test` is not there, its lines are left out.
+    let plays = app.cli(&["help", "test"]).status.success();
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_millstream"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let mut served = 0;
+    for block in blocks {
+        if block.trim() == "millstream serve" {
+            app.start();
+            served += 1;
+            continue;
+        }
+        let script: String = block
+            .lines()
+            .filter(|line| plays || !line.starts_with("millstream test "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let mut shell = Command::new("bash");
+        shell.args(["-Eeuo", "pipefail", "-c", &script]).current_dir(app.path("")).env("PATH", &path);
+        let said = well(&shell.output().unwrap());
+        if block.contains("runs list") {
+            assert!(said.contains("\"status\":\"accepted\""), "{said}");
+            let runs = app.cli_json(&["runs", "list"]);
+            app.ended(runs[0]["run_id"].as_str().unwrap());
+        }
+    }
+    assert_eq!(served, 1);
+    let row = &yaml(&app, "flows/lead.yaml")["steps"][0]["with"]["record"];
+    assert_eq!(row["firstname"], "{{optional trigger.body.UserDetails.FirstName}}");
+    assert_eq!(row["emailaddress1"], "{{optional trigger.body.UserDetails.Email}}");
+}
