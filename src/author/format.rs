@@ -122,7 +122,6 @@ fn layout(text: &str, lines: &[Vec<char>]) -> Option<Layout> {
                     layout.goes_on.iter_mut().take(row(span) + 1).skip(from + 1).for_each(|line| *line = true);
                 }
             }
-            Event::DocumentStart(true) => return None,
             _ => {}
         }
     }
@@ -269,6 +268,7 @@ mod tests {
             "a: |+\n  x  \n\n\nb: 1\n",
             "a: >-\n  x\n  y\n\n  z\nb: \"c\n  d\\\n  e\"\n",
             "a:\n- b\n- c: 1\n  d: 2\n",
+            "---\na: 1\n",
             "a: |\n  # no comment\n  - none\nb: &x {c: 1}\nd: *x\n",
         ] {
             assert_eq!(format(text).as_deref(), Ok(text));
