@@ -63,9 +63,9 @@ impl Args {
         } else {
             let word = if self.check { "would change" } else { "formatted" };
             changed.iter().for_each(|file| println!("{word} {file}"));
-            println!("{} files, {} {word}, {} left", files.len(), changed.len(), left.len());
+            println!("{} {word}, {} left as they are, of {}", changed.len(), left.len(), files.len());
         }
-        let well = left.is_empty() && !(self.check && !changed.is_empty());
+        let well = left.is_empty() && (changed.is_empty() || !self.check);
         Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

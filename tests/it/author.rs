@@ -1,5 +1,7 @@
 //! What helps to write files: `new`, `graph` and `fmt`, through the command line.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

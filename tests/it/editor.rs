@@ -1,6 +1,8 @@
 //! The schemas that editors go by: what they take and refuse, and how they do in the language server that VS Code and others use
 //! for YAML (`tests/standins/setup` installs it).
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -156,7 +158,10 @@ impl Drop for Server {
 #[test]
 fn an_editor_completes_explains_and_checks_flows_by_the_schema() {
     let connections = "sales: {connector: slack, credentials: {bot_token: {env: X}}}\ncrm: {connector: http, settings: {base_url: \"https://crm.example\"}}\n";
-    let app = App::idle(&[("connections.yaml", connections)]);
+    let shop = "connector: shop\nversion: 1\ndescription: A shop\nbase_url: https://shop.example\nactions:\n  upgrade:\n    description: Gives a customer a tier\n    \
+                input:\n      type: object\n      additionalProperties: false\n      properties:\n        tier: {enum: [gold, silver], description: How dear the customer is}\n    \
+                request: {post: /tiers}\n";
+    let app = App::idle(&[("connections.yaml", connections), ("connectors/shop.yaml", shop)]);
     let written = app.cli(&["schema", "--write"]);
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     let modeline =
@@ -200,6 +205,14 @@ fn an_editor_completes_explains_and_checks_flows_by_the_schema() {
     for input in ["channel", "text", "blocks", "thread_ts"] {
         assert!(inputs.iter().any(|(label, _)| label == input), "{input}: {inputs:?}");
     }
+    let tiers = server.proposals(&uri(), &text("  - id: up\n    action: shop.upgrade\n    with:\n      tier: ‸\n"));
+    assert!(["gold", "silver"].iter().all(|tier| tiers.iter().any(|(label, _)| label == tier)), "{tiers:?}");
+    let told = server.explained(&uri(), &text("  - id: up\n    action: shop.upgrade\n    with:\n      ti‸er: gold\n"));
+    assert!(told.contains("How dear the customer is"), "{told}");
+    let wrong = server.open(&uri(), &text("  - id: up\n    action: shop.upgrade\n    with:\n      tier: golden\n"));
+    assert!(wrong.iter().any(|line| line.starts_with("7: ") && line.contains("gold")), "{wrong:?}");
+    let template = "  - id: up\n    action: shop.upgrade\n    with:\n      tier: \"{{trigger.body.tier}}\"\n";
+    assert_eq!(server.open(&uri(), &text(template)), Vec::<String>::new());
     let keys = server.proposals(&uri(), &text("  - id: tell\n    ‸\n"));
     for key in ["action", "set", "when", "foreach"] {
         assert!(keys.iter().any(|(label, _)| label == key), "{key}: {keys:?}");
