@@ -273,7 +273,11 @@ mod tests {
         ] {
             assert_eq!(format(text).as_deref(), Ok(text));
         }
-        assert_eq!(format("a:\n    b: |2\n        x\n"), Err(Unsafe::Changed), "its indentation is said in the file");
+        assert_eq!(
+            format("a:\n    b: |2\n        x\n").as_deref(),
+            Ok("a:\n  b: |2\n      x\n"),
+            "the block moves with its key"
+        );
     }
 
     #[test]
@@ -281,5 +285,20 @@ mod tests {
         assert_eq!(format("a: {{b}}\n"), Err(Unsafe::NotYaml));
         assert_eq!(format("a: [\n"), Err(Unsafe::NotYaml));
         assert_eq!(format("").as_deref(), Ok(""));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+        #[test]
+        fn whatever_the_text_nothing_it_says_is_changed(lines in proptest::collection::vec("[ ]{0,6}(- ){0,2}[ab]?(:|: | :  )?[|>{\\[\"'&*#]?[ab{}\\[\\]:,'\" ]{0,6}(#c)?", 0..8)) {
+            let text = lines.join("\n");
+            let read = |text: &str| Source::read(Path::new("a.yaml"), text).1;
+            if let Ok(after) = format(&text)
+                && !text.trim().is_empty()
+            {
+                proptest::prop_assert_eq!(read(&after), read(&text));
+                proptest::prop_assert_eq!(format(&after), Ok(after.clone()));
+            }
+        }
     }
 }

