@@ -71,7 +71,7 @@ impl Args {
 }
 
 /// Written beside it and renamed over it: a server that watches never reads half a file.
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+pub(super) fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     let file = fs::canonicalize(file)?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let fresh = file.with_file_name(format!(".{name}.fmt"));

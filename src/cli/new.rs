@@ -14,7 +14,7 @@ use crate::author::{self, Wish};
 use crate::catalog::{Catalog, Snapshot};
 use crate::config::Config;
 use crate::connector::{Action, Connector, Need};
-use crate::flow::{self, At, Flow, Known, Severity, Source, suggest};
+use crate::flow::{self, Flow, Known, Severity, Source, suggest};
 use crate::schema::Schema;
 
 /// Longest schema and longest test request that stand in the file itself, lines.
@@ -309,18 +309,20 @@ fn extended(dir: &Path, added: &Added) -> anyhow::Result<String> {
     let gap = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
     let after = format!("{before}{gap}{}", added.text);
     let read = |text: &str| Source::read(Path::new("connections.yaml"), text);
-    let (source, value, problems) = read(&after);
-    let mut expected = read(&before).1.unwrap_or(Value::Null);
-    if expected.is_null() {
-        expected = json!({});
+    let (_, there, problems) = read(&before);
+    let mut expected = there.filter(|value| !value.is_null()).unwrap_or_else(|| json!({}));
+    if !problems.is_empty() || expected.get(&added.name).is_some() {
+        bail!("connections.yaml has errors; mend them first: `millstream check` says where they are");
     }
-    let addition = read(&added.text).1.unwrap_or(Value::Null);
-    if let (Some(expected), Some(addition)) = (expected.as_object_mut(), addition.as_object()) {
-        expected.extend(addition.clone());
+    let (_, value, problems) = read(&after);
+    if let (Some(expected), Some(Value::Object(addition))) = (expected.as_object_mut(), read(&added.text).1) {
+        expected.extend(addition);
     }
     if !problems.is_empty() || value.as_ref() != Some(&expected) {
-        let problem = source.problem(flow::WRONG_TYPE, "", At::Value, "nothing can be added at its end".into(), None);
-        bail!("{problem}\nadd this yourself, then try again:\n{}", added.text);
+        bail!(
+            "connections.yaml is written so that nothing can be added at its end; add this, then try again:\n{}",
+            added.text
+        );
     }
     Ok(after)
 }
@@ -335,10 +337,8 @@ fn write(dir: &Path, files: &[Fresh], connections: Option<&str>) -> anyhow::Resu
     // What is referred to comes first, so that a server that watches never sees a flow without it.
     if let Some(text) = connections {
         let path = dir.join("connections.yaml");
-        let fresh = dir.join(".connections.yaml.new");
-        fs::write(&fresh, text)
-            .and_then(|()| fs::rename(&fresh, &path))
-            .context("connections.yaml could not be written")?;
+        let written = if path.exists() { super::fmt::replace(&path, text) } else { fs::write(&path, text) };
+        written.context("connections.yaml could not be written")?;
     }
     for file in files.iter().rev() {
         let path = dir.join(&file.path);

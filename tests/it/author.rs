@@ -274,6 +274,18 @@ fn new_overwrites_nothing_and_says_what_is_wrong() {
     refused(&new(&app, "a", "{}", &["--action", "sql.query", "--set", "params=5"]), "E-FLOW-016");
     assert!(!app.path("flows/a.yaml").exists() && !app.path("tests/a.test.yaml").exists());
 
+    let chat = ["--action", "slack.post_message", "--connection", "chat"];
+    for (connections, word) in [
+        ("chat: {connector: slak}\n", "connections.yaml has errors"),
+        ("a: {{x}}\n", "connections.yaml has errors"),
+        ("{crm: {connector: http, settings: {base_url: \"https://a.example\"}}}\n", "nothing can be added at its end"),
+    ] {
+        let other = App::idle(&[("connections.yaml", connections)]);
+        refused(&new(&other, "b", "{}", &chat), word);
+        assert_eq!(std::fs::read_to_string(other.path("connections.yaml")).unwrap(), connections);
+        assert!(!other.path("flows").exists());
+    }
+
     well(&new(&app, "b", "{}", &["--action", "slack.post_message", "--connection", "chat"]));
     let connections = std::fs::read_to_string(app.path("connections.yaml")).unwrap();
     assert!(connections.starts_with("# mine\ncrm: {connector: http"), "{connections}");
