@@ -6,11 +6,13 @@
 mod args;
 mod collection;
 mod convert;
+mod culture;
+mod dates;
 mod logic;
 mod math;
+mod numbers;
 mod reference;
 mod text;
-mod time;
 
 use std::borrow::Cow;
 
@@ -92,7 +94,8 @@ const fn example(template: &'static str, scope: &'static str, result: &'static s
     Example { template, scope, result }
 }
 
-const FAMILIES: [&[Function]; 6] = [logic::ROWS, text::ROWS, collection::ROWS, convert::ROWS, math::ROWS, time::ROWS];
+const FAMILIES: [&[Function]; 7] =
+    [logic::ROWS, text::ROWS, collection::ROWS, convert::ROWS, math::ROWS, dates::ROWS, numbers::ROWS];
 
 /// Every function, family by family.
 pub fn all() -> impl Iterator<Item = &'static Function> {
