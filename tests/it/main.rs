@@ -20,6 +20,7 @@ mod faults;
 mod faults_answers;
 mod faulty;
 mod flood;
+mod functions;
 mod fuzz;
 mod house;
 mod http;
