@@ -21,6 +21,7 @@ mod faults_answers;
 mod faulty;
 mod flood;
 mod functions;
+mod functions_bounds;
 mod fuzz;
 mod house;
 mod http;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::{ANY, Args, Fault, Function, NUMBER, TEXT, example, one, string};
+use super::{ANY, Args, Fault, Function, NUMBER, TEXT, example, one, string, xml};
 use crate::mapping::{number, parse_json, text};
 
 pub(super) const ROWS: &[Function] = &[
@@ -33,7 +33,7 @@ pub(super) const ROWS: &[Function] = &[
         family: "Conversion",
         params: &[one("text", TEXT)],
         result: ANY,
-        text: "The value that the text holds as JSON.",
+        text: "The value that the text holds as JSON, or as XML: attributes as `@name`, text beside them as `#text`, several elements of one name as a list.",
         example: example(r#"{{json vars.t}}"#, r#"{"vars":{"t":"{\"a\":1}"}}"#, r#"{"a":1}"#),
         infer: None,
         run: json,
@@ -60,6 +60,11 @@ fn int(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
 }
 
 fn json(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
+    if let Some(text) =
+        Some(args.text(0)?).filter(|text| text.trim_start_matches(['\u{feff}', ' ', '\n']).starts_with('<'))
+    {
+        return xml::to_json(&text).map(Cow::Owned).map_err(|why| args.wrong(0, &why));
+    }
     let value = parse_json(args.text(0)?.as_bytes());
     value.map(Cow::Owned).map_err(|error| {
         let place = format!("is not JSON at line {} column {}", error.line(), error.column());

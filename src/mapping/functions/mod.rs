@@ -13,6 +13,7 @@ mod math;
 mod numbers;
 mod reference;
 mod text;
+mod xml;
 
 use std::borrow::Cow;
 
@@ -94,8 +95,8 @@ const fn example(template: &'static str, scope: &'static str, result: &'static s
     Example { template, scope, result }
 }
 
-const FAMILIES: [&[Function]; 7] =
-    [logic::ROWS, text::ROWS, collection::ROWS, convert::ROWS, math::ROWS, dates::ROWS, numbers::ROWS];
+const FAMILIES: [&[Function]; 8] =
+    [logic::ROWS, text::ROWS, collection::ROWS, convert::ROWS, math::ROWS, dates::ROWS, numbers::ROWS, xml::ROWS];
 
 /// Every function, family by family.
 pub fn all() -> impl Iterator<Item = &'static Function> {

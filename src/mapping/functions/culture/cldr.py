@@ -112,8 +112,8 @@ def culture(locale):
     if symbol[:1].isalpha() and price.endswith("n¤"):
         price = "n\u00a0¤"
     return {
-        "days": names(dates["days"], "wide", "format"),
-        "ddd": names(dates["days"], "abbreviated", "format"),
+        "days": names(dates["days"], "wide", "stand-alone"),
+        "ddd": names(dates["days"], "abbreviated", "stand-alone"),
         "months": names(dates["months"], "wide", "stand-alone"),
         "months_of": names(dates["months"], "wide", "format"),
         "mmm": names(dates["months"], "abbreviated", "stand-alone"),
@@ -153,10 +153,10 @@ def aliases(locale):
                 found.append(short)
             if name not in found:
                 found.append(name)
+    found = [name for name in found if name == locale or not (base / f"cldr-dates-full/main/{name}").is_dir()]
     # .NET's older names.
     found += {"nb": ["no", "no-NO"], "zh": ["zh-CHS"], "zh-Hant": ["zh-CHT"]}.get(locale, [])
-    unique = dict.fromkeys(found)
-    return [name for name in unique if name == locale or not (base / f"cldr-dates-full/main/{name}").is_dir()]
+    return list(dict.fromkeys(found))
 
 
 locales = sorted(path.name for path in (base / "cldr-dates-full/main").iterdir())

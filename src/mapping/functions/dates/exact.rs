@@ -33,10 +33,11 @@ impl Parts {
         if self.weekday.is_some_and(|weekday| weekday != date.weekday()) {
             return Err("names another day of the week than its date has".to_owned());
         }
-        let hour = match self.afternoon {
-            Some(_) if !(1..=12).contains(&self.hour) && self.hour != 0 => 24,
-            Some(afternoon) => self.hour % 12 + if afternoon { 12 } else { 0 },
-            None => self.hour,
+        let hour = match (self.afternoon, self.hour) {
+            (Some(false), 12) => 0,
+            (Some(false), 13..) => 24,
+            (Some(true), 0..12) => self.hour + 12,
+            (_, hour) => hour,
         };
         if !(0..24).contains(&hour) || !(0..60).contains(&self.minute) || !(0..60).contains(&self.second) {
             return Err("is a time that no clock shows".to_owned());
@@ -51,9 +52,14 @@ impl Parts {
 pub(super) fn parse(text: &str, format: &Format, now: Moment) -> Result<Moment, String> {
     let mut parts = Parts::default();
     let mut rest = text;
-    for piece in &format.pieces {
+    for (i, piece) in format.pieces.iter().enumerate() {
+        // `.FFF` may have no point where there is no fraction.
+        let pointless = matches!(format.pieces.get(i + 1), Some(Piece::Field('F', _)));
         let left = match piece {
-            Piece::Text(literal) => rest.strip_prefix(literal.as_str()),
+            Piece::Text(literal) => rest.strip_prefix(literal.as_str()).or_else(|| {
+                let literal = literal.strip_suffix('.').filter(|_| pointless)?;
+                rest.strip_prefix(literal)
+            }),
             Piece::Field(letter, length) => field(rest, *letter, *length, format, &mut parts),
         };
         rest = left.ok_or_else(|| match piece {
@@ -100,6 +106,8 @@ fn field<'t>(text: &'t str, letter: char, length: usize, format: &Format, parts:
             parts.year = Some(if length <= 2 { full_year(value) } else { value });
             Some(rest)
         }
+        // Twelve hours a half.
+        ('h', _) if two().is_some_and(|(value, _)| value > 12) => None,
         ('h' | 'H', _) => two().map(|(value, rest)| {
             parts.hour = value;
             rest

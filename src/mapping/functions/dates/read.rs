@@ -47,6 +47,8 @@ struct Reader<'t> {
     timed: bool,
     /// A number was read just before.
     fresh: bool,
+    /// A blank was.
+    blank: bool,
 }
 
 impl<'t> Reader<'t> {
@@ -59,17 +61,20 @@ impl<'t> Reader<'t> {
             numbers: Vec::new(),
             timed: false,
             fresh: false,
+            blank: true,
         }
     }
 
     /// Reads the next thing, or says `None`.
     fn step(&mut self) -> Option<()> {
         let c = self.rest.chars().next()?;
-        if self.timed && (c == '+' || c == '-') && self.parts.offset.is_none() {
+        // Directly behind a number of the date it is a separator: `1:30 2018-03-15`.
+        if self.timed && !self.fresh && (c == '+' || c == '-') && self.parts.offset.is_none() {
             let (seconds, rest) = offset(self.rest)?;
             self.parts.offset = Some(seconds);
             return self.go(rest);
         }
+        self.blank = c.is_whitespace() || (self.blank && c.is_ascii_digit());
         if c.is_whitespace() || matches!(c, ',' | '/' | '-' | '.') {
             return self.go(&self.rest[c.len_utf8()..]);
         }
@@ -104,6 +109,12 @@ impl<'t> Reader<'t> {
             self.parts.hour = value;
             return self.clock(&rest[1..]);
         }
+        // `1 PM`, but not in `2018-03-15 PM`.
+        let alone = !self.fresh || self.blank;
+        if let Some((afternoon, left)) = self.half(rest.trim_start()).filter(|_| !self.timed && alone && length <= 2) {
+            (self.parts.hour, self.parts.afternoon, self.timed) = (value, Some(afternoon), true);
+            return self.go(left);
+        }
         self.numbers.push((value, length));
         if self.numbers.len() > 3 {
             return None;
@@ -114,7 +125,7 @@ impl<'t> Reader<'t> {
 
     /// What follows `13:`.
     fn clock(&mut self, text: &'t str) -> Option<()> {
-        self.timed = true;
+        (self.timed, self.fresh) = (true, false);
         let (minute, mut rest) = two(text)?;
         self.parts.minute = minute;
         if let Some((second, left)) = rest.strip_prefix(':').and_then(two) {
@@ -122,28 +133,32 @@ impl<'t> Reader<'t> {
             rest = left;
             if let Some(digits) = rest.strip_prefix(['.', ',']) {
                 let length = digits.bytes().take_while(u8::is_ascii_digit).count();
-                if length > 0 {
-                    // Rounded to ticks: eight digits decide.
-                    let eight: i64 = format!("{:0<8}", &digits[..length.min(8)]).parse().ok()?;
-                    self.parts.fraction = (eight + 5) / 10;
-                    rest = &digits[length..];
+                if length == 0 {
+                    return None;
                 }
+                // Rounded to ticks: eight digits decide.
+                let eight: i64 = format!("{:0<8}", &digits[..length.min(8)]).parse().ok()?;
+                self.parts.fraction = (eight + 5) / 10;
+                rest = &digits[length..];
             }
         }
         self.go(rest)
+    }
+
+    /// Whether `text` begins with the word for the second half of the day (or for the first), and what is left.
+    fn half<'a>(&self, text: &'a str) -> Option<(bool, &'a str)> {
+        let words = [self.culture.halves[0], self.culture.halves[1], "AM", "PM", "A", "P"];
+        let mut found = words.iter().enumerate().filter_map(|(i, word)| Some((i % 2 == 1, strip(text, word)?)));
+        found.find(|(_, rest)| !rest.starts_with(char::is_alphabetic))
     }
 
     fn word(&mut self) -> Option<()> {
         let text = self.rest;
         let ends = |rest: &str| !rest.starts_with(char::is_alphabetic);
         let culture = self.culture;
-        let halves = [culture.halves[0], culture.halves[1], "AM", "PM"];
-        if self.timed && self.parts.afternoon.is_none() {
-            let found = halves.iter().enumerate().find_map(|(i, half)| Some((i % 2 == 1, strip(text, half)?)));
-            if let Some((afternoon, rest)) = found.filter(|(_, rest)| ends(rest)) {
-                self.parts.afternoon = Some(afternoon);
-                return self.go(rest);
-            }
+        if let Some((afternoon, rest)) = self.half(text).filter(|_| self.timed && self.parts.afternoon.is_none()) {
+            self.parts.afternoon = Some(afternoon);
+            return self.go(rest);
         }
         if self.timed && self.parts.offset.is_none() {
             let zone = ["GMT", "UTC", "Z"].iter().find_map(|name| strip(text, name)).filter(|rest| ends(rest));

@@ -26,7 +26,7 @@ fn clock(rest: u64, width: usize) -> String {
     format!("{:0width$}:{:02}:{:02}", part(HOUR, 24), part(MINUTE, 60), part(SECOND, 60))
 }
 
-/// Reads `d`, `[d.]hh:mm[:ss[.fffffff]]` with a sign before it.
+/// Reads `d`, `[d.]hh:mm[:ss[.fffffff]]`, `d:hh:mm:ss[.fffffff]`, with a sign before it.
 pub(super) fn parse(text: &str) -> Option<i64> {
     let text = text.trim();
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
@@ -36,8 +36,13 @@ pub(super) fn parse(text: &str) -> Option<i64> {
     };
     let size = match text.split_once(':') {
         None => whole(text, 10_675_199)?.checked_mul(DAY)?,
-        Some((hours, rest)) => {
-            let (days, hours) = hours.split_once('.').map_or(("0", hours), |(days, hours)| (days, hours));
+        Some((first, rest)) => {
+            // Days stand before a point, or before one colon more.
+            let (days, hours, rest) = match (first.split_once('.'), rest.split_once(':')) {
+                (Some((days, hours)), _) => (days, hours, rest),
+                (None, Some((hours, more))) if more.contains(':') => (first, hours, more),
+                (None, _) => ("0", first, rest),
+            };
             let (minutes, seconds) = rest.split_once(':').unwrap_or((rest, "0"));
             let (seconds, fraction) = seconds.split_once('.').unwrap_or((seconds, "0"));
             if fraction.len() > 7 {

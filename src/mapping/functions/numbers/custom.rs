@@ -26,10 +26,11 @@ pub(super) fn format(number: &Digits, format: &str, culture: &Culture) -> String
     // An empty section is one that was not written.
     let choose = |i: usize| if sections.get(i).is_some_and(|section| !section.is_empty()) { i } else { 0 };
     let mut chosen = choose(if number.is_zero() { 2 } else { usize::from(number.negative) });
+    let mut original = number.clone();
     loop {
         let text = sections.get(chosen).copied().unwrap_or_default();
         let section = scan(text);
-        let mut number = number.clone();
+        let mut number = original.clone();
         if !number.is_zero() {
             number.scale += section.shift;
             let point = section.point.unwrap_or(section.placeholders);
@@ -39,8 +40,8 @@ pub(super) fn format(number: &Digits, format: &str, culture: &Culture) -> String
                 number.scale.saturating_add(section.placeholders - point)
             };
             number.round(count);
-            if number.is_zero() && choose(2) != chosen && choose(2) != 0 {
-                chosen = choose(2);
+            if number.is_zero() && choose(2) != chosen {
+                (chosen, original) = (choose(2), number);
                 continue;
             }
         }

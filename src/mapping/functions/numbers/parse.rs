@@ -61,7 +61,7 @@ fn separator<'t>(rest: &'t str, group: &str) -> Option<&'t str> {
     let blank = group.chars().all(char::is_whitespace);
     match rest.chars().next() {
         Some(c) if blank && c.is_whitespace() => Some(&rest[c.len_utf8()..]),
-        Some('\'') if group == "’" => Some(&rest[1..]),
+        Some(c @ ('\'' | '’')) if matches!(group, "’" | "'") => Some(&rest[c.len_utf8()..]),
         _ => rest.strip_prefix(group),
     }
 }
