@@ -1,7 +1,5 @@
 //! A point of time as text, by .NET's format strings.
 
-use std::fmt::Write;
-
 use super::moment::{HOUR, MINUTE, Moment, SECOND};
 use super::pattern::{Format, Piece, has_day};
 use crate::mapping::functions::culture::Culture;
@@ -64,8 +62,9 @@ fn field(out: &mut String, at: Moment, letter: char, length: usize, culture: &Cu
 }
 
 fn number(out: &mut String, value: i64, width: usize) {
-    // Writing to a String can't fail.
-    let _ = write!(out, "{value:0width$}");
+    let digits = value.to_string();
+    out.extend(std::iter::repeat_n('0', width.saturating_sub(digits.len())));
+    out.push_str(&digits);
 }
 
 /// The first `length` digits behind the second.

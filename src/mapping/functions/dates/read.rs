@@ -1,7 +1,7 @@
 //! Reading a date and time as people and programs write them, as .NET's `DateTime.Parse`.
 //!
-//! ISO 8601 is read in each culture; the order of bare numbers and the names of months are the culture's. What .NET
-//! reads and this does not: texts of eight digits without separators are refused by both, eras and other calendars here.
+//! ISO 8601 is read in each culture; the order of bare numbers and the names of months are the culture's. Eras and other
+//! calendars are not read.
 
 use super::exact::{Parts, named, offset, strip};
 use super::moment::Moment;
@@ -25,7 +25,7 @@ pub(super) fn parse(text: &str, culture: &'static Culture, now: Moment) -> Resul
     if trimmed.is_empty() || trimmed.len() > MAX_TEXT {
         return Err("is no date".to_owned());
     }
-    let mut reader = Reader { rest: trimmed, culture, fillers: fillers(culture), ..Reader::default_for(culture) };
+    let mut reader = Reader::new(trimmed, culture);
     while !reader.rest.is_empty() {
         if reader.step().is_none() {
             let at = trimmed.len() - reader.rest.len();
@@ -39,8 +39,6 @@ pub(super) fn parse(text: &str, culture: &'static Culture, now: Moment) -> Resul
 struct Reader<'t> {
     rest: &'t str,
     culture: &'static Culture,
-    /// Words that only stand between: `de`, `г`, `年`.
-    fillers: Vec<String>,
     parts: Parts,
     /// Numbers of the date and how many digits each has.
     numbers: Vec<(i64, usize)>,
@@ -52,17 +50,8 @@ struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    fn default_for(culture: &'static Culture) -> Reader<'t> {
-        Reader {
-            rest: "",
-            culture,
-            fillers: Vec::new(),
-            parts: Parts::default(),
-            numbers: Vec::new(),
-            timed: false,
-            fresh: false,
-            blank: true,
-        }
+    fn new(rest: &'t str, culture: &'static Culture) -> Reader<'t> {
+        Reader { rest, culture, parts: Parts::default(), numbers: Vec::new(), timed: false, fresh: false, blank: true }
     }
 
     /// Reads the next thing, or says `None`.
@@ -86,7 +75,7 @@ impl<'t> Reader<'t> {
             if (c == 'T' || c == 't') && next_is_digit && !self.timed {
                 return self.go(&self.rest[1..]);
             }
-            if let Some(rest) = self.fillers.iter().find_map(|word| strip(self.rest, word)) {
+            if let Some(rest) = self.filler() {
                 return self.go(rest);
             }
         }
@@ -183,8 +172,12 @@ impl<'t> Reader<'t> {
             self.parts.weekday = Some(i);
             return self.go(rest);
         }
-        let filler = self.fillers.iter().find_map(|word| strip(text, word)).filter(|rest| ends(rest));
-        filler.and_then(|rest| self.go(rest))
+        self.filler().filter(|rest| ends(rest)).and_then(|rest| self.go(rest))
+    }
+
+    /// What is left behind a word that only stands between: `de`, `г`, `年`.
+    fn filler(&self) -> Option<&'t str> {
+        fillers(self.culture).iter().find_map(|word| strip(self.rest, word))
     }
 
     /// Says which number is what.

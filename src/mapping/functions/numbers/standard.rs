@@ -31,7 +31,7 @@ pub(super) fn format(
         }
         'D' => {
             let whole = integer(&number, letter)?;
-            format!("{}{whole:0>width$}", sign(&number), width = places(0))
+            format!("{}{}", sign(&number), padded(whole, places(0)))
         }
         'E' => exponential(number, places(6), letter, 3, culture),
         'F' => {
@@ -54,11 +54,16 @@ pub(super) fn format(
         'X' => {
             let bits = bits(&number, letter)?;
             let text = if letter == 'x' { format!("{bits:x}") } else { format!("{bits:X}") };
-            format!("{text:0>width$}", width = places(0))
+            padded(text, places(0))
         }
-        'B' => format!("{:0>width$}", format!("{:b}", bits(&number, letter)?), width = places(0)),
+        'B' => padded(format!("{:b}", bits(&number, letter)?), places(0)),
         _ => return Err(format!("is no number format: `{letter}` has no meaning; there are C D E F G N P R X B")),
     })
+}
+
+/// With zeros before it up to `width` digits. (`format!` takes no width above 65,535.)
+fn padded(digits: String, width: usize) -> String {
+    "0".repeat(width.saturating_sub(digits.len())) + &digits
 }
 
 fn sign(number: &Digits) -> &'static str {
