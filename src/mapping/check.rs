@@ -126,7 +126,20 @@ impl Checker<'_> {
         let name = call.function.name;
         let outer = self.may_lack;
         self.may_lack = matches!(name, "optional" | "default" | "coalesce");
-        let shapes: Vec<Shape> = call.args.iter().map(|arg| self.expr(arg)).collect();
+        let mut shapes: Vec<Shape> = Vec::with_capacity(call.args.len());
+        for (i, arg) in call.args.iter().enumerate() {
+            // What is evaluated for each item sees one, as the body of `#each` does.
+            let each = call.function.param(i).is_some_and(|param| param.each);
+            if each {
+                let item = shapes.first().and_then(|list| list.items.as_deref().cloned()).unwrap_or_else(Shape::any);
+                self.frames.push((item, Shape::of(Types::NUMBER)));
+            }
+            let shape = self.expr(arg);
+            if each {
+                self.frames.pop();
+            }
+            shapes.push(shape);
+        }
         self.may_lack = outer;
         for (i, (arg, shape)) in call.args.iter().zip(&shapes).enumerate() {
             let Some(param) = call.function.param(i) else { continue };

@@ -116,23 +116,25 @@ pub struct Error {
 #[derive(Debug, Clone)]
 pub struct Template {
     source: String,
+    /// JSON Pointer of the leaf within its mapping; empty for a lone template.
+    pointer: String,
     body: expr::Body,
 }
 
 impl Template {
     /// Compiles `text`; text without `{{` is a literal.
     pub fn parse(text: &str) -> Result<Template, ParseError> {
-        Ok(Template { source: text.to_owned(), body: compile::compile(text)? })
+        Ok(Template { source: text.to_owned(), pointer: String::new(), body: compile::compile(text)? })
     }
 
     /// The value, or `None` where `{{optional x}}` found nothing.
     pub fn render(&self, scope: &dyn Scope) -> Result<Option<Value>, Error> {
-        eval::render(&self.body, scope).map_err(|fault| self.error(fault.code, fault.what))
+        eval::render(&self.body, self.leaf(), scope).map_err(|fault| self.error(fault.code, fault.what))
     }
 
     /// As [`Template::render`], but shows the value where it is instead of copying it.
     pub fn look<T>(&self, scope: &dyn Scope, look: impl FnOnce(Option<&Value>) -> T) -> Result<T, Error> {
-        eval::with(&self.body, scope, |value| look(value.as_deref()))
+        eval::with(&self.body, self.leaf(), scope, |value| look(value.as_deref()))
             .map_err(|fault| self.error(fault.code, fault.what))
     }
 
@@ -167,8 +169,12 @@ impl Template {
         scoped.map(|path| path.keys.as_slice()).collect()
     }
 
+    fn leaf(&self) -> eval::Leaf<'_> {
+        eval::Leaf { source: &self.source, pointer: &self.pointer }
+    }
+
     fn error(&self, code: &'static str, what: String) -> Error {
-        Error { code, what, template: self.source.clone(), pointer: String::new() }
+        Error { code, what, template: self.source.clone(), pointer: self.pointer.clone() }
     }
 }
 

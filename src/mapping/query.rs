@@ -54,8 +54,8 @@ impl Query {
         &self.text
     }
 
-    /// Copies of all parts selected, in order.
-    pub fn select(&self, value: &Value) -> Result<Vec<Value>, String> {
+    /// Copies of all parts selected, in order, and how much work it was.
+    pub fn select(&self, value: &Value) -> Result<(Vec<Value>, usize), String> {
         let too_much = || format!("`{}` would have too much to do on a value of this size", self.text);
         let (parts, depth) = weigh(value);
         let each = depth.saturating_pow(u32::try_from(self.descents.saturating_sub(1)).unwrap_or(u32::MAX));
@@ -64,7 +64,8 @@ impl Query {
             let named = js_path_process(root, value).map_err(|_| format!("`{}` can't be applied", self.text))?;
             each = each.saturating_add(named.into_iter().map(|part| size(part.val())).sum());
         }
-        if parts.saturating_mul(each) > MAX_WORK {
+        let work = parts.saturating_mul(each);
+        if work > MAX_WORK {
             return Err(too_much());
         }
         let found = js_path_process(&self.compiled, value).map_err(|_| format!("`{}` can't be applied", self.text))?;
@@ -78,7 +79,7 @@ impl Query {
             }
             items.push(part.clone());
         }
-        Ok(items)
+        Ok((items, work))
     }
 }
 

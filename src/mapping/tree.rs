@@ -70,7 +70,7 @@ fn parse(json: &Value, at: &mut Vec<String>, errors: &mut Vec<(String, ParseErro
     }
     match json {
         Value::String(text) if text.contains("{{") => match Template::parse(text) {
-            Ok(template) => Node::Leaf(Box::new(template)),
+            Ok(template) => Node::Leaf(Box::new(Template { pointer: pointer(at), ..template })),
             Err(error) => {
                 errors.push((pointer(at), error));
                 Node::Literal(Value::Null)
@@ -132,7 +132,7 @@ impl std::fmt::Display for Place<'_> {
 fn render<'a>(node: &'a Node, scope: &dyn Scope, at: &mut Vec<Place<'a>>) -> Result<Option<Value>, Error> {
     match node {
         Node::Literal(value) => Ok(Some(value.clone())),
-        Node::Leaf(template) => template.render(scope).map_err(|error| Error { pointer: pointer(at), ..error }),
+        Node::Leaf(template) => template.render(scope),
         Node::List(nodes) => {
             let mut items = Vec::with_capacity(nodes.len());
             for (i, node) in nodes.iter().enumerate() {

@@ -25,9 +25,12 @@ pub(super) struct Context<'d, 'i> {
 
 type Outcome<'d, 'i> = Result<Value<'d, 'i>, String>;
 
-pub(super) fn evaluate<'d, 'i>(expr: &Expr, document: &'d Document<'i>) -> Outcome<'d, 'i> {
+/// The value, and how many steps it took.
+pub(super) fn evaluate<'d, 'i>(expr: &Expr, document: &'d Document<'i>) -> Result<(Value<'d, 'i>, usize), String> {
     let context = Context { item: Item::Node(document.root()), position: 1, size: 1 };
-    Eval { document, steps: Cell::new(0) }.expr(expr, context)
+    let eval = Eval { document, steps: Cell::new(0) };
+    let value = eval.expr(expr, context)?;
+    Ok((value, eval.steps.get()))
 }
 
 impl<'d, 'i> Eval<'d, 'i> {

@@ -24,9 +24,14 @@ pub(super) fn compile(text: &str) -> Result<XPath, String> {
     parse::parse(text).map(XPath)
 }
 
-/// The result as JSON: a list for nodes, else text, number or boolean.
-pub(super) fn evaluate(path: &XPath, document: &Document<'_>) -> Result<Json, String> {
-    match eval::evaluate(&path.0, document)? {
+/// The result as JSON, a list for nodes, else text, number or boolean; and how many steps it took.
+pub(super) fn evaluate(path: &XPath, document: &Document<'_>) -> Result<(Json, usize), String> {
+    let (value, steps) = eval::evaluate(&path.0, document)?;
+    json(value).map(|json| (json, steps))
+}
+
+fn json(value: Value<'_, '_>) -> Result<Json, String> {
+    match value {
         Value::Bool(value) => Ok(Json::Bool(value)),
         Value::Text(text) if text.len() > MAX_BYTES => Err(too_large()),
         Value::Text(text) => Ok(Json::String(text)),
