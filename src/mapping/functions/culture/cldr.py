@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes cultures.txt and zones.txt from Unicode's CLDR.
 
-Run by hand when CLDR has a new version; the two files are what the program is built from.
+CLDR's licence is beside this file (UNICODE-LICENSE). Run by hand when CLDR has a new version; the two files are what the program is built from.
 
     npm pack cldr-core cldr-dates-full cldr-numbers-full   # and unpack each into a folder of its name
     ./cldr.py FOLDER

@@ -61,7 +61,9 @@ pub(super) fn locale(args: Args<'_>, i: usize) -> Result<&'static Culture, Fault
 fn show<'e>(args: Args<'e>, at: Moment, i: usize, culture: &'static Culture) -> Outcome<'e> {
     let text = given(args, i)?;
     let format = pattern::read(text.as_deref().unwrap_or("o"), culture).map_err(|why| args.wrong(i, &why))?;
-    string(format::format(at, &format))
+    let text = format::format(at, &format);
+    args.context.meter().work(text.len())?;
+    string(text)
 }
 
 fn zone(args: Args<'_>, i: usize) -> Result<TimeZone, Fault> {

@@ -67,12 +67,15 @@ fn format_number(args: Args<'_>) -> Outcome<'_> {
     if asked > MAX_DIGITS || number.scale > most {
         return Err(Fault::too_large());
     }
-    string(match standard {
+    let text = match standard {
         Some((letter, precision)) => {
             standard::format(number, letter, precision, culture).map_err(|why| args.wrong(1, &why))?
         }
         None => custom::format(&number, &format, culture),
-    })
+    };
+    // A short format makes a long text, again and again in `map`.
+    args.context.meter().work(text.len())?;
+    string(text)
 }
 
 /// The number in argument 0, if it holds one.

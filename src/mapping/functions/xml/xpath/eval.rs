@@ -1,6 +1,7 @@
 //! Evaluates an XPath expression; each node looked at and each stretch of text made is counted.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 
 use roxmltree::{Document, Node};
 
@@ -13,6 +14,8 @@ const MAX_STEPS: usize = 4_000_000;
 pub(super) struct Eval<'d, 'i> {
     pub document: &'d Document<'i>,
     steps: Cell<usize>,
+    /// Prefixes that were looked up.
+    prefixes: RefCell<HashMap<String, &'d str>>,
 }
 
 /// The node that an expression is evaluated at, its place among its like, and how many these are.
@@ -28,7 +31,7 @@ type Outcome<'d, 'i> = Result<Value<'d, 'i>, String>;
 /// The value, and how many steps it took.
 pub(super) fn evaluate<'d, 'i>(expr: &Expr, document: &'d Document<'i>) -> Result<(Value<'d, 'i>, usize), String> {
     let context = Context { item: Item::Node(document.root()), position: 1, size: 1 };
-    let eval = Eval { document, steps: Cell::new(0) };
+    let eval = Eval { document, steps: Cell::new(0), prefixes: RefCell::default() };
     let value = eval.expr(expr, context)?;
     Ok((value, eval.steps.get()))
 }
@@ -297,11 +300,15 @@ impl<'d, 'i> Eval<'d, 'i> {
         if prefix == "xml" {
             return Ok("http://www.w3.org/XML/1998/namespace");
         }
-        let found = self.document.root_element().lookup_namespace_uri(Some(prefix));
-        found.ok_or_else(|| {
+        if let Some(known) = self.prefixes.borrow().get(prefix) {
+            return Ok(known);
+        }
+        let found = self.document.root_element().lookup_namespace_uri(Some(prefix)).ok_or_else(|| {
             format!(
                 "uses the prefix `{prefix}`, which the document's root does not declare; ask `local-name()` instead"
             )
-        })
+        })?;
+        self.prefixes.borrow_mut().insert(prefix.to_owned(), found);
+        Ok(found)
     }
 }

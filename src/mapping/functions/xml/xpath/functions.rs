@@ -34,8 +34,8 @@ static FUNCTIONS: &[Function] = &[
     row("last", 0..=0, |_, context, _| counted(context.size)),
     row("position", 0..=0, |_, context, _| counted(context.position)),
     row("count", 1..=1, |_, _, args| counted(nodes(args)?.len())),
-    row("local-name", 0..=1, |_, context, args| Ok(Value::Text(name(subject(context, args)?, false)))),
-    row("name", 0..=1, |_, context, args| Ok(Value::Text(name(subject(context, args)?, true)))),
+    row("local-name", 0..=1, |_, context, args| Ok(Value::Text(local_name(subject(context, args)?)))),
+    row("name", 0..=1, |eval, context, args| whole_name(eval, subject(context, args)?).map(Value::Text)),
     row("namespace-uri", 0..=1, |_, context, args| {
         let space = match subject(context, args)? {
             Some(Item::Node(node)) => node.tag_name().namespace(),
@@ -75,7 +75,11 @@ static FUNCTIONS: &[Function] = &[
     row("lang", 1..=1, |eval, context, args| {
         let wanted = eval.text(&args[0])?.to_lowercase();
         let space = "http://www.w3.org/XML/1998/namespace";
-        let said = context.item.node().ancestors().find_map(|node| node.attribute((space, "lang")));
+        let mut said = None;
+        for node in context.item.node().ancestors() {
+            eval.spend(node.attributes().count())?;
+            said = said.or_else(|| node.attribute((space, "lang")));
+        }
         let said = said.unwrap_or_default().to_lowercase();
         let rest = said.strip_prefix(&wanted);
         Ok(Value::Bool(rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))))
@@ -118,19 +122,30 @@ fn text<'d, 'i>(eval: &Eval<'d, 'i>, context: Context<'d, 'i>, args: &[Value<'d,
     }
 }
 
-/// The name of a node, with its prefix or without.
-fn name(item: Option<Item<'_, '_>>, whole: bool) -> String {
+/// The name of a node without its prefix.
+fn local_name(item: Option<Item<'_, '_>>) -> String {
     match item {
-        Some(Item::Node(node)) if node.is_element() && whole => tag_of(node).map_or("", |tag| tag.name).to_owned(),
         Some(Item::Node(node)) if node.is_element() => node.tag_name().name().to_owned(),
         Some(Item::Node(node)) => node.pi().map_or("", |instruction| instruction.target).to_owned(),
-        Some(Item::Attribute(attribute, owner, _)) if whole => {
-            let written = owner.document().input_text().get(attribute.range_qname());
-            written.unwrap_or_default().to_owned()
-        }
         Some(Item::Attribute(attribute, ..)) => attribute.name().to_owned(),
         None => String::new(),
     }
+}
+
+/// The name of a node as it is written, with its prefix.
+fn whole_name<'d, 'i>(eval: &Eval<'d, 'i>, item: Option<Item<'d, 'i>>) -> Result<String, String> {
+    Ok(match item {
+        Some(Item::Node(node)) if node.is_element() => {
+            let tag = tag_of(node);
+            // The whole tag was gone through for its name.
+            eval.spend(tag.as_ref().map_or(0, |tag| tag.length) / 16)?;
+            tag.map_or("", |tag| tag.name).to_owned()
+        }
+        Some(Item::Attribute(attribute, owner, _)) => {
+            owner.document().input_text().get(attribute.range_qname()).unwrap_or_default().to_owned()
+        }
+        other => local_name(other),
+    })
 }
 
 /// Half goes up.
