@@ -15,8 +15,8 @@ use super::text;
 pub(super) const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Most rounds of all `#each`, `map`, `filter` and `sum` of one leaf together.
 const MAX_ROUNDS: usize = 100_000;
-/// Most characters and items that the functions of one leaf may go through together: a second or two of work.
-const MAX_WORK: usize = 128 * 1024 * 1024;
+/// Most characters and items that the functions of one leaf may go through together: about a second of work.
+const MAX_WORK: usize = 64 * 1024 * 1024;
 
 static NULL: Value = Value::Null;
 

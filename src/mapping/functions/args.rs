@@ -124,16 +124,11 @@ impl<'e> Args<'e> {
         }
     }
 
-    /// A fault of argument `i`: `` `split`: `trigger.body.x` is … ``.
+    /// A fault of argument `i`: `` `take`: `trigger.body.n` for `count` is negative ``.
     pub fn wrong(self, i: usize, why: &str) -> Fault {
         let (name, source) = (self.call.function.name, self.source(i));
         let param = self.call.function.param(i).map_or("", |param| param.name);
-        // A path says where a value came from; of a literal or a call, the parameter says more.
-        let what = match self.call.args.get(i) {
-            Some(Expr::Path(_) | Expr::Query(_)) => format!("`{name}`: {source} {why}"),
-            _ => format!("`{name}`: {source} for `{param}` {why}"),
-        };
-        Fault::new("mapping.value", what)
+        Fault::new("mapping.value", format!("`{name}`: {source} for `{param}` {why}"))
     }
 }
 

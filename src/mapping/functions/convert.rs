@@ -27,7 +27,7 @@ pub(super) const ROWS: &[Function] = &[
         family: "Conversion",
         params: &[one("value", NUMBER.or(TEXT))],
         result: NUMBER,
-        text: "A whole number from text: spaces around it, commas between thousands, `1.0` and `1e3` are allowed. A number loses what is behind its point; text with a fraction is an error.",
+        text: "A whole number from text or a number: spaces around it, commas between thousands, `1.0` and `1e3` are allowed. A fraction is an error: dropping cents silently is no conversion.",
         example: example(r#"{{int vars.n}}"#, r#"{"vars":{"n":" 1,000 "}}"#, r#"1000"#),
         infer: None,
         run: int,
@@ -44,7 +44,7 @@ pub(super) const ROWS: &[Function] = &[
     },
     Function {
         name: "isInt",
-        family: "Conversion",
+        family: "Logic",
         params: &[one("text", TEXT)],
         result: BOOL,
         text: "Whether the text is a whole number: spaces around it and commas between thousands allowed, no point.",
@@ -95,7 +95,7 @@ pub(super) const ROWS: &[Function] = &[
     },
     Function {
         name: "slugify",
-        family: "Conversion",
+        family: "Text",
         params: &[one("text", TEXT), maybe("separator", TEXT)],
         result: TEXT,
         text: "The text as a name for URLs and files: ASCII letters in lower case and digits, all else one `-`, or another separator.",
@@ -110,17 +110,12 @@ pub(super) const ROWS: &[Function] = &[
 ];
 
 fn int(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
-    let number = match &*args.value(0)? {
-        Value::Number(number) => number::parse(&cut(&plain(number))).filter(is_whole),
+    let value = args.value(0)?;
+    let number = match &*value {
+        Value::Number(number) => whole(number.as_str()),
         text => whole(text.as_str().unwrap_or_default()),
     };
     number.map(|number| Cow::Owned(Value::Number(number))).ok_or_else(|| args.wrong(0, "does not hold a whole number"))
-}
-
-/// The digits before the point.
-fn cut(digits: &str) -> String {
-    let whole = digits.split('.').next().unwrap_or_default();
-    if whole == "-0" { "0".to_owned() } else { whole.to_owned() }
 }
 
 /// The whole number that a text holds: `-1,000`, ` +7 `, `1.0`, `1e3`; with a fraction it holds none.

@@ -53,7 +53,7 @@ pub(super) const ROWS: &[Function] = &[
     },
     Function {
         name: "createArray",
-        family: "Collection",
+        family: "Conversion",
         params: &[many("items", ANY)],
         result: LIST,
         text: "A list of the arguments.",
@@ -63,7 +63,7 @@ pub(super) const ROWS: &[Function] = &[
     },
     Function {
         name: "array",
-        family: "Collection",
+        family: "Conversion",
         params: &[one("value", ANY)],
         result: LIST,
         text: "A list whose only item is the value.",

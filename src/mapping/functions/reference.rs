@@ -7,11 +7,20 @@ use super::all;
 /// The text of `docs/reference/functions.md`.
 pub fn reference() -> String {
     let mut out = String::from(INTRODUCTION);
-    let mut family = "";
+    let mut families: Vec<&str> = Vec::new();
     for function in all() {
-        if function.family != family {
-            family = function.family;
-            // Writing to a String can't fail.
+        if !families.contains(&function.family) {
+            families.push(function.family);
+        }
+    }
+    // Several files may add to one family.
+    let grouped = families.into_iter().flat_map(|family| {
+        let members = all().filter(move |function| function.family == family);
+        members.enumerate().map(move |(i, function)| ((i == 0).then_some(family), function))
+    });
+    for (heading, function) in grouped {
+        // Writing to a String can't fail.
+        if let Some(family) = heading {
             let _ = write!(out, "\n## {family}\n");
         }
         let (name, text, example) = (function.name, function.text, &function.example);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::units::{folded, nth, units};
+use super::units::{nth, units, upper};
 use super::{Args, BOOL, Fault, Function, NUMBER, TEXT, boolean, example, one};
 
 pub(super) const ROWS: &[Function] = &[
@@ -64,8 +64,9 @@ pub(super) const ROWS: &[Function] = &[
     },
 ];
 
+/// .NET compares without case in upper case.
 fn fold(args: Args<'_>, i: usize) -> Result<String, Fault> {
-    Ok(folded(&args.text(i)?))
+    Ok(upper(&args.text(i)?))
 }
 
 fn place<'e>(found: Option<usize>) -> Result<Cow<'e, Value>, Fault> {

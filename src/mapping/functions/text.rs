@@ -29,7 +29,7 @@ pub(super) const ROWS: &[Function] = &[
         text: "The text in lower case, character by character, the same in all languages.",
         example: example(r#"{{toLower vars.a}}"#, r#"{"vars":{"a":"ÄRGER"}}"#, r#""ärger""#),
         infer: None,
-        run: |args| string(args.text(0)?.chars().map(lower).collect()),
+        run: |args| string(lower(&args.text(0)?)),
     },
     Function {
         name: "toUpper",
@@ -39,7 +39,7 @@ pub(super) const ROWS: &[Function] = &[
         text: "The text in upper case, character by character, the same in all languages: ß stays ß.",
         example: example(r#"{{toUpper vars.a}}"#, r#"{"vars":{"a":"straße"}}"#, r#""STRAßE""#),
         infer: None,
-        run: |args| string(args.text(0)?.chars().map(upper).collect()),
+        run: |args| string(upper(&args.text(0)?)),
     },
     Function {
         name: "trim",

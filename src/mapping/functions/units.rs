@@ -16,16 +16,20 @@ pub(super) fn part(text: &str, start: usize, end: usize) -> String {
 }
 
 /// Upper case by single characters: one stays one, so places stay places, and dotless or long forms stay as they are.
-pub(super) fn upper(c: char) -> char {
-    match c {
-        'ı' | 'ſ' => c,
-        _ => single(c.to_uppercase(), c),
+pub(super) fn upper(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_uppercase();
     }
+    let change = |c: char| if matches!(c, 'ı' | 'ſ') { c } else { single(c.to_uppercase(), c) };
+    text.chars().map(change).collect()
 }
 
 /// Lower case by single characters.
-pub(super) fn lower(c: char) -> char {
-    single(c.to_lowercase(), c)
+pub(super) fn lower(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    text.chars().map(|c| single(c.to_lowercase(), c)).collect()
 }
 
 fn single(mut changed: impl Iterator<Item = char>, c: char) -> char {
@@ -33,11 +37,6 @@ fn single(mut changed: impl Iterator<Item = char>, c: char) -> char {
         (Some(one), None) => one,
         _ => c,
     }
-}
-
-/// The text with its case folded away.
-pub(super) fn folded(text: &str) -> String {
-    text.chars().map(upper).collect()
 }
 
 /// Where `search` stands for the `n`-th time (from 1), overlapping places counted. Takes time as the two are long.
