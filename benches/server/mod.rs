@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each bench asks for what it needs")]
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -9,6 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+
+/// The binary that is measured: the one built with the bench, or another one that `MILLSTREAM_BINARY` names.
+pub fn binary() -> OsString {
+    std::env::var_os("MILLSTREAM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_millstream").into())
+}
 
 /// Stopped when it is dropped.
 pub struct Server {
@@ -19,7 +25,7 @@ pub struct Server {
 
 impl Server {
     pub fn start(folder: &Path) -> Server {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        let mut command = Command::new(binary());
         command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--dir"]).arg(folder);
         Server::begin(command.env("MILLSTREAM_LOG", "warn"))
     }
@@ -40,7 +46,7 @@ impl Server {
     /// The path of a flow's URL.
     pub fn hook(&self, folder: &Path, flow: &str) -> String {
         let show = ["url", "show", flow, "--json", "--dir"];
-        let output = Command::new(env!("CARGO_BIN_EXE_millstream")).args(show).arg(folder).output().expect("the URL");
+        let output = Command::new(binary()).args(show).arg(folder).output().expect("the URL");
         let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let url = told["url"].as_str().expect("a URL");
         url[url.find("/hooks/").expect("a path")..].to_owned()

@@ -42,6 +42,9 @@ pub enum At {
 
 /// Appends one key to a JSON Pointer (RFC 6901).
 pub fn child(pointer: &str, key: &str) -> String {
+    if !key.contains(['~', '/']) {
+        return [pointer, "/", key].concat();
+    }
     format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
