@@ -76,8 +76,11 @@ impl Watching {
 
     fn run(mut self, signals: &Receiver<Signal>) {
         self.cover();
-        // Whatever changed between the first load and the first watch.
+        // Whatever changed between the first load and the first watch, a new folder too.
         self.catalog.reload();
+        if self.cover() {
+            self.catalog.reload();
+        }
         loop {
             let signal = if self.watcher.is_some() {
                 signals.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -97,6 +100,7 @@ impl Watching {
                 Err(RecvTimeoutError::Timeout) => Changes { unknown: true, ..Changes::default() },
             };
             match self.files_of(&changes) {
+                Some(files) if files.is_empty() => {}
                 Some(files) => {
                     // What it names may be in a folder that was not watched before.
                     self.catalog.reload_only(&files);
@@ -126,10 +130,12 @@ impl Watching {
             let name = path.file_name().unwrap_or_default();
             let plain = path.parent().is_some_and(|parent| self.plain.contains(parent));
             let is_file = fs::symlink_metadata(path).map_or(!self.folders.contains_key(path), |one| one.is_file());
-            if !plain || !is_file || !folder::is_flow(name) || self.catalog.is_named(name) {
+            if !plain || !is_file || self.catalog.is_named(name) {
                 return None;
             }
-            files.insert(path.clone());
+            if folder::is_flow(name) {
+                files.insert(path.clone());
+            }
         }
         Some(files)
     }

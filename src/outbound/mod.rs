@@ -27,6 +27,7 @@ use crate::connector::{
     self, Action, Class, Connection, Connector, Context, Declared, Failure, Kind, Need, Outcome, SecretSource,
 };
 
+pub(crate) use client::Client;
 pub use client::Error;
 pub use secrets::Secrets;
 
@@ -103,7 +104,7 @@ pub struct Outbound {
 }
 
 struct Inner {
-    client: client::Client,
+    client: Client,
     secrets: Secrets,
     tokens: oauth::Tokens,
     limits: limits::Gate,
@@ -113,14 +114,19 @@ struct Inner {
 impl Outbound {
     /// Fails if the proxy or the file of root certificates cannot be used.
     pub fn new(config: &config::Outbound, secrets: Secrets) -> Result<Outbound, Error> {
+        Ok(Outbound::with(Client::new(config)?, secrets))
+    }
+
+    /// The same with a client that is there already.
+    pub(crate) fn with(client: Client, secrets: Secrets) -> Outbound {
         let inner = Inner {
-            client: client::Client::new(config)?,
+            client,
             secrets,
             tokens: oauth::Tokens::default(),
             limits: limits::Gate::default(),
             pools: builtin::sql::Pools::default(),
         };
-        Ok(Outbound { inner: Arc::new(inner) })
+        Outbound { inner: Arc::new(inner) }
     }
 
     /// The secret at `source` as it is now, relative paths starting at `dir`.

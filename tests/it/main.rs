@@ -12,6 +12,7 @@ mod house;
 mod http;
 mod kill;
 mod kill_each;
+mod many;
 mod mapping;
 mod mapping_check;
 mod outbound_calls;

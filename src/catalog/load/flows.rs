@@ -101,7 +101,7 @@ impl Loader {
         let folder = path.parent().unwrap_or(&self.dir).to_owned();
         let others: RefCell<BTreeMap<String, (Arc<Path>, Option<Stamp>)>> = RefCell::default();
         let texts: RefCell<BTreeMap<String, String>> = RefCell::default();
-        let read = |name: &str| {
+        let read = |name: &str| -> Result<String, String> {
             // The stamp first: what changes after it is read again. And each file once, so that the definition that
             // runs pin has the very text that was checked.
             let path = folder.join(name);
