@@ -99,6 +99,10 @@ fn step(run: RunId, seq: u32, status: Status, record: &[u8], claim: bool) -> App
             updated_at: now,
             origin: None,
             reason: None,
+            code: None,
+            parent: None,
+            bytes: 0,
+            handled: None,
         }),
     }
 }

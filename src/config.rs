@@ -1,9 +1,15 @@
-//! `millstream.yaml`: how the process listens, what it may reach, and its limits. Every key has a default.
+//! `millstream.yaml`: how the process listens, what it may reach and keeps, and its limits. Every key has a default.
+
+mod alerts;
+mod retention;
 
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::Deserialize;
+
+pub use alerts::{AlertOn, Alerts};
+pub use retention::{Aged, Bounds, Length, Retention, Size};
 
 /// The settings of one project folder.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -23,6 +29,9 @@ pub struct Config {
     /// Names of environment variables that templates may read as `env.NAME`.
     pub env: Vec<String>,
     pub outbound: Outbound,
+    /// The flow that hears of runs that did not go well.
+    pub alerts: Option<Alerts>,
+    pub retention: Retention,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -10,6 +10,7 @@ pub mod flow;
 pub mod journal;
 pub mod mapping;
 pub mod outbound;
+pub mod points;
 pub mod private;
 pub mod run;
 pub mod schema;

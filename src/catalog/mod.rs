@@ -3,6 +3,7 @@
 //! A file with errors never takes down what is live: its last good version stays, over a restart too (a copy lies in
 //! the data folder), and its problems are kept for the command line, the API and the log.
 
+mod alerts;
 mod connections;
 mod definition;
 mod folder;
@@ -18,7 +19,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 use tokio::sync::watch as watch_channel;
 
-use crate::config::Config;
+use crate::config::{Alerts, Config};
 use crate::connector::Connectors;
 use crate::flow::{Flow, Problem, Severity};
 use crate::run::Digest;
@@ -60,6 +61,11 @@ impl Snapshot {
         self.flows.get(name).or_else(|| self.flows.get(self.aliases.get(name)?))
     }
 
+    fn check_alerts(&mut self, alerts: Option<&Alerts>) {
+        let found = alerts.and_then(|alerts| alerts::problem(alerts, self));
+        self.problems.extend(found);
+    }
+
     /// True if no file has an error.
     pub fn is_sound(&self) -> bool {
         self.problems.iter().all(|problem| problem.severity != Severity::Error)
@@ -71,6 +77,7 @@ pub struct Catalog {
     current: ArcSwap<Snapshot>,
     loader: Mutex<load::Loader>,
     changed: watch_channel::Sender<()>,
+    alerts: Option<Alerts>,
 }
 
 impl Catalog {
@@ -82,9 +89,11 @@ impl Catalog {
             .filter_map(|name| Some((name.clone(), Value::String(std::env::var(name).ok()?))))
             .collect();
         let mut loader = load::Loader::new(dir.to_owned(), data.map(Path::to_owned), config.env.clone(), env);
-        let snapshot = loader.load();
+        let mut snapshot = loader.load();
+        let alerts = config.alerts.clone();
+        snapshot.check_alerts(alerts.as_ref());
         let changed = watch_channel::Sender::new(());
-        Catalog { current: ArcSwap::from_pointee(snapshot), loader: Mutex::new(loader), changed }
+        Catalog { current: ArcSwap::from_pointee(snapshot), loader: Mutex::new(loader), changed, alerts }
     }
 
     /// What is live now.
@@ -105,7 +114,8 @@ impl Catalog {
     fn swap(&self, load: impl FnOnce(&mut load::Loader) -> Snapshot) {
         let mut loader = self.loader();
         let before = self.current.load_full();
-        let after = load(&mut loader);
+        let mut after = load(&mut loader);
+        after.check_alerts(self.alerts.as_ref());
         tell(&before, &after);
         self.current.store(Arc::new(after));
         self.changed.send_replace(());

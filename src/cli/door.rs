@@ -75,7 +75,27 @@ impl Door {
         self.ask(Method::POST, path, Some(body)).await
     }
 
+    /// Posts; an answer that is a problem is given as it is.
+    ///
+    /// # Errors
+    /// If there was no answer, or not from who was asked.
+    pub async fn tell(&self, path: &str, body: Value) -> anyhow::Result<Result<Value, Value>> {
+        let (status, value) = self.exchange(Method::POST, path, Some(body)).await?;
+        Ok(if status.is_success() { Ok(value) } else { Err(value) })
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+        let (status, value) = self.exchange(method, path, body).await?;
+        if status.is_success() {
+            return Ok(value);
+        }
+        let says = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let places = value.get("errors").and_then(Value::as_array).into_iter().flatten();
+        let places: Vec<String> = places.map(|place| format!("\n  {place}")).collect();
+        bail!("{}{} ({})", says("detail"), places.concat(), says("code"))
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<(StatusCode, Value)> {
         let text = body.map(|body| body.to_string()).unwrap_or_default();
         let (status, bytes) = match self {
             Door::Server { whereabouts, token, client } => {
@@ -96,16 +116,10 @@ impl Door {
             }
         };
         let value: Value = parse_json(&bytes).unwrap_or(json!({}));
-        if status.is_success() {
-            return Ok(value);
-        }
-        let says = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         if status == StatusCode::UNAUTHORIZED {
             bail!("the server does not accept the token in the data folder; is it another folder's server?");
         }
-        let places = value.get("errors").and_then(Value::as_array).into_iter().flatten();
-        let places: Vec<String> = places.map(|place| format!("\n  {place}")).collect();
-        bail!("{}{} ({})", says("detail"), places.concat(), says("code"))
+        Ok((status, value))
     }
 }
 

@@ -7,6 +7,7 @@ mod door;
 mod eval;
 mod functions;
 mod inputs;
+mod letters;
 mod run;
 mod runs;
 mod samples;

@@ -77,8 +77,12 @@ pub(super) async fn serve(
     // From here on callers get 503 until the open runs are known, never a refused connection or a 404.
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(async { drop(stopped.await) }, GRACE));
+    if let Some(alerts) = &config.alerts {
+        engine.alert_by(alerts.clone());
+    }
     engine.begin().await.context("the open runs could not be read")?;
     engine.keep_schedules();
+    engine.retain(config.retention.clone());
     let watch = catalog.watch();
     data.announce(&whereabouts).context("server.json could not be written")?;
     ready(&whereabouts)?;

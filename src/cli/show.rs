@@ -13,7 +13,9 @@ pub(super) fn run(told: &Value) -> String {
     let ended = told.get("ended_at").and_then(Value::as_str).map(|at| format!(", ended {at}")).unwrap_or_default();
     let _ = writeln!(out, "  started {}{ended}", text(told, "started_at"));
     if let Some(origin) = told.get("origin").and_then(Value::as_str) {
-        let _ = writeln!(out, "  repeats {origin}");
+        let from = told.get("from_step").and_then(Value::as_str);
+        let from = from.map(|step| format!(", from step {step} on")).unwrap_or_default();
+        let _ = writeln!(out, "  repeats {origin}{from}");
     }
     if let Some(body) = told.pointer("/trigger/body").or_else(|| told.pointer("/trigger/text")) {
         let _ = writeln!(out, "  body {}", short(body));
@@ -58,6 +60,13 @@ pub(super) fn run(told: &Value) -> String {
     if let Some(reason) = told.get("reason").and_then(Value::as_str) {
         let _ = writeln!(out, "  held: {reason}");
     }
+    if let Some(handled) = told.get("handled") {
+        let how = match handled.get("resubmitted_as").and_then(Value::as_str) {
+            Some(new) => format!("resubmitted as {new}"),
+            None => format!("handled {}", text(handled, "note")),
+        };
+        let _ = writeln!(out, "  {}: {how}", text(handled, "at"));
+    }
     out
 }
 
@@ -78,6 +87,9 @@ fn more(step: &Value) -> String {
     let mut words = String::new();
     if step.get("mocked").is_some() {
         words += "  mocked";
+    }
+    if step.get("taken_over").is_some() {
+        words += "  taken over";
     }
     for (key, label) in [("branch", "took"), ("until", "until"), ("iterations", "iterations"), ("failed", "failed")] {
         let value = step.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));

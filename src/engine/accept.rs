@@ -14,7 +14,8 @@ use super::queue::Admission;
 use super::*;
 use crate::flow::Dedupe;
 use crate::journal::{Append, Appended, Claim, Error};
-use crate::run::{Event, Next, Origin, Parent, Record, Rejected, Request, Run, Started};
+use crate::points;
+use crate::run::{Event, Next, Origin, Parent, Record, Rejected, Request, Run, Started, Summary};
 
 /// A run that is to begin.
 pub(super) struct Entry {
@@ -26,12 +27,14 @@ pub(super) struct Entry {
     pub keys: Option<Uuid>,
     /// True if the flow's `dedupe` counts.
     pub claims: bool,
+    /// What it takes over of the run that it repeats.
+    pub taken: Option<Event>,
 }
 
 impl Entry {
     pub fn new(request: Request) -> Entry {
         let id = RunId(Uuid::now_v7());
-        Entry { id, request, origin: None, parent: None, keys: None, claims: false }
+        Entry { id, request, origin: None, parent: None, keys: None, claims: false, taken: None }
     }
 }
 
@@ -40,13 +43,18 @@ impl Engine {
     pub(super) async fn admit(self: &Arc<Self>, live: &Arc<LiveFlow>, entry: Entry) -> Result<Accepted, Refusal> {
         self.must_be_ready()?;
         let now = super::now();
-        let Entry { id, request, origin, parent, keys, claims } = entry;
+        let Entry { id, request, origin, parent, keys, claims, taken } = entry;
         let (flow, keys) = (live.flow.id.clone(), keys.unwrap_or(id.0));
         // What another run waits for was let in when that run was.
         let must = parent.is_some();
         let started = Arc::new(Started { flow, definition: live.digest, request, keys, origin, parent });
         let mut run = Run::new(id, now, started.clone());
         let mut events = vec![Event::Started(started)];
+        if let Some(taken) = taken {
+            let applied = run.apply(now, &taken);
+            applied.map_err(|illegal| Refusal::Unavailable { retry_after: SOON, why: illegal.to_string() })?;
+            events.push(taken);
+        }
         let claim = match live.flow.trigger.request().and_then(|request| request.dedupe.as_ref()) {
             Some(dedupe) if claims => self.claim(&run, live, dedupe, now),
             _ => None,
@@ -63,15 +71,21 @@ impl Engine {
         let next = slot.is_some().then(|| self.decide(&mut run, live, now, &mut events));
         let status = next.as_ref().map_or(Status::Queued, |next| status(&run, next));
         let answer = live.flow.answers.then(|| self.answers.wait(id));
+        self.intend_alert(&run, &events).await;
+        let record = Record::encode(now, &events);
+        let bytes = record.len() as u64;
         let append = Append {
             run: id,
             seq: 0,
-            record: Record::encode(now, &events),
-            summary: Some(run.summary(status)),
+            record,
+            summary: Some(Summary { bytes, ..run.summary(status) }),
             claim,
             definition: Some((live.digest.0, live.definition.clone())),
         };
-        match self.journal.append(append).await {
+        points::reach("accept.append.before");
+        let appended = self.journal.append(append).await;
+        points::reach("accept.append.after");
+        match appended {
             Ok(Appended::Durable) => {}
             Ok(Appended::Duplicate(first)) => {
                 self.answers.forget(id);
@@ -88,10 +102,13 @@ impl Engine {
         Metrics::count(&self.metrics.appends);
         tracing::debug!(run = %id, flow = %live.flow.id, "run accepted");
         self.announce(&run, &events);
+        if let Some(status) = run.finished {
+            self.kept.ended(status, bytes);
+        }
         match (next, slot) {
             (Some(Next::Ended), _) => {}
             (Some(next), Some(slot)) => {
-                let work = drive::Work::new(run, live.clone(), status, slot);
+                let work = drive::Work::new(run, live.clone(), status, slot, bytes);
                 self.clone().set_to_work(work, Some(next), None);
             }
             _ => {
@@ -107,7 +124,7 @@ impl Engine {
     pub async fn reject(&self, rejected: Rejected) -> Option<RunId> {
         let now = super::now();
         let id = RunId(Uuid::now_v7());
-        let summary = crate::run::Summary {
+        let mut summary = Summary {
             run_id: id,
             flow: rejected.flow.clone(),
             status: Status::Rejected,
@@ -115,15 +132,22 @@ impl Engine {
             updated_at: now,
             origin: None,
             reason: Some(rejected.message.clone()),
+            code: Some(rejected.code.clone()),
+            parent: None,
+            bytes: 0,
+            handled: None,
         };
         let record = Record::encode(now, &[Event::Rejected(Box::new(rejected))]);
-        let append = Append { run: id, seq: 0, record, summary: Some(summary), claim: None, definition: None };
+        summary.bytes = record.len() as u64;
+        let shown = Some(summary.clone());
+        let append = Append { run: id, seq: 0, record, summary: shown, claim: None, definition: None };
         let kept = self.journal.append(append).await;
         if let Err(error) = kept {
             tracing::warn!(%error, "a rejected request could not be kept");
             return None;
         }
         Metrics::count(&self.metrics.rejected);
+        self.alert_of_rejected(&summary).await;
         let surplus = {
             let mut rejected = lock(&self.rejected);
             rejected.push_back(id);
@@ -131,7 +155,7 @@ impl Engine {
             rejected.drain(..surplus).collect::<Vec<_>>()
         };
         if !surplus.is_empty()
-            && let Err(error) = self.journal.remove(surplus).await
+            && let (_ended, Err(error)) = (self.ended.lock().await, self.journal.remove(surplus).await)
         {
             tracing::warn!(%error, "old rejected requests could not be removed");
         }

@@ -4,17 +4,48 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::accept::Entry;
 use super::*;
-use crate::flow::{BODYLESS, Kind, TriggerKind};
+use crate::flow::{Kind, TriggerKind};
 use crate::journal::Filter;
-use crate::mapping::parse_json;
-use crate::run::{Around, Body, Event, History, Origin, Record, Request, Summary};
+use crate::run::{Body, Event, History, Record, Request, Summary};
+
+/// Runs read at once where most do not fit.
+const PAGE: usize = 256;
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    pub filter: Filter,
+    /// Any of these, beside what `filter` says; empty: all.
+    pub statuses: Vec<Status>,
+    /// Only those that wait for a person.
+    pub unhandled: bool,
+    /// A part of the reason or its code, case aside.
+    pub reason: Option<String>,
+}
+
+impl Wanted {
+    fn fits(&self, summary: &Summary) -> bool {
+        let says = |text: &Option<String>, part: &str| {
+            text.as_ref().is_some_and(|text| text.to_lowercase().contains(&part.to_lowercase()))
+        };
+        (self.statuses.is_empty() || self.statuses.contains(&summary.status))
+            && (!self.unhandled || summary.is_unhandled())
+            && self.reason.as_ref().is_none_or(|part| says(&summary.reason, part) || says(&summary.code, part))
+    }
+}
 
 impl Engine {
     /// Newest first.
-    pub fn runs(&self, filter: &Filter, cursor: Option<RunId>, limit: usize) -> Result<Vec<Summary>, Denied> {
-        self.journal.summaries(filter, cursor, limit).map_err(unavailable)
+    pub fn runs(&self, wanted: &Wanted, mut cursor: Option<RunId>, limit: usize) -> Result<Vec<Summary>, Denied> {
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let page = self.journal.summaries(&wanted.filter, cursor, limit.max(PAGE)).map_err(unavailable)?;
+            let Some(last) = page.last() else { break };
+            cursor = Some(last.run_id);
+            found.extend(page.into_iter().filter(|summary| wanted.fits(summary)).take(limit - found.len()));
+        }
+        Ok(found)
     }
 
     /// A run with its history, step by step, as the API shows it.
@@ -46,7 +77,7 @@ impl Engine {
     }
 
     /// How a run began, or was refused.
-    fn first_event(&self, run: RunId) -> Result<Event, Denied> {
+    pub(super) fn first_event(&self, run: RunId) -> Result<Event, Denied> {
         let first = self.journal.first_record(run).map_err(unavailable)?.ok_or(Denied::NoRun(run))?;
         let first = Record::decode(&first).map_err(unavailable)?;
         first.events.into_iter().next().ok_or(Denied::NoRun(run))
@@ -61,53 +92,6 @@ impl Engine {
                 step["resume_url"] = json!(self.resume_url(&live.flow.id, run, &place));
             }
         }
-    }
-
-    /// Starts a new run of the flow's present version with the request of `run` (or with `body`); it names its origin.
-    /// A person wants it, so neither the trigger's conditions nor its `dedupe` are asked. A request that was not split
-    /// yet is split if the flow does so now.
-    pub async fn resubmit(self: &Arc<Self>, run: RunId, body: Option<Value>, new_keys: bool) -> Result<Begun, Denied> {
-        let (flow, mut request, keys) = match self.first_event(run)? {
-            Event::Started(started) => {
-                (started.flow.clone(), started.request.clone(), (!new_keys).then_some(started.keys))
-            }
-            Event::Rejected(rejected) => {
-                let kept = match body {
-                    Some(_) => Value::Null,
-                    None => parse_json(rejected.body.as_bytes()).map_err(|error| {
-                        let why = format!("what was kept of the request is not JSON ({error}); give a mended `body`");
-                        Denied::Invalid(why)
-                    })?,
-                };
-                let (method, path, params) = (rejected.method.clone(), rejected.path.clone(), rejected.params.clone());
-                let query = rejected.query.clone();
-                let request = Request { method, path, params, query, ..Request::posted(Body::of(kept)) };
-                (rejected.flow.clone(), request, None)
-            }
-            _ => {
-                return Err(Denied::Unavailable("the run's history does not begin with its start".into()));
-            }
-        };
-        let live = self.flow(&flow).ok_or_else(|| Denied::Conflict(format!("flow `{flow}` is not live any more")))?;
-        if let Some(body) = body {
-            request.body = Body::of(live.flow.trigger.fill(body));
-        }
-        let splits = live.flow.trigger.request().is_some_and(|request| request.split_on.is_some());
-        let without_body = request.body.value().is_null() && BODYLESS.contains(&request.method.as_str());
-        // The schema is that of a whole body; of one item it says nothing.
-        if !(without_body || splits && request.item.is_some()) {
-            self.check(&live, request.body.value())?;
-        }
-        if splits && request.item.is_none() {
-            let items = {
-                let catalog = self.catalog.current();
-                self.items(&live, &request, &Around::new(super::now(), &catalog.env)).map_err(unfit)?
-            };
-            let runs = self.start_each(&live, request, items.unwrap_or_default(), Some(run)).await;
-            return runs.map(Begun::Each).map_err(refused);
-        }
-        let accepted = self.admit(&live, Entry { origin: Some(Origin { run }), keys, ..Entry::new(request) }).await;
-        accepted.map(Begun::One).map_err(refused)
     }
 
     /// Starts a run by hand, as if `body` had been posted; inputs that are missing get their defaults.
@@ -144,6 +128,7 @@ impl Engine {
 
     /// Lets a held run go on.
     pub async fn resume(self: &Arc<Self>, run: RunId) -> Result<(), Denied> {
+        let _turn = self.take_letter(run)?;
         match self.read(run).map_err(Denied::Unavailable)? {
             None => Err(Denied::NoRun(run)),
             Some((found, _)) if found.held.is_none() => Err(Denied::Conflict(format!("run {run} is not held"))),
@@ -210,13 +195,13 @@ impl Engine {
     }
 }
 
-fn unfit(reason: Unfit) -> Denied {
+pub(super) fn unfit(reason: Unfit) -> Denied {
     match reason {
         Unfit::Condition(what) | Unfit::NoList(what) | Unfit::TooMany(what) => Denied::Invalid(what),
     }
 }
 
-fn refused(refusal: Refusal) -> Denied {
+pub(super) fn refused(refusal: Refusal) -> Denied {
     match refusal {
         Refusal::Busy { .. } | Refusal::Full { .. } => {
             Denied::Unavailable("too many runs are queued; try again".into())

@@ -13,6 +13,7 @@ use super::accept::Entry;
 use super::*;
 use crate::connector::{Class, Failure};
 use crate::flow::Kind;
+use crate::points;
 use crate::run::{Body, Event, Parent, Request, Run, TIMED_OUT};
 
 impl Engine {
@@ -72,7 +73,10 @@ impl Engine {
             }
             let entry =
                 Entry { id: child, keys: Some(key), parent: Some(parent.clone()), ..Entry::new(Request::posted(body)) };
-            match self.admit(&called, entry).await {
+            points::reach("child.begin.before");
+            let admitted = self.admit(&called, entry).await;
+            points::reach("child.begin.after");
+            match admitted {
                 Ok(_) => return Ok(true),
                 Err(Refusal::Busy { .. } | Refusal::Full { .. } | Refusal::FlowBusy { .. }) => {
                     tokio::time::sleep(Duration::from_millis(100)).await
@@ -106,6 +110,7 @@ impl Engine {
             if let Some(parent) = &run.started.parent
                 && (matches!(event, Event::Responded { .. }) || over)
             {
+                points::reach("child.told.before");
                 self.command(parent.run, Command::Look);
             }
             if over {

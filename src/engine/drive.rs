@@ -17,7 +17,8 @@ use crate::connector::{Class, Failure};
 use crate::flow::Kind;
 use crate::journal::{Append, Error};
 use crate::outbound;
-use crate::run::{Around, Event, Next, Parent, Place, Record, Run};
+use crate::points;
+use crate::run::{Around, Event, Next, Parent, Place, Record, Run, Summary};
 
 /// Waits shorter than this are slept through; longer ones cost no task.
 const NAP: Duration = Duration::from_millis(200);
@@ -33,6 +34,8 @@ pub(super) struct Work {
     seq: u32,
     /// The status that lists show.
     shown: Status,
+    /// Of all its records.
+    bytes: u64,
     /// Applied and not yet appended.
     events: Vec<Event>,
     /// Answered once what was applied is durable.
@@ -42,8 +45,8 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: Slot) -> Work {
-        Work { run, live, seq: 1, shown, events: Vec::new(), deliveries: Vec::new(), slot }
+    pub fn new(run: Run, live: Arc<LiveFlow>, shown: Status, slot: Slot, bytes: u64) -> Work {
+        Work { run, live, seq: 1, shown, bytes, events: Vec::new(), deliveries: Vec::new(), slot }
     }
 
     /// A run as the journal has it: its next record goes to `seq`, and begins with `events`.
@@ -313,16 +316,25 @@ impl Engine {
 
     /// Appends until it is durable; false if it never will be.
     async fn append(&self, work: &mut Work, now: Timestamp, events: &[Event], status: Status) -> bool {
+        self.intend_alert(&work.run, events).await;
         loop {
-            let summary = (status != work.shown).then(|| work.run.summary(status));
             let record = Record::encode(now, events);
+            let bytes = work.bytes + record.len() as u64;
+            let summary = (status != work.shown).then(|| Summary { bytes, ..work.run.summary(status) });
             let append = Append { run: work.run.id, seq: work.seq, record, summary, claim: None, definition: None };
+            points::reach("drive.append.before");
             match self.journal.append(append).await {
                 Ok(_) => {
+                    points::reach("drive.append.after");
                     Metrics::count(&self.metrics.appends);
                     work.seq += 1;
                     work.shown = status;
+                    work.bytes = bytes;
+                    if let Some(status) = work.run.finished {
+                        self.kept.ended(status, bytes);
+                    }
                     for (reply, delivered) in work.deliveries.drain(..) {
+                        points::reach("resume.append.after");
                         let _ = reply.send(delivered);
                     }
                     return true;
@@ -340,6 +352,7 @@ impl Engine {
     /// Tells those who wait, now that `events` are durable.
     pub(super) fn announce(&self, run: &Run, events: &[Event]) {
         self.tell_relatives(run, events);
+        self.alert(run, events);
         for event in events {
             match event {
                 Event::Responded { response, .. } => {
@@ -375,6 +388,8 @@ impl Engine {
                 | Event::Invoked { .. }
                 | Event::Assigned { .. }
                 | Event::Failing { .. }
+                | Event::TookOver(_)
+                | Event::Handled(_)
                 | Event::Recovered { .. }
                 | Event::Released => {}
             }

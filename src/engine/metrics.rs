@@ -68,6 +68,15 @@ impl Engine {
         one("millstream_slots_free", "gauge", "Slots that no run has taken.", free.into());
         one("millstream_timers", "gauge", "Timers set.", self.timers.len() as u64);
         one("millstream_flows", "gauge", "Live flows.", self.catalog.current().flows.len() as u64);
+        let (alerts, together) = (get(&self.alerting.begun), get(&self.alerting.together));
+        one("millstream_alerts_total", "counter", "Runs of the flow that `alerts` names.", alerts);
+        one("millstream_alerts_together_total", "counter", "Runs told of in the alert for another.", together);
+        one("millstream_runs_removed_total", "counter", "Runs removed by `retention`.", get(&self.kept.removed));
+        let name = "millstream_runs_kept";
+        let _ = writeln!(text, "# HELP {name} Runs kept that `retention` counts.\n# TYPE {name} gauge");
+        for status in [Status::Succeeded, Status::Cancelled] {
+            let _ = writeln!(text, "{name}{{status=\"{status}\"}} {}", self.kept.count(status));
+        }
         let name = "millstream_runs_ended_total";
         let _ = writeln!(text, "# HELP {name} Runs ended, by status.\n# TYPE {name} counter");
         for (index, status) in Status::ALL.iter().enumerate().filter(|(_, status)| status.is_ended()) {

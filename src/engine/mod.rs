@@ -5,6 +5,7 @@
 //! from the journal, and the number of open runs is bounded by the disk alone.
 
 mod accept;
+mod alerts;
 mod answers;
 mod ask;
 mod children;
@@ -12,10 +13,12 @@ mod drive;
 mod flying;
 mod keys;
 mod lanes;
+mod letters;
 mod metrics;
 mod queue;
 mod recover;
 mod resume;
+mod retention;
 mod schedule;
 mod split;
 
@@ -36,7 +39,9 @@ use crate::journal::Journal;
 use crate::outbound::Outbound;
 use crate::run::{Digest, Place, Response, RunId, Status};
 
+pub use ask::Wanted;
 pub use keys::InstanceKey;
+pub use letters::{Resubmission, Resubmitted};
 pub use resume::Delivered;
 pub use split::{Begun, MAX_ITEMS, Turned, Unfit};
 
@@ -78,6 +83,8 @@ pub enum Denied {
     NoRun(RunId),
     #[error("there is no flow `{0}`")]
     NoFlow(String),
+    #[error("run {run} was resubmitted before, as {by}")]
+    Resubmitted { run: RunId, by: RunId },
     #[error("{0}")]
     Conflict(String),
     #[error("{0}")]
@@ -132,6 +139,12 @@ pub struct Engine {
     delivering: Mutex<HashSet<(RunId, Place)>>,
     /// How the world reaches the public listener.
     base: OnceLock<String>,
+    /// Runs of which a person disposes just now.
+    letters: Mutex<HashSet<RunId>>,
+    /// Held while something is added to the records of a run that has ended, or such runs are removed.
+    ended: tokio::sync::Mutex<()>,
+    alerting: alerts::Alerting,
+    kept: retention::Kept,
 }
 
 impl Engine {
@@ -165,6 +178,10 @@ impl Engine {
             metrics: metrics::Metrics::default(),
             delivering: Mutex::default(),
             base: OnceLock::new(),
+            letters: Mutex::default(),
+            ended: tokio::sync::Mutex::default(),
+            alerting: alerts::Alerting::default(),
+            kept: retention::Kept::default(),
         }))
     }
 

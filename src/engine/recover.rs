@@ -12,6 +12,7 @@ use super::queue::Slot;
 use super::*;
 use crate::connector::{Class, Failure};
 use crate::journal::{Append, Error};
+use crate::points;
 use crate::run::{Event, NEVER, Record, Run, State};
 
 /// Present while no process is at work on the journal: the last one stopped in order.
@@ -30,6 +31,7 @@ impl Engine {
                 noted => noted?,
             }
         }
+        points::reach("recover.begin");
         lock(&self.rejected).extend(self.journal.rejected_runs()?);
         let open = self.journal.open_runs()?;
         self.limit_flows();
@@ -60,6 +62,10 @@ impl Engine {
             tracing::info!(runs = open.len(), ms, crashed = !stopped, "open runs go on");
         }
         self.ready.store(true, Ordering::Release);
+        tokio::spawn(self.clone().settle_letters());
+        self.find_alerts();
+        let engine = self.clone();
+        tokio::spawn(async move { while tokio::spawn(engine.clone().serve_alerts()).await.is_err() {} });
         let engine = self.clone();
         tokio::spawn(async move {
             // A panic must not strand the runs in line.
@@ -124,9 +130,9 @@ impl Engine {
             // In a task of its own: a large run takes a while to read, and others go on meanwhile.
             tokio::spawn(async move {
                 let engine = &taking.engine;
-                match engine.read(id) {
+                match engine.read_whole(id) {
                     // Nobody else takes it up, so it stays as it was read.
-                    Ok(Some((run, seq))) if run.finished.is_none() => engine.take_up(run, seq, slot, command).await,
+                    Ok(Some(read)) if read.run.finished.is_none() => engine.take_up(read, slot, command).await,
                     Ok(_) => {}
                     Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
                 }
@@ -137,6 +143,7 @@ impl Engine {
     async fn serve_timers(self: Arc<Self>) {
         loop {
             let (id, seat) = self.timers.due().await;
+            points::reach("timer.due");
             // One that is at work has been woken by something else, and sets its timers anew.
             if !lock(&self.working).contains_key(&id) {
                 self.queue.push(seat, id, None);
@@ -161,7 +168,8 @@ impl Engine {
     }
 
     /// Goes on with a run as the journal has it.
-    async fn take_up(self: &Arc<Self>, mut run: Run, seq: u32, slot: Slot, command: Option<Command>) {
+    async fn take_up(self: &Arc<Self>, read: Read, slot: Slot, command: Option<Command>) {
+        let Read { mut run, seq, bytes } = read;
         let id = run.id;
         let now = super::now();
         let live = match self.definition(&run.started.definition, &run.started.flow) {
@@ -184,6 +192,7 @@ impl Engine {
         let mut events = Vec::new();
         // A run that could go on when the process went down may be what brought it down.
         if is_calling(&run) || lock(&self.suspects).remove(&id) {
+            points::reach("recover.append.before");
             let recovered = Event::Recovered { crashed: self.crashed.load(Ordering::Acquire) };
             if let Err(illegal) = run.apply(now, &recovered) {
                 tracing::error!(%illegal, "an open run cannot be taken up; it is left as it is");
@@ -193,7 +202,7 @@ impl Engine {
         }
         // What lists show now: a run that was queued, waiting or held until here must not go on being shown so.
         let shown = self.journal.summary(id).ok().flatten().map_or(Status::Queued, |summary| summary.status);
-        let work = Work::new(run, live, shown, slot).taken_up(seq, events);
+        let work = Work::new(run, live, shown, slot, bytes).taken_up(seq, events);
         self.clone().set_to_work(work, None, command);
     }
 
@@ -202,13 +211,15 @@ impl Engine {
         if run.apply(now, &event).is_err() {
             return;
         }
+        let events = [event];
+        self.intend_alert(run, &events).await;
         let summary = Some(run.summary(status));
-        let record = Record::encode(now, &[event]);
+        let record = Record::encode(now, &events);
         loop {
             let (record, summary) = (record.clone(), summary.clone());
             let append = Append { run: run.id, seq, record, summary, claim: None, definition: None };
             match self.journal.append(append).await {
-                Ok(_) => return,
+                Ok(_) => return self.alert(run, &events),
                 Err(Error::Busy) => tokio::time::sleep(Duration::from_millis(100)).await,
                 Err(error) => {
                     tracing::error!(run = %run.id, %error, "the journal cannot be written");
@@ -282,10 +293,19 @@ impl Engine {
 
     /// A run as the journal has it, and the position of its next record.
     pub(super) fn read(&self, id: RunId) -> Result<Option<(Run, u32)>, String> {
-        let mut run = None;
-        let seq =
-            self.each_record(id, |record| Run::fold(&mut run, id, &record).map_err(|illegal| illegal.to_string()))?;
-        Ok(run.map(|run| (run, seq)))
+        Ok(self.read_whole(id)?.map(|read| (read.run, read.seq)))
+    }
+
+    /// A run as the journal has it.
+    pub(super) fn read_whole(&self, id: RunId) -> Result<Option<Read>, String> {
+        let (mut run, mut bytes) = (None, 0);
+        let fold = |record: Vec<u8>| {
+            bytes += record.len() as u64;
+            let record = Record::decode(&record).map_err(|error| error.to_string())?;
+            Run::fold(&mut run, id, &record).map_err(|illegal| illegal.to_string())
+        };
+        let seq = self.journal.each_record(id, fold).map_err(|error| error.to_string())?;
+        Ok(run.map(|run| Read { run, seq, bytes }))
     }
 
     /// Shows a run's records in order, decoded, one at a time; returns how many there are.
@@ -297,6 +317,15 @@ impl Engine {
         let show = |bytes: Vec<u8>| show(Record::decode(&bytes).map_err(|error| error.to_string())?);
         self.journal.each_record(id, show).map_err(|error| error.to_string())
     }
+}
+
+/// A run as the journal has it.
+pub(super) struct Read {
+    pub run: Run,
+    /// Position of its next record.
+    pub seq: u32,
+    /// Of all its records.
+    pub bytes: u64,
 }
 
 /// While a run is taken up. What was asked of it meanwhile gets in line again.

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::flow::{Flow, Kind};
+use crate::points;
 use crate::run::{Event, Run};
 
 /// What became of a POST to a `wait` step's URL.
@@ -67,6 +68,7 @@ impl Engine {
         }
         let (reply, receive) = oneshot::channel();
         let delivery = Delivery { reply, _pending: Pending { engine: self.clone(), key } };
+        points::reach("resume.deliver.before");
         self.command(run, Command::Deliver(place, Arc::new(input), delivery));
         match tokio::time::timeout(PATIENCE, receive).await {
             Ok(Ok(delivered)) => Ok(delivered),

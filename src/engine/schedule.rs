@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use self::progress::Progress;
 use super::accept::Entry;
 use super::*;
+use crate::points;
 use crate::run::{Body, Request};
 
 /// Where the settings are: `schedule/{flow}`.
@@ -197,7 +198,9 @@ impl Engine {
             }
         }
         let request = Request { method: String::new(), ..Request::posted(Body::of(schedule.body(tick))) };
+        points::reach("schedule.tick.before");
         let admitted = self.admit(live, Entry { id, ..Entry::new(request) }).await;
+        points::reach("schedule.tick.after");
         if let Err(refusal) = &admitted {
             tracing::debug!(%flow, ?refusal, "a scheduled run waits until it is let in");
         }

@@ -13,7 +13,8 @@ use super::metrics::Metrics;
 use super::queue::Admission;
 use super::*;
 use crate::journal::{Append, Appended};
-use crate::run::{Around, AtTheDoor, Body, Event, Origin, Record, Request, Run, Started};
+use crate::points;
+use crate::run::{Around, AtTheDoor, Body, Event, Origin, Record, Request, Run, Started, Summary};
 
 /// Most items of one request that is split.
 pub const MAX_ITEMS: usize = 100_000;
@@ -128,7 +129,7 @@ impl Engine {
         live: &Arc<LiveFlow>,
         request: Request,
         items: Vec<Value>,
-        origin: Option<RunId>,
+        origin: Option<Repeat>,
     ) -> Result<Vec<RunId>, Refusal> {
         self.must_be_ready()?;
         // One at a time: this bounds the memory that they take, and what fits into the queue is judged once.
@@ -151,6 +152,7 @@ impl Engine {
             _ => self.refuse(Refusal::Full { retry_after: FULL }),
         })?;
         let appended = self.journal.append_together(appends).await.map_err(|error| self.refuse(error.into()))?;
+        points::reach("split.append.after");
         Metrics::count(&self.metrics.appends);
         let mut standing = Vec::with_capacity(runs.len());
         for ((run, appended), ticket) in runs.into_iter().zip(appended).zip(tickets) {
@@ -171,35 +173,52 @@ impl Engine {
     }
 
     /// The first record of each item's run. An item is dropped once it is written down.
-    fn encode_each(&self, live: &LiveFlow, request: &Request, items: Vec<Value>, origin: Option<RunId>) -> Vec<Append> {
+    fn encode_each(
+        &self,
+        live: &LiveFlow,
+        request: &Request,
+        items: Vec<Value>,
+        origin: Option<Repeat>,
+    ) -> Vec<Append> {
         let now: Timestamp = super::now();
         let dedupe = live.flow.trigger.request().and_then(|request| request.dedupe.as_ref());
         let dedupe = dedupe.filter(|_| origin.is_none());
         let mut appends = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
-            let id = RunId(Uuid::now_v7());
+            let first = origin.filter(|_| index == 0).map(|origin| origin.first);
+            let id = first.unwrap_or_else(|| RunId(Uuid::now_v7()));
             let item = Request { body: Body::of(item), item: u32::try_from(index).ok(), ..request.clone() };
             let started = Arc::new(Started {
                 flow: live.flow.id.clone(),
                 definition: live.digest,
                 request: item,
                 keys: id.0,
-                origin: origin.map(|run| Origin { run }),
+                origin: origin.map(|origin| Origin { run: origin.of, from_step: None }),
                 parent: None,
             });
             let run = Run::new(id, now, started.clone());
             let claim = dedupe.and_then(|dedupe| self.claim(&run, live, dedupe, now));
+            let record = Record::encode(now, &[Event::Started(started)]);
+            let bytes = record.len() as u64;
             appends.push(Append {
                 run: id,
                 seq: 0,
-                record: Record::encode(now, &[Event::Started(started)]),
-                summary: Some(run.summary(Status::Queued)),
+                record,
+                summary: Some(Summary { bytes, ..run.summary(Status::Queued) }),
                 claim,
                 definition: (index == 0).then(|| (live.digest.0, live.definition.clone())),
             });
         }
         appends
     }
+}
+
+/// A rejected request that is split after all.
+#[derive(Clone, Copy)]
+pub(super) struct Repeat {
+    pub of: RunId,
+    /// The run of the first item, chosen before.
+    pub first: RunId,
 }
 
 /// When to come back once the queue is full.

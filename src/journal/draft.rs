@@ -6,14 +6,17 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use super::entry::{Batch, Entry, FRESH, REPLACES, weight};
 use super::keys;
 use super::list;
-use super::store::{Batch, Store, part_count, part_key, put_parts};
+use super::store::{self, Store};
 use super::{Append, Appended, Claim};
 use crate::run::{RunId, Status};
 
 /// Definitions known to be stored; forgotten when there are many, which costs a look-up each.
 const KNOWN: usize = 10_000;
+/// What stands at a claim's key.
+const CLAIM_BYTES: usize = keys::RUN_LEN + size_of::<i64>();
 /// Claims looked at by one removal, to find those that have expired.
 const SWEPT: usize = 256;
 
@@ -31,29 +34,19 @@ pub struct Memory {
 pub struct Draft<'s> {
     store: &'s Store,
     batch: Batch,
-    entries: usize,
     claims: HashMap<Vec<u8>, (RunId, i64)>,
     /// How this batch leaves the runs that it speaks of.
     runs: HashMap<RunId, Status>,
-    /// Keys of settings, and how long the longest value is that this batch puts there.
-    settings: HashMap<Vec<u8>, usize>,
 }
 
 impl<'s> Draft<'s> {
     pub fn new(store: &'s Store) -> Draft<'s> {
-        Draft {
-            store,
-            batch: Batch::default(),
-            entries: 0,
-            claims: HashMap::new(),
-            runs: HashMap::new(),
-            settings: HashMap::new(),
-        }
+        Draft { store, batch: Batch::default(), claims: HashMap::new(), runs: HashMap::new() }
     }
 
     /// The batch, or `None` if there is nothing to write.
     pub fn finish(self) -> Option<Batch> {
-        (self.entries > 0).then_some(self.batch)
+        (!self.batch.is_empty()).then_some(self.batch)
     }
 
     pub fn append(&mut self, append: &Append, summary: Option<&[u8]>, memory: &mut Memory) -> Result<Appended, String> {
@@ -73,23 +66,24 @@ impl<'s> Draft<'s> {
                 self.sweep(memory)?;
             }
         }
-        self.entries += 1;
-        put_parts(&mut self.batch, &keys::record(append.run, append.seq), &append.record);
+        let Append { run, seq, ref record, .. } = *append;
+        // The first of those that share an entry makes it.
+        let flags = if seq % keys::CHUNK == 0 { FRESH } else { 0 };
+        self.batch.push(&Entry::Record { flags, run, seq, bytes: record });
         if let (Some(fields), Some(bytes)) = (&append.summary, summary) {
-            self.batch.insert(&keys::summary(append.run)[..], bytes);
-            if append.seq == 0 {
-                self.batch.insert(keys::history_of(&fields.flow, append.run), &[]);
+            self.put(if seq == 0 { FRESH } else { REPLACES }, &keys::summary(run), bytes);
+            if seq == 0 {
+                self.put(FRESH, &keys::history_of(&fields.flow, run), &[]);
             }
             if fields.status == Status::Rejected {
-                self.batch.insert(&keys::rejected(append.run)[..], &[]);
+                self.put(FRESH, &keys::rejected(run), &[]);
             }
-            if fields.status.is_ended() {
-                self.batch.remove(&keys::open(append.run)[..]);
-            } else {
-                // Where it is there already this costs a look in the store, but no write.
-                self.batch.insert(&keys::open(append.run)[..], &[]);
+            match (seq, fields.status.is_ended()) {
+                (0, true) | (1.., false) => {}
+                (0, false) => self.put(FRESH, &keys::open(run), &[]),
+                (1.., true) => self.take_out(&keys::open(run), 0),
             }
-            self.runs.insert(append.run, fields.status);
+            self.runs.insert(run, fields.status);
         }
         if let Some((hash, text)) = &append.definition {
             self.define(hash, text, memory)?;
@@ -98,24 +92,26 @@ impl<'s> Draft<'s> {
     }
 
     pub fn set(&mut self, name: &str, value: Option<&[u8]>) -> Result<(), String> {
-        self.entries += 1;
         let key = keys::setting(name);
-        // Parts of a value before this one, in the store and in this batch. Of one key, the batch keeps the last word.
-        for entry in self.store.scan(&key) {
-            let (old, _) = entry?;
-            if old.len() == key.len() + size_of::<u32>() {
-                self.batch.remove(old);
+        match value {
+            // As if the one before were as long: settings are few.
+            Some(value) if self.store.contains(&key)? => self.put(REPLACES, &key, value),
+            Some(value) => self.put(0, &key, value),
+            None => {
+                let value = self.store.get(&key)?;
+                self.take_out(&key, value.map_or(0, |value| value.len()));
             }
         }
-        let drafted = self.settings.get(&key).copied();
-        for number in drafted.map_or(0..0, |longest| 0..part_count(longest)) {
-            self.batch.remove(part_key(&key, number));
-        }
-        if let Some(value) = value {
-            put_parts(&mut self.batch, &key, value);
-            self.settings.insert(key, value.len().max(drafted.unwrap_or(0)));
-        }
         Ok(())
+    }
+
+    fn put(&mut self, flags: u8, key: &[u8], value: &[u8]) {
+        self.batch.push(&Entry::Put { flags, key, value });
+    }
+
+    /// Removes an entry whose value is of this length.
+    fn take_out(&mut self, key: &[u8], value: usize) {
+        self.batch.push(&Entry::Remove { key, freed: weight(key.len(), value) });
     }
 
     pub fn remove(&mut self, runs: &[RunId], memory: &mut Memory) -> Result<(), String> {
@@ -143,8 +139,9 @@ impl<'s> Draft<'s> {
         {
             return Ok(Some(holder));
         }
-        self.batch.insert(key.clone(), encode(run, claim.until_ms));
-        self.batch.insert(&keys::claim_of(run)[..], key.clone());
+        // One that has run out is replaced.
+        self.put(if held.is_some() { REPLACES } else { 0 }, &key, &encode(run, claim.until_ms));
+        self.put(FRESH, &keys::claim_of(run), &key);
         self.claims.insert(key, (run, claim.until_ms));
         Ok(None)
     }
@@ -162,9 +159,8 @@ impl<'s> Draft<'s> {
         if memory.definitions.contains(hash) {
             return Ok(());
         }
-        let key = keys::definition(hash);
-        if self.store.scan(&key).next().transpose()?.is_none() {
-            put_parts(&mut self.batch, &key, text.as_bytes());
+        if !self.store.contains(&keys::definition(hash))? {
+            self.batch.push(&Entry::Definition { flags: 0, hash, text: text.as_bytes() });
         }
         if memory.definitions.len() >= KNOWN {
             memory.definitions.clear();
@@ -174,40 +170,27 @@ impl<'s> Draft<'s> {
         Ok(())
     }
 
-    /// Takes a run back that nobody was told of, with its claim.
-    pub fn undo(&mut self, run: RunId) -> Result<(), String> {
-        if let Some(key) = self.store.get(&keys::claim_of(run))? {
-            let held = self.store.get(&key)?.map(|value| decode(&value)).transpose()?;
-            if held.is_some_and(|(holder, _)| holder == run) {
-                self.batch.remove(key);
-            }
-        }
-        self.entries += 1;
-        self.batch.remove(&keys::open(run)[..]);
-        self.remove_one(run)
-    }
-
     fn remove_one(&mut self, run: RunId) -> Result<(), String> {
-        let summary = list::summary(self.store, run)?;
+        let summary = self.store.get(&keys::summary(run))?;
         for entry in self.store.scan(&keys::records(run)) {
-            self.entries += 1;
-            self.batch.remove(entry?.0);
+            let (key, raw) = entry?;
+            let freed = store::weight_of(&raw.pointers());
+            self.batch.push(&Entry::Remove { key: &key, freed });
         }
+        let fields = summary.as_deref().map(list::decode).transpose()?;
         if let Some(key) = self.store.get(&keys::claim_of(run))? {
-            self.entries += 1;
-            self.batch.remove(&keys::claim_of(run)[..]);
-            let failed = summary.as_ref().is_some_and(|summary| has_failed(summary.status));
+            self.take_out(&keys::claim_of(run), key.len());
+            let failed = fields.as_ref().is_some_and(|fields| has_failed(fields.status));
             let held = self.store.get(&key)?.map(|value| decode(&value)).transpose()?;
             if failed && held.is_some_and(|(holder, _)| holder == run) && !self.claims.contains_key(&key[..]) {
-                self.batch.remove(key);
+                self.take_out(&key, CLAIM_BYTES);
             }
         }
-        if let Some(summary) = summary {
-            self.entries += 1;
-            self.batch.remove(keys::history_of(&summary.flow, run));
-            self.batch.remove(&keys::summary(run)[..]);
-            if summary.status == Status::Rejected {
-                self.batch.remove(&keys::rejected(run)[..]);
+        if let Some(fields) = fields {
+            self.take_out(&keys::history_of(&fields.flow, run), 0);
+            self.take_out(&keys::summary(run), summary.map_or(0, |bytes| bytes.len()));
+            if fields.status == Status::Rejected {
+                self.take_out(&keys::rejected(run), 0);
             }
         }
         Ok(())
@@ -221,15 +204,14 @@ impl<'s> Draft<'s> {
         }
         let mut last = None;
         for entry in self.store.after(&memory.swept).take(SWEPT) {
-            let (key, value) = entry?;
+            let (key, raw) = entry?;
             if key.first() != Some(&keys::CLAIM) {
                 last = None;
                 break;
             }
-            let (_, until_ms) = decode(&value)?;
+            let (_, until_ms) = decode(raw.value())?;
             if until_ms <= now_ms && !self.claims.contains_key(&key[..]) {
-                self.entries += 1;
-                self.batch.remove(key.clone());
+                self.take_out(&key, CLAIM_BYTES);
             }
             last = Some(key);
         }

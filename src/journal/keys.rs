@@ -1,18 +1,19 @@
-//! Keys of the store: one tree, the first byte says what an entry is.
+//! Keys of the index: the first byte says what an entry is.
 //!
 //! ```text
-//! r run seq part      a record, in parts        o run              an open run
-//! s run               its summary               f len flow run     a flow's history
-//! k len flow key      a dedupe claim            c run              the claim a run made
-//! d sha256 part       a definition              m name part        a setting
-//! g                   which store this is
+//! r run chunk         where its records are, 64 each     o run              an open run
+//! s run               its summary                        f len flow run     a flow's history
+//! k len flow key      a dedupe claim                     c run              the claim a run made
+//! d sha256            where a definition is              m name             a setting
+//! j run               a rejected run                     l                  the first segment of the log
 //! ```
 //! Numbers are big-endian, so order by bytes is order by run and by record. Runs start in the order of their ids, so
 //! new entries meet in few pages.
 
 use crate::run::RunId;
 
-pub const GENERATION: &[u8] = b"g";
+/// Segments before this number were dropped on purpose.
+pub const FIRST: &[u8] = b"l";
 pub const OPEN: u8 = b'o';
 pub const SUMMARY: u8 = b's';
 pub const REJECTED: u8 = b'j';
@@ -22,6 +23,8 @@ const RECORD: u8 = b'r';
 const FLOW: u8 = b'f';
 const CLAIM_OF: u8 = b'c';
 const DEFINITION: u8 = b'd';
+/// Records whose places stand in one entry.
+pub const CHUNK: u32 = 64;
 
 pub const RUN_LEN: usize = 16;
 
@@ -48,27 +51,26 @@ pub fn claim_of(run: RunId) -> [u8; 1 + RUN_LEN] {
     of_run(CLAIM_OF, run)
 }
 
-/// What all records of a run start with.
+/// What the entries of all records of a run start with.
 pub fn records(run: RunId) -> [u8; 1 + RUN_LEN] {
     of_run(RECORD, run)
 }
 
-/// What all parts of a record start with.
+/// The entry that says where this record of a run is, with 63 others.
 pub fn record(run: RunId, seq: u32) -> [u8; 5 + RUN_LEN] {
     let mut key = [0; 5 + RUN_LEN];
     key[..=RUN_LEN].copy_from_slice(&records(run));
-    key[1 + RUN_LEN..].copy_from_slice(&seq.to_be_bytes());
+    key[1 + RUN_LEN..].copy_from_slice(&(seq / CHUNK).to_be_bytes());
     key
 }
 
-/// What all parts of a definition start with.
 pub fn definition(hash: &[u8; 32]) -> [u8; 33] {
     let mut key = [DEFINITION; 33];
     key[1..].copy_from_slice(hash);
     key
 }
 
-/// What all parts of a setting start with, and what all settings start with whose names do.
+/// A setting, and what all settings start with whose names do.
 pub fn setting(name: &str) -> Vec<u8> {
     [&[SETTING], name.as_bytes()].concat()
 }

@@ -1,10 +1,8 @@
 //! What is read back: records, summaries and their lists, settings.
 
-use std::collections::BTreeMap;
-
 use super::Filter;
 use super::keys::{self, RUN_LEN};
-use super::store::{self, Store};
+use super::store::{Raw, Store};
 use crate::run::{RunId, Summary};
 
 /// The first byte of a stored summary; JSON follows.
@@ -51,21 +49,23 @@ pub fn each_record(
     run: RunId,
     show: &mut dyn FnMut(Vec<u8>) -> Result<(), String>,
 ) -> Result<u32, String> {
-    let mut seq = 0;
-    let mut record = Vec::new();
-    for entry in store.scan(&keys::records(run)) {
-        let (key, part) = entry?;
-        // A hole means that what follows happened on grounds we no longer have.
-        if !key.starts_with(&keys::record(run, seq)) {
-            return Err(format!("record {seq} of run {run} is missing"));
-        }
-        record.extend_from_slice(&part);
-        if store::is_last(&part) {
-            seq += 1;
-            show(std::mem::take(&mut record))?;
+    for seq in 0.. {
+        let key = keys::record(run, seq);
+        match store.read(&key, (seq % keys::CHUNK) as usize)? {
+            Some(record) => show(record)?,
+            // A hole means that what follows happened on grounds we no longer have.
+            None if has_more(store, run, seq)? => return Err(format!("record {seq} of run {run} is missing")),
+            None => return Ok(seq),
         }
     }
-    Ok(seq)
+    Ok(u32::MAX)
+}
+
+/// True if there is a record of the run after this one.
+fn has_more(store: &Store, run: RunId, seq: u32) -> Result<bool, String> {
+    let behind = store.pointers(&keys::record(run, seq))?.len() > (seq % keys::CHUNK) as usize + 1;
+    let next = seq.saturating_add(keys::CHUNK);
+    Ok(behind || store.contains(&keys::record(run, next))?)
 }
 
 pub fn open_runs(store: &Store) -> Result<Vec<RunId>, String> {
@@ -97,9 +97,9 @@ pub fn summaries(store: &Store, filter: &Filter, cursor: Option<RunId>, limit: u
         return Ok(found);
     }
     for entry in store.backwards(&low, &high) {
-        let (key, value) = entry?;
+        let (key, raw) = entry?;
         let summary = match filter.flow {
-            None => decode(&value)?,
+            None => decode(raw.value())?,
             Some(_) => match summary(store, run_of(&key)?)? {
                 Some(summary) => summary,
                 // Removed since the scan came by its index entry.
@@ -116,21 +116,26 @@ pub fn summaries(store: &Store, filter: &Filter, cursor: Option<RunId>, limit: u
     Ok(found)
 }
 
-pub fn settings(store: &Store, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let mut settings: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for entry in store.scan(&keys::setting(prefix)) {
-        let (key, part) = entry?;
-        let Some((name, _number)) = key[1..].split_last_chunk::<4>() else {
-            return Err("a setting's key is too short".to_string());
-        };
-        // The number's bytes may look like the rest of a longer prefix.
-        if !name.starts_with(prefix.as_bytes()) {
-            continue;
+pub fn oldest(store: &Store, after: Option<RunId>, limit: usize) -> Result<Vec<Summary>, String> {
+    let from = after.map_or_else(|| vec![keys::SUMMARY], |run| keys::summary(run).to_vec());
+    let mut found = Vec::new();
+    for entry in store.after(&from).take(limit) {
+        let (key, raw) = entry?;
+        if key.first() != Some(&keys::SUMMARY) {
+            break;
         }
-        let name = std::str::from_utf8(name).map_err(|error| error.to_string())?;
-        settings.entry(name.to_string()).or_default().extend_from_slice(&part);
+        found.push(decode(raw.value())?);
     }
-    Ok(settings.into_iter().collect())
+    Ok(found)
+}
+
+pub fn settings(store: &Store, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let setting = |entry: Result<(Vec<u8>, Raw), String>| {
+        let (key, raw) = entry?;
+        let name = std::str::from_utf8(&key[1..]).map_err(|error| error.to_string())?;
+        Ok((name.to_string(), raw.value().to_vec()))
+    };
+    store.scan(&keys::setting(prefix)).map(setting).collect()
 }
 
 fn fits(filter: &Filter, summary: &Summary) -> bool {

@@ -1,8 +1,8 @@
 //! The data folder: its lock, and the mark that ties it to its store.
 //!
-//! sled has been seen to open empty, without an error, where there was data. So a random id stands both in the store
-//! and in the file `generation` beside it, and the two must agree before anything is served. The file is written first,
-//! as `creating`, and becomes `ready` once the store is durable: what is half made can be told from what was lost.
+//! A random id stands both in the log's files and in the file `generation` beside them, and the two must agree before
+//! anything is served. The file is written first, as `creating`, and becomes `ready` once the store is durable: what is
+//! half made can be told from what was lost.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -11,11 +11,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::keys;
-use super::store::{self, Batch, Store};
+use super::disk::Disk;
+use super::index;
+use super::log::Damage;
+use super::store::{Store, Unfit};
 
 /// The layout of the store that this version writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,7 +34,7 @@ struct Marker {
 }
 
 /// Locks the folder and opens its store, or makes both. The error is for a person.
-pub fn open(dir: &Path) -> Result<(File, Store), String> {
+pub fn open(dir: &Path, disk: Disk, index: index::Open) -> Result<(File, Store), String> {
     create_folder(dir).map_err(|error| {
         let dir = dir.display();
         format!(
@@ -49,16 +51,16 @@ pub fn open(dir: &Path) -> Result<(File, Store), String> {
         return Err(unusable(&path, &"it is not a folder"));
     }
     let store = match marker {
-        Some(marker) if marker.state == State::Ready => open_known(&path, &file, &marker)?,
+        Some(marker) if marker.state == State::Ready => open_known(&path, &file, &marker, disk, index)?,
         // Nothing was acknowledged before the marker was ready.
         Some(_) => {
             if there {
                 fs::remove_dir_all(&path).map_err(|error| unusable(&path, &error))?;
             }
-            create(dir, &path, &file)?
+            create(dir, &path, &file, disk, index)?
         }
         None if there => return Err(unmarked(&path, &file)),
-        None => create(dir, &path, &file)?,
+        None => create(dir, &path, &file, disk, index)?,
     };
     Ok((lock, store))
 }
@@ -111,45 +113,25 @@ fn lock(dir: &Path) -> Result<File, String> {
     Ok(file)
 }
 
-fn create(dir: &Path, path: &Path, file: &Path) -> Result<Store, String> {
+fn create(dir: &Path, path: &Path, file: &Path, disk: Disk, index: index::Open) -> Result<Store, String> {
     let mut marker = Marker { format: FORMAT, id: Uuid::now_v7(), state: State::Creating };
     write(dir, file, &marker).map_err(|error| unusable(file, &error))?;
-    let store = Store::open(path).map_err(|error| unusable(path, &error))?;
+    create_folder(path).map_err(|error| unusable(path, &error))?;
+    let store = Store::create(path, marker.id, disk, index).map_err(|error| unusable(path, &error))?;
     marker.state = State::Ready;
-    let mut batch = Batch::default();
-    batch.insert(keys::GENERATION, encode(&marker));
-    store.commit(batch, &mut File::sync_all).map_err(|error| unusable(path, &error))?;
-    store::sync_all(path).map_err(|error| unusable(path, &error))?;
     // Its rename is synced with the folder, which also holds the store's name.
     write(dir, file, &marker).map_err(|error| unusable(file, &error))?;
     Ok(store)
 }
 
-fn open_known(path: &Path, file: &Path, marker: &Marker) -> Result<Store, String> {
-    // Opening would make an empty store.
-    if !path.join("db").try_exists().map_err(|error| unusable(path, &error))? {
+fn open_known(path: &Path, file: &Path, marker: &Marker, disk: Disk, index: index::Open) -> Result<Store, String> {
+    if !path.try_exists().map_err(|error| unusable(path, &error))? {
         return Err(lost(path, file, "the store is gone"));
     }
-    let store = Store::open(path).map_err(|error| {
-        format!(
-            "{}: E-STORE-006 the store cannot be opened\n  {error}\n  see that the file can be read and is whole; if it \
-             is damaged, bring back a backup of the whole data folder",
-            path.join("db").display()
-        )
-    })?;
-    let found = store.get(keys::GENERATION).map_err(|error| unusable(path, &error))?;
-    let problem = match found {
-        None => Some("the store is empty"),
-        Some(bytes) if bytes != encode(marker) => Some("the store belongs to another data folder"),
-        Some(_) => None,
-    };
-    match problem {
-        None => Ok(store),
-        Some(problem) => {
-            store.close();
-            Err(lost(path, file, problem))
-        }
-    }
+    Store::open(path, marker.id, disk, index).map_err(|unfit| match unfit {
+        Unfit::Log(damage) => damaged(&damage),
+        Unfit::Other(error) => unusable(path, &error),
+    })
 }
 
 /// Reads the file, or `None` if there is none.
@@ -167,6 +149,11 @@ fn read(file: &Path) -> Result<Option<Marker>, String> {
         Ok(Format { format }) if format > FORMAT => Err(format!(
             "{}: E-STORE-005 the data folder was written by a newer version of Millstream\n  it has format {format}, \
              this version reads {FORMAT}\n  start the newer version again",
+            file.display()
+        )),
+        Ok(Format { format }) if format < FORMAT => Err(format!(
+            "{}: E-STORE-005 the data folder was written by an older version of Millstream\n  it has format {format}, \
+             this version reads {FORMAT}\n  let its runs end with the older version, then give this one a folder of its own",
             file.display()
         )),
         Ok(_) => serde_json::from_slice(&bytes).map(Some).map_err(|error| unusable(file, &error)),
@@ -193,6 +180,16 @@ fn unusable(path: &Path, error: &dyn std::fmt::Display) -> String {
         "{}: E-STORE-001 the data folder cannot be used\n  {error}\n  see to its owner, its rights and the disk it is on, \
          or give Millstream another folder with --data",
         path.display()
+    )
+}
+
+fn damaged(damage: &Damage) -> String {
+    format!(
+        "{}: E-STORE-006 the journal's log is damaged\n  at byte {}: {}\n  bring back a backup of the whole data \
+         folder; without one, `millstream store check` tells what is lost\n  and `millstream store repair` saves the rest",
+        damage.path.display(),
+        damage.offset,
+        damage.why
     )
 }
 

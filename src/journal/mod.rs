@@ -1,17 +1,21 @@
-//! Where events live. The only code that names the store crate.
+//! Where events live: an append-only log (`log/`), and an index of it that can be made anew (`index/`).
 //!
 //! One writer thread drains a bounded queue into one batch, makes it durable, then answers every waiter. What is
 //! appended is opaque here but for the indexes: open runs, history by flow and time, dedupe claims, definitions.
-//! Readers may see a batch while it is being made durable; who appended it hears nothing before it is.
+//! Nothing can be read before it is durable.
 
+mod disk;
 mod draft;
+mod entry;
+mod index;
 mod keys;
 mod list;
+mod log;
 mod marker;
+mod overlay;
 mod store;
 #[cfg(test)]
 mod tests;
-mod together;
 mod writer;
 
 use std::fs::File;
@@ -24,8 +28,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
+use self::disk::Disk;
 use self::store::Store;
-use self::writer::{Disk, Done, Job, Task};
+use self::writer::{Done, Job, Task};
 use crate::run::{RunId, Summary};
 
 /// One durable step of a run's history.
@@ -135,17 +140,19 @@ impl Journal {
     ///
     /// Refuses a folder that another process uses, and a store that is damaged, emptied, or not the one this folder had.
     pub fn open(dir: &Path) -> Result<Journal, Error> {
-        Journal::open_on(dir, Disk::default())
+        Journal::open_on(dir, Disk::default(), index::DEFAULT)
     }
 
-    fn open_on(dir: &Path, mut disk: Disk) -> Result<Journal, Error> {
-        let (lock, store) = marker::open(dir).map_err(Error::Open)?;
-        together::take_back(&store, &mut disk.sync)
-            .map_err(|reason| Error::Open(format!("{}: a group of runs was cut short: {reason}", dir.display())))?;
+    fn open_on(dir: &Path, disk: Disk, index: index::Open) -> Result<Journal, Error> {
+        let (lock, store) = marker::open(dir, disk, index).map_err(Error::Open)?;
         let store = Arc::new(store);
         let room = Arc::new(Semaphore::new(ROOM as usize));
         let (failed, _) = watch::channel(None);
-        let (tasks, thread) = writer::start(store.clone(), disk, room.clone(), failed.clone())
+        let tell = failed.clone();
+        store.when_broken(move |why| {
+            tell.send_replace(Some(why));
+        });
+        let (tasks, thread) = writer::start(store.clone(), room.clone(), failed.clone())
             .map_err(|error| Error::Open(format!("the journal's writer thread cannot be started: {error}")))?;
         let inner = Inner {
             tasks,
@@ -201,7 +208,7 @@ impl Journal {
 
     /// The first record of a run.
     pub fn first_record(&self, run: RunId) -> Result<Option<Vec<u8>>, Error> {
-        self.read(|store| store.get_parts(&keys::record(run, 0)))
+        self.read(|store| store.read(&keys::record(run, 0), 0))
     }
 
     /// Runs that have not ended, oldest first.
@@ -219,13 +226,18 @@ impl Journal {
         self.read(|store| list::summaries(store, filter, cursor, limit))
     }
 
+    /// Oldest first, starting after `after`, at most `limit`.
+    pub fn oldest(&self, after: Option<RunId>, limit: usize) -> Result<Vec<Summary>, Error> {
+        self.read(|store| list::oldest(store, after, limit))
+    }
+
     pub fn summary(&self, run: RunId) -> Result<Option<Summary>, Error> {
         self.read(|store| list::summary(store, run))
     }
 
     pub fn definition(&self, hash: &[u8; 32]) -> Result<Option<String>, Error> {
         self.read(|store| {
-            let Some(bytes) = store.get_parts(&keys::definition(hash))? else {
+            let Some(bytes) = store.read(&keys::definition(hash), 0)? else {
                 return Ok(None);
             };
             String::from_utf8(bytes).map(Some).map_err(|error| error.to_string())
@@ -234,7 +246,7 @@ impl Journal {
 
     /// A small named value, such as a flow's key version.
     pub fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.read(|store| store.get_parts(&keys::setting(name)))
+        self.read(|store| store.get(&keys::setting(name)))
     }
 
     /// Durable when it returns `Ok`; `None` removes.
@@ -254,6 +266,11 @@ impl Journal {
     pub async fn remove(&self, runs: Vec<RunId>) -> Result<(), Error> {
         let bytes = runs.len() * size_of::<RunId>();
         self.submit(Job::Remove(runs), bytes).await.map(|_| ())
+    }
+
+    /// While `work` reads the files of the store's folder, none of the log is dropped.
+    pub fn hold<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
+        self.read(|store| Ok(store.hold(|_| work())))
     }
 
     /// Resolves with the reason once the journal can no longer be written: the process must stop.

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod failures;
+mod log;
 mod refusals;
 
 use std::path::Path;
@@ -10,11 +11,22 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Append, Claim, Journal};
+use super::disk::Disk;
+use super::{Append, Claim, Journal, index};
 use crate::run::{RunId, Status, Summary};
 
 fn open(dir: &Path) -> Journal {
     Journal::open(dir).expect("the folder is fit for use")
+}
+
+/// The same, with the index in sled.
+fn open_sled(dir: &Path) -> Journal {
+    Journal::open_on(dir, Disk::default(), index::SLED).expect("the folder is fit for use")
+}
+
+/// On a disk of a test's own.
+fn open_on(dir: &Path, disk: Disk) -> Journal {
+    Journal::open_on(dir, disk, index::DEFAULT).expect("the folder is fit for use")
 }
 
 fn new_run() -> RunId {
@@ -32,7 +44,9 @@ fn run_at(ms: i64) -> RunId {
 
 fn summary(run: RunId, flow: &str, status: Status, at_ms: i64) -> Summary {
     let at = Timestamp::from_millisecond(at_ms).expect("in range");
-    Summary { run_id: run, flow: flow.to_string(), status, started_at: at, updated_at: at, origin: None, reason: None }
+    let (run_id, flow, bytes) = (run, flow.to_string(), 0);
+    let (origin, reason, code, parent, handled) = (None, None, None, None, None);
+    Summary { run_id, flow, status, started_at: at, updated_at: at, origin, reason, code, parent, bytes, handled }
 }
 
 /// The first record of a run, which leaves it with this status.

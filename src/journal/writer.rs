@@ -3,10 +3,8 @@
 //! There is no linger: while one batch is being synced the next one gathers. The first error of a commit is the last
 //! thing the thread does, as no one can say what reached the disk; a panic inside the store is such an error too.
 
-use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -14,36 +12,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::draft::{Draft, Memory};
-use super::store::{Batch, Store, panic_text};
-use super::{Append, Appended, CLOSED, Error, together};
+use super::entry::Batch;
+use super::log::Fault;
+use super::store::{Store, panic_text};
+use super::{Append, Appended, CLOSED, Error};
 use crate::run::RunId;
 
 /// Tasks of one batch, at most.
 const BATCH: usize = 1024;
-/// sled is known not to open again after a disk was full to the last byte: keep this much free.
-const RESERVE: u64 = 64 * 1024 * 1024;
-
-type Sync = Box<dyn FnMut(&File) -> io::Result<()> + Send>;
-type Free = Box<dyn FnMut(&Path) -> io::Result<u64> + Send>;
-
-/// What is asked of the disk itself. Tests put failures here.
-pub struct Disk {
-    pub sync: Sync,
-    /// Bytes that may still be written where this path is.
-    pub free: Free,
-}
-
-impl Default for Disk {
-    fn default() -> Disk {
-        Disk {
-            sync: Box::new(File::sync_data),
-            free: Box::new(|path| {
-                let stat = rustix::fs::statvfs(path)?;
-                Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-            }),
-        }
-    }
-}
+/// Kept free on the disk, so that removals and the index have room when requests have none any more.
+const RESERVE: u64 = 32 * 1024 * 1024;
 
 #[expect(clippy::large_enum_variant, reason = "nearly all jobs are appends")]
 pub enum Job {
@@ -84,19 +62,17 @@ pub enum Done {
 /// Starts the thread. It ends on `Close`, when all senders are gone, or after a failure, which it puts in `failed`.
 pub fn start(
     store: Arc<Store>,
-    disk: Disk,
     room: Arc<Semaphore>,
     failed: watch::Sender<Option<String>>,
 ) -> io::Result<(UnboundedSender<Task>, JoinHandle<()>)> {
     let (sender, tasks) = unbounded_channel();
-    let writer = Writer { store, disk, room, failed, memory: Memory::default(), low: false };
+    let writer = Writer { store, room, failed, memory: Memory::default(), low: false };
     let thread = std::thread::Builder::new().name("journal".to_string()).spawn(move || writer.run(tasks))?;
     Ok((sender, thread))
 }
 
 struct Writer {
     store: Arc<Store>,
-    disk: Disk,
     room: Arc<Semaphore>,
     failed: watch::Sender<Option<String>>,
     memory: Memory,
@@ -140,6 +116,9 @@ impl Writer {
     }
 
     fn write(&mut self, tasks: &[Task]) -> Result<Outcome, String> {
+        if let Some(why) = self.store.broken() {
+            return Err(why);
+        }
         if self.is_full(tasks) {
             return Ok(Outcome::NoSpace);
         }
@@ -150,12 +129,6 @@ impl Writer {
             let answer = match &task.job {
                 Job::Append { append, summary } => {
                     Done::One(draft.append(append, summary.as_deref(), &mut self.memory)?)
-                }
-                Job::Together { appends, .. } if appends.len() > together::CHUNK => {
-                    if let Some(batch) = std::mem::replace(&mut draft, Draft::new(&store)).finish() {
-                        self.commit(batch)?;
-                    }
-                    Done::Each(together::write(&store, &mut self.disk.sync, appends, &mut self.memory)?)
                 }
                 Job::Together { appends, .. } => {
                     let one = |(append, summary): &(Append, Option<Vec<u8>>)| {
@@ -175,29 +148,29 @@ impl Writer {
             };
             answers.push(answer);
         }
-        if let Some(batch) = draft.finish() {
-            self.commit(batch)?;
+        // What there is to say is durable once all before it is.
+        let batch = draft.finish();
+        match batch.map_or(Ok(()), |batch: Batch| store.commit(batch)) {
+            Ok(()) => Ok(Outcome::Written(answers)),
+            Err(Fault::NoSpace) => {
+                // It may name definitions that were not written.
+                self.memory = Memory::default();
+                Ok(Outcome::NoSpace)
+            }
+            Err(Fault::Broken(why)) => Err(why),
         }
-        Ok(Outcome::Written(answers))
-    }
-
-    fn commit(&mut self, batch: Batch) -> Result<(), String> {
-        self.store.commit(batch, &mut self.disk.sync)
     }
 
     /// Removals may use half of the reserve: they are how room comes back.
     fn is_full(&mut self, tasks: &[Task]) -> bool {
         let needed = tasks.iter().map(|task| task.job.reserve()).max().unwrap_or(0);
-        let path = self.store.path();
-        // A disk that does not say how much is free is not held against the journal.
-        let free = (self.disk.free)(path).unwrap_or(u64::MAX);
-        let low = free < needed;
+        let low = self.store.lacks(needed);
         if low != self.low {
-            let (path, free_mb) = (path.display(), free / 1_000_000);
+            let path = self.store.path().display();
             if low {
-                tracing::error!(%path, free_mb, "the disk is almost full: nothing is taken in until there is room");
+                tracing::error!(%path, "the disk is almost full: nothing is taken in until there is room");
             } else {
-                tracing::info!(%path, free_mb, "the disk has room again");
+                tracing::info!(%path, "the disk has room again");
             }
             self.low = low;
         }
@@ -226,8 +199,7 @@ impl Job {
     fn reserve(&self) -> u64 {
         match self {
             Job::Append { .. } | Job::Set { .. } => RESERVE,
-            // Pages are written anew for each entry of a batch that is larger than the reserve was meant for.
-            Job::Together { bytes, .. } => RESERVE + 4 * *bytes as u64,
+            Job::Together { bytes, .. } => RESERVE + 2 * *bytes as u64,
             Job::Remove(_) => RESERVE / 2,
             Job::Close => 0,
         }

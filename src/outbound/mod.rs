@@ -26,6 +26,7 @@ use crate::config;
 use crate::connector::{
     self, Action, Class, Connection, Connector, Context, Declared, Failure, Kind, Need, Outcome, SecretSource,
 };
+use crate::points;
 
 pub(crate) use client::Client;
 pub use client::Error;
@@ -140,13 +141,16 @@ impl Outbound {
     /// Makes one attempt. It ends by its timeout; waiting for its turn under the limits comes before and is not counted.
     pub async fn perform(&self, call: Call<'_>) -> Result<Value, Failure> {
         let action = call.checked()?;
-        match &call.connector.kind {
+        points::reach("outbound.call.before");
+        let result = match &call.connector.kind {
             Kind::Native => {
                 let _slot = self.inner.limits.enter(&call, None).await?;
                 builtin::perform(&self.inner, &call).await
             }
             Kind::Declared(declared) => self.inner.declared(declared, action, &call).await,
-        }
+        };
+        points::reach("outbound.call.after");
+        result
     }
 
     /// What [`Outbound::perform`] would send, without credentials. Sends nothing.

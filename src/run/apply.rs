@@ -38,6 +38,7 @@ impl Run {
             response: None,
             recoveries: 0,
             held: None,
+            handled: None,
         }
     }
 
@@ -77,6 +78,10 @@ impl Run {
         let run = self.id;
         let refuse = |what: String| Err(Illegal { run, what });
         if let Some(status) = self.finished {
+            if let Event::Handled(handled) = event {
+                self.handled = Some(handled.clone());
+                return Ok(());
+            }
             return refuse(format!("something happened after it ended as {status}"));
         }
         if let Some(place) = event.place() {
@@ -89,6 +94,14 @@ impl Run {
         let now_ms = at.as_millisecond();
         match event {
             Event::Started(_) | Event::Rejected(_) => return refuse("it began twice".into()),
+            Event::Handled(_) => return refuse("it was handled before it had ended".into()),
+            Event::TookOver(taken) => match takeover::frame(self, taken) {
+                Ok((root, vars)) => {
+                    (self.root, self.vars) = (root, vars);
+                    self.response = taken.response.as_ref().map(|(_, response)| response.clone());
+                }
+                Err(what) => return refuse(what),
+            },
             Event::Called { place, attempt, input, key } | Event::Invoked { place, attempt, input, key, .. } => {
                 let node = self.node_mut(place)?;
                 if *attempt != node.attempt + 1 || (input.is_none() && node.input.is_none()) {

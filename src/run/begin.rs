@@ -44,17 +44,17 @@ impl Walk<'_> {
                     let message = format!("flows call each other more than {MAX_CALLS} deep");
                     return Err(Failure::new(Class::Permanent, "run.call_depth", message));
                 }
-                self.invoke(child, place, 1, Some(Arc::new(body)), call_key(self.run, scope.path))
+                self.invoke(child, place, 1, Some(Arc::new(body)), call_key(self.run, self.flow, scope.path))
             }
             Kind::Call(child) => {
                 let input = readable("the body", child.body.render(scope)?, DEEPEST)?;
-                let key = call_key(self.run, &place.0);
+                let key = call_key(self.run, self.flow, &place.0);
                 Event::Called { place, attempt: 1, input: Some(Arc::new(input)), key }
             }
             Kind::Action(call) => {
                 let input = readable("the input", call.input.render(scope)?, DEEPEST)?;
                 check_input(call, &input)?;
-                let key = call_key(self.run, &place.0);
+                let key = call_key(self.run, self.flow, &place.0);
                 Event::Called { place, attempt: 1, input: Some(Arc::new(input)), key }
             }
             Kind::Response(answering) => {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::record::exact;
-use super::{Body, Place, Rejected, Response, RunId, Started, Status};
+use super::{Body, Handled, Place, Rejected, Response, RunId, Started, Status, TookOver};
 use crate::connector::Failure;
 
 /// One fact. What it says of a place, it says of the step there.
@@ -19,6 +19,8 @@ use crate::connector::Failure;
 pub enum Event {
     Started(Arc<Started>),
     Rejected(Box<Rejected>),
+    /// The run does not begin with the first step: this is what the run that it repeats had given until then.
+    TookOver(Box<TookOver>),
     /// An attempt of a call begins. `input` only with the first: later ones repeat it.
     Called {
         place: Place,
@@ -138,6 +140,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<Place>,
     },
+    /// A person has dealt with it; the only fact that can follow its end.
+    Handled(Handled),
 }
 
 impl Event {
@@ -160,6 +164,8 @@ impl Event {
             | Event::Held { place: Some(place), .. } => Some(place),
             Event::Started(_)
             | Event::Rejected(_)
+            | Event::TookOver(_)
+            | Event::Handled(_)
             | Event::Recovered { .. }
             | Event::Held { place: None, .. }
             | Event::Released
@@ -191,6 +197,8 @@ impl Event {
             Event::Released => "released",
             Event::Failing { .. } => "failing",
             Event::Finished { .. } => "finished",
+            Event::TookOver(_) => "took_over",
+            Event::Handled(_) => "handled",
         }
     }
 }

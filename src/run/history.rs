@@ -91,6 +91,9 @@ impl<'f> History<'f> {
                 self.say("definition", json!(started.definition));
                 if let Some(origin) = &started.origin {
                     self.say("origin", json!(origin.run));
+                    if let Some(step) = &origin.from_step {
+                        self.say("from_step", json!(step));
+                    }
                 }
                 let mut trigger = json!({
                     "method": request.method, "path": request.seen_path(), "query": request.query,
@@ -111,6 +114,8 @@ impl<'f> History<'f> {
                 self.say("trigger", trigger);
                 self.say("error", json!({"code": rejected.code, "message": rejected.message}));
             }
+            Event::TookOver(taken) => taken.steps.iter().for_each(|taken| self.take_over(at, taken)),
+            Event::Handled(handled) => self.say("handled", told_handled(handled)),
             Event::Called { place, attempt, input, key } => {
                 let input = input.as_deref().map(|input| self.input(place, input));
                 let step = self.step(place, at);
@@ -283,6 +288,19 @@ impl<'f> History<'f> {
         }
     }
 
+    /// A step that ended in the run that this one repeats.
+    fn take_over(&mut self, at: Timestamp, taken: &Taken) {
+        let output = taken.output.as_deref().map(|output| self.output(&taken.place, output.clone()));
+        let step = self.end(&taken.place, at, taken.ended.state().name());
+        step.insert("taken_over".into(), json!(true));
+        if let Some(output) = output {
+            step.insert("output".into(), output);
+        }
+        if let Some(failure) = &taken.failure {
+            step.insert("error".into(), json!(failure));
+        }
+    }
+
     /// The `terminate` that ended the run, if one did.
     fn terminated(&mut self, at: Timestamp, by: Option<&Place>) {
         if let Some(place) = by {
@@ -348,6 +366,12 @@ impl<'f> History<'f> {
         step.insert("ended_at".into(), json!(at));
         step
     }
+}
+
+/// As lists and histories show it.
+pub fn told_handled(handled: &Handled) -> Value {
+    let Handled { at, resubmitted_as, note } = handled;
+    json!({"at": format!("{at:.3}"), "resubmitted_as": resubmitted_as, "note": note})
 }
 
 /// What a branch is called; `None` for an iteration.

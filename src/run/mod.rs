@@ -15,6 +15,7 @@ mod record;
 mod request;
 mod scope;
 mod status;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -35,12 +36,13 @@ pub use apply::TIMED_OUT;
 pub use begin::is_too_deep;
 pub use door::AtTheDoor;
 pub use event::Event;
-pub use history::{History, history};
+pub use history::{History, history, told_handled};
 pub use id::{Digest, Place, RunId};
 pub use next::{Around, Next};
 pub use record::{RECORD_VERSION, Record, Unreadable};
 pub use request::{Body, Origin, Parent, Rejected, Request, Response, Started};
-pub use status::{Status, Summary};
+pub use status::{Handled, Status, Summary};
+pub use takeover::{BeginAt, Ended, Gave, Taken, Takeover, TookOver};
 
 /// The whole state of one run. Plain data: folding the same events gives the same.
 #[derive(Debug, Clone)]
@@ -68,6 +70,8 @@ pub struct Run {
     pub recoveries: u32,
     /// Set while the whole run is held.
     pub held: Option<Failure>,
+    /// Set once it has ended and a person has dealt with it.
+    pub handled: Option<Handled>,
 }
 
 /// The steps of one block, by position. A position beyond the end is a step that has not begun.
@@ -268,6 +272,10 @@ impl Run {
             updated_at: self.updated_at,
             origin: self.started.origin.as_ref().map(|origin| origin.run),
             reason: failure.map(|failure| failure.message.clone()),
+            code: failure.map(|failure| failure.code.clone()),
+            parent: self.started.parent.as_ref().map(|parent| parent.run),
+            bytes: 0,
+            handled: self.handled.clone(),
         }
     }
 }

@@ -122,6 +122,9 @@ impl Request {
 pub struct Origin {
     /// The run this one repeats.
     pub run: RunId,
+    /// The steps with which this one begins, by id, separated by commas; what came before them is taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_step: Option<String>,
 }
 
 /// The call of another flow that a run answers.
@@ -139,7 +142,7 @@ pub struct Started {
     pub flow: String,
     pub definition: Digest,
     pub request: Request,
-    /// Idempotency keys of calls derive from this: the run's own id, or that of the run it repeats.
+    /// Idempotency keys of calls derive from this and from the step: the run's own id, or that of the run it repeats.
     pub keys: Uuid,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,

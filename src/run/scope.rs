@@ -1,6 +1,7 @@
 //! What a template sees at one step of a run.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -52,7 +53,7 @@ impl Scope for InRun<'_> {
     }
 
     fn seed(&self) -> u64 {
-        let key = call_key(self.run, self.path);
+        let key = call_key(self.run, self.flow, self.path);
         u64::from_be_bytes(*key.as_bytes().first_chunk().expect("a UUID has 16 bytes"))
     }
 }
@@ -209,8 +210,26 @@ fn told(failure: &Failure) -> Value {
     json!({"code": failure.code, "message": failure.message, "status": failure.status})
 }
 
-/// The idempotency key of the call at `place`: the same for each attempt, each restart and each resubmission
-/// that keeps its origin's keys (UUID version 5, RFC 9562).
-pub(super) fn call_key(run: &Run, path: &[u32]) -> Uuid {
-    Uuid::new_v5(&run.started.keys, Place(path.to_vec()).to_string().as_bytes())
+/// The idempotency key of the call at `path`: the same for each attempt, each restart and each resubmission that keeps its
+/// origin's keys, also with another version of the flow (UUID version 5, RFC 9562).
+///
+/// It is made of the step's id and the iterations around it, not of positions: with a version that has a step more, another
+/// step would have the key of this one, and its call would look like a repeat.
+pub(super) fn call_key(run: &Run, flow: &Flow, path: &[u32]) -> Uuid {
+    let (handler, rest) = match path {
+        [HANDLER, _, rest @ ..] => (true, rest),
+        path => (false, path),
+    };
+    let mut block = if handler { flow.on_failure.as_ref() } else { Some(&flow.steps) };
+    let (mut name, mut iterations) = ("", String::new());
+    for pair in rest.chunks(2) {
+        let Some(step) = block.and_then(|block| block.steps.get(pair[0] as usize)) else { break };
+        name = &step.id;
+        let Some(sub) = pair.get(1) else { break };
+        if matches!(step.kind, Kind::Foreach(_) | Kind::Until(_)) {
+            let _ = write!(iterations, "/{sub}");
+        }
+        block = step.block(*sub);
+    }
+    Uuid::new_v5(&run.started.keys, format!("{name}{iterations}").as_bytes())
 }

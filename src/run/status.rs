@@ -92,4 +92,45 @@ pub struct Summary {
     /// Why it failed or is held, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The stable code of that reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The run that called this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RunId>,
+    /// About how many bytes its records have: whole once it has ended, less while it goes on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes: u64,
+    /// Set once a person has dealt with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled: Option<Handled>,
+}
+
+/// What a person did about a run that did not go well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handled {
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub at: Timestamp,
+    /// The run that was started in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resubmitted_as: Option<RunId>,
+    /// In the person's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Summary {
+    /// True if it waits for a person who decides what becomes of it. A run that was called and has ended does not: its
+    /// caller was told, and answers for it.
+    pub fn is_unhandled(&self) -> bool {
+        match self.status {
+            Status::Held => true,
+            Status::Failed | Status::TimedOut | Status::Rejected => self.handled.is_none() && self.parent.is_none(),
+            Status::Queued | Status::Running | Status::Waiting | Status::Succeeded | Status::Cancelled => false,
+        }
+    }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -6,6 +6,7 @@ mod mishaps;
 mod model;
 mod play;
 mod property;
+mod takeover;
 mod tree;
 
 use std::collections::VecDeque;

@@ -49,6 +49,31 @@ pub(super) fn verdict(block: &Block, frame: &Frame) -> Option<Failure> {
     block.ends.iter().find_map(|end| failing(block, frame, *end, &mut seen))
 }
 
+/// Positions of the steps whose failure is that of the block, in order.
+pub(super) fn culprits(block: &Block, frame: &Frame) -> Vec<u32> {
+    let mut seen = vec![false; block.steps.len()];
+    let mut open = block.ends.clone();
+    let mut found = Vec::new();
+    while let Some(position) = open.pop() {
+        let Some(step) = block.steps.get(position as usize).filter(|_| !seen[position as usize]) else { continue };
+        seen[position as usize] = true;
+        match frame.state(position) {
+            State::Failed | State::TimedOut if step.continues => {}
+            State::Failed | State::TimedOut => found.push(position),
+            State::Skipped | State::Unmet => open.extend(step.after.iter().map(|after| after.position)),
+            State::Succeeded
+            | State::Pending
+            | State::Running
+            | State::InDoubt
+            | State::Waiting(_)
+            | State::Awaiting(_)
+            | State::Held => {}
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
 /// `seen` are the steps that had nothing to tell: many paths can lead to each, and each is asked once.
 fn failing(block: &Block, frame: &Frame, position: u32, seen: &mut [bool]) -> Option<Failure> {
     let step = block.steps.get(position as usize)?;

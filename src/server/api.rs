@@ -2,17 +2,18 @@
 //!
 //! Every route needs the admin token as a bearer token. Answers are JSON, errors are problems.
 
+mod runs;
+
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Body as Incoming;
-use axum::extract::{Path, RawQuery, Request as HttpRequest, State};
+use axum::extract::{Path, Request as HttpRequest, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use jiff::Timestamp;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq as _;
@@ -21,12 +22,8 @@ use super::App;
 use super::hooks;
 use super::problem::{Code, Problem};
 use crate::engine::Denied;
-use crate::journal::Filter;
-use crate::run::{Body, Request, RunId, Status, Summary};
+use crate::run::{Body, Request, RunId};
 
-/// Runs of one page, unless `limit` says otherwise, and at most.
-const PAGE: usize = 50;
-const MAX_PAGE: usize = 1_000;
 /// The longest time for which a retired key may go on working.
 const MAX_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -39,11 +36,12 @@ pub(super) fn router(app: &App) -> Router<App> {
         .route("/flows/{flow}/url", get(show_url))
         .route("/flows/{flow}/url/rotate", post(rotate))
         .route("/flows/{flow}/runs", post(start))
-        .route("/runs", get(runs))
+        .route("/runs", get(runs::list))
         .route("/runs/{run}", get(run))
-        .route("/runs/{run}/resubmit", post(resubmit))
-        .route("/runs/{run}/cancel", post(cancel))
-        .route("/runs/{run}/resume", post(resume))
+        .route("/runs/{run}/resubmit", post(runs::resubmit))
+        .route("/runs/{run}/handle", post(runs::handle))
+        .route("/runs/{run}/cancel", post(runs::cancel))
+        .route("/runs/{run}/resume", post(runs::resume))
         .route("/problems", get(problems))
         .fallback(nothing_here)
         .layer(from_fn_with_state(app.clone(), authorize))
@@ -146,83 +144,11 @@ async fn start(State(app): State<App>, Path(flow): Path<String>, headers: Header
     hooks::start(&app, &live, Request::posted(body)).await.map(hooks::begun_response)
 }
 
-async fn runs(State(app): State<App>, RawQuery(query): RawQuery) -> Answer {
-    let mut filter = Filter::default();
-    let mut cursor = None;
-    let mut limit = PAGE;
-    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        match &*name {
-            "flow" => filter.flow = Some(value.into_owned()),
-            "status" => filter.status = Some(value.parse::<Status>().map_err(invalid)?),
-            "since" => filter.since_ms = Some(time(&name, &value)?),
-            "until" => filter.until_ms = Some(time(&name, &value)?),
-            "cursor" => cursor = Some(run_id(&value)?),
-            "limit" => {
-                let asked = value.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
-                limit = asked.ok_or_else(|| invalid(format!("`limit` is a number from 1 to {MAX_PAGE}.")))?;
-            }
-            _ => {
-                let known = "flow, status, since, until, cursor and limit";
-                return Err(invalid(format!("`{name}` is not a filter; those are {known}.")));
-            }
-        }
-    }
-    let engine = app.engine.clone();
-    // One more than asked tells whether there is a next page.
-    let mut found = aside(move || engine.runs(&filter, cursor, limit + 1)).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|summary| summary.run_id);
-    let runs: Vec<Value> = found.iter().map(shown).collect();
-    Ok(Json(json!({"runs": runs, "next": next})).into_response())
-}
-
 async fn run(State(app): State<App>, Path(run): Path<String>) -> Answer {
     let run = run_id(&run)?;
     let engine = app.engine.clone();
     let history = aside(move || engine.run(run)).await?;
     Ok(Json(history).into_response())
-}
-
-async fn resubmit(State(app): State<App>, Path(run): Path<String>, headers: HeaderMap, body: Incoming) -> Answer {
-    let run = run_id(&run)?;
-    let mut asked = members(&app, &headers, body, &["body", "new_keys"]).await?;
-    let new_keys = match asked.get("new_keys") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(new_keys)) => *new_keys,
-        Some(_) => return Err(invalid("`new_keys` is true or false.".to_owned())),
-    };
-    // A body of null is a body: only a missing one repeats the origin's.
-    let body = asked.shift_remove("body");
-    let engine = app.engine.clone();
-    let new = whole(async move { engine.resubmit(run, body, new_keys).await }).await?;
-    Ok(hooks::begun_response(new))
-}
-
-async fn cancel(State(app): State<App>, Path(run): Path<String>) -> Answer {
-    let run = run_id(&run)?;
-    app.engine.cancel(run).await?;
-    Ok(Json(json!({"run_id": run, "status": "cancelled"})).into_response())
-}
-
-async fn resume(State(app): State<App>, Path(run): Path<String>) -> Answer {
-    let run = run_id(&run)?;
-    app.engine.resume(run).await?;
-    Ok(Json(json!({"run_id": run, "status": "running"})).into_response())
-}
-
-/// A run as lists show it: the journal's milliseconds become readable times.
-fn shown(summary: &Summary) -> Value {
-    let Summary { run_id, flow, status, started_at, updated_at, origin, reason } = summary;
-    json!({
-        "run_id": run_id,
-        "flow": flow,
-        "status": status,
-        "started_at": format!("{started_at:.3}"),
-        "updated_at": format!("{updated_at:.3}"),
-        "origin": origin,
-        "reason": reason,
-    })
 }
 
 /// Reads from the store on a thread that may wait for it.
@@ -269,12 +195,6 @@ fn run_id(text: &str) -> Result<RunId, Problem> {
     })
 }
 
-fn time(name: &str, text: &str) -> Result<i64, Problem> {
-    let time =
-        Timestamp::from_str(text).map_err(|_| invalid(format!("`{name}` is a time, as in 2026-01-31T09:00:00Z.")))?;
-    Ok(time.as_millisecond())
-}
-
 fn no_flow(flow: &str) -> Problem {
     let flow: String = flow.chars().take(100).collect();
     Problem::new(Code::FlowNotFound, format!("No flow named `{flow}` is live. `millstream check` shows why."))
@@ -305,21 +225,5 @@ mod tests {
             assert!(!allowed(wrong, "secret"), "{wrong:?}");
         }
         assert!(!allowed(Some("Bearer "), ""));
-    }
-
-    #[test]
-    fn times_are_shown_as_times() {
-        let at = Timestamp::from_millisecond(1_700_000_000_120).unwrap();
-        let summary = Summary {
-            run_id: RunId(uuid::Uuid::nil()),
-            flow: "lead".to_owned(),
-            status: Status::Held,
-            started_at: at,
-            updated_at: at,
-            origin: None,
-            reason: Some("a person decides".to_owned()),
-        };
-        assert_eq!(shown(&summary)["started_at"], "2023-11-14T22:13:20.120Z");
-        assert_eq!(shown(&summary)["status"], "held");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body as Incoming;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -224,6 +224,18 @@ impl Reader {
     fn too_large(&self) -> Problem {
         Problem::new(Code::BodyTooLarge, format!("A body may have {} bytes at most.", self.max_bytes))
     }
+}
+
+/// What a body of this content type (none, if empty) is read as, with the default limits; or the code of the problem
+/// that its sender gets. It is small enough already.
+pub async fn read_body(content_type: &[u8], bytes: Vec<u8>) -> Result<Body, Code> {
+    let mut headers = HeaderMap::new();
+    if !content_type.is_empty() {
+        let value = HeaderValue::from_bytes(content_type).map_err(|_| Code::UnsupportedMediaType)?;
+        headers.insert(header::CONTENT_TYPE, value);
+    }
+    let read = Reader::new(&Limits::default()).parse(&headers, Raw { bytes, share: None }).await;
+    read.map(|mut taken| taken.give()).map_err(|refused| refused.problem.code)
 }
 
 async fn drain(mut incoming: Incoming) {

@@ -23,6 +23,7 @@ use super::{reply, resume, seen, verify};
 use crate::catalog::LiveFlow;
 use crate::engine::{Accepted, Answer, Begun};
 use crate::flow::{BODYLESS, Proof, TriggerKind};
+use crate::points;
 use crate::run::{Rejected, Request, RunId};
 
 /// The longest URL, bytes, and the most that headers may have together.
@@ -150,7 +151,10 @@ impl Came<'_> {
                 drop(taken);
                 answered(run, answer).await
             }
-            Ok(begun) => Ok(begun_response(begun)),
+            Ok(begun) => {
+                points::reach("server.accepted.before");
+                Ok(begun_response(begun))
+            }
             Err(problem) if problem.code.is_of_the_content() => Err(self.refuse(params, taken, problem).await),
             Err(problem) => Err(problem),
         }
@@ -253,7 +257,9 @@ pub(super) fn begun_response(begun: Begun) -> Response {
 }
 
 async fn answered(run: RunId, answer: oneshot::Receiver<Answer>) -> Result<Response, Problem> {
-    let problem = match tokio::time::timeout(ANSWER, answer).await {
+    let answer = tokio::time::timeout(ANSWER, answer).await;
+    points::reach("server.answer.before");
+    let problem = match answer {
         Ok(Ok(Answer::Response(response))) => match reply::build(&response) {
             Ok(mut response) => {
                 super::set_run_id(response.headers_mut(), run);

@@ -38,6 +38,7 @@ use axum::routing::{any, get};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
+pub use body::read_body;
 pub use problem::Code;
 pub use reach::{Reach, reach};
 

@@ -33,6 +33,7 @@ pub enum Code {
     RequestTimeout,
     Conflict,
     AlreadyResumed,
+    AlreadyResubmitted,
     Gone,
     BodyTooLarge,
     TooManyItems,
@@ -55,7 +56,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 35] = [
+    pub const ALL: [Code; 36] = [
         Code::NotJson,
         Code::TooDeep,
         Code::BadForm,
@@ -72,6 +73,7 @@ impl Code {
         Code::RequestTimeout,
         Code::Conflict,
         Code::AlreadyResumed,
+        Code::AlreadyResubmitted,
         Code::Gone,
         Code::BodyTooLarge,
         Code::TooManyItems,
@@ -115,6 +117,7 @@ impl Code {
             Code::RequestTimeout => ("request_timeout", S::REQUEST_TIMEOUT, "The body came too slowly", true),
             Code::Conflict => ("conflict", S::CONFLICT, "The run is not in a state for this", false),
             Code::AlreadyResumed => ("already_resumed", S::CONFLICT, "An answer came before", false),
+            Code::AlreadyResubmitted => ("already_resubmitted", S::CONFLICT, "The run was resubmitted before", false),
             Code::Gone => ("gone", S::GONE, "It is over", false),
             Code::BodyTooLarge => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large", false),
             Code::TooManyItems => ("too_many_items", S::PAYLOAD_TOO_LARGE, "The list has too many items", false),
@@ -321,6 +324,10 @@ impl From<Denied> for Problem {
         let detail = denied.to_string();
         match denied {
             Denied::NoRun(_) => Problem::new(Code::RunNotFound, detail),
+            Denied::Resubmitted { by, .. } => {
+                let detail = format!("{detail}; `--again` (`\"again\": true`) starts another.");
+                Problem::new(Code::AlreadyResubmitted, detail).with_run(Some(by))
+            }
             Denied::NoFlow(_) => Problem::new(Code::FlowNotFound, detail),
             Denied::Conflict(_) => Problem::new(Code::Conflict, detail),
             Denied::Invalid(_) => Problem::new(Code::InvalidRequest, detail),

@@ -13,6 +13,7 @@ use super::hooks::begun_response;
 use super::problem::{Code, Problem};
 use super::{App, seen};
 use crate::engine::{Accepted, Begun, Delivered};
+use crate::points;
 use crate::run::{Place, RunId};
 
 /// What the URL of a `wait` step names.
@@ -84,6 +85,7 @@ async fn post(
     // In a task of its own: a caller who hangs up must not leave it half done.
     let (engine, run, place) = (app.engine.clone(), target.run, target.place.clone());
     let delivered = tokio::spawn(async move { engine.deliver(run, place, input).await }).await;
+    points::reach("server.resumed.before");
     match delivered.map_err(|panic| Problem::internal("resuming a run", &panic))?? {
         Delivered::Taken | Delivered::Repeated => {
             Ok(begun_response(Begun::One(Accepted { run: target.run, repeat: false, answer: None })))

@@ -18,6 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A project folder, and the server over it.
 pub struct App {
     pub folder: tempfile::TempDir,
+    /// Variables of the environment that the server gets.
+    pub env: Vec<(&'static str, String)>,
     child: Option<Child>,
     pub public: SocketAddr,
     pub admin: SocketAddr,
@@ -58,7 +60,8 @@ impl App {
     /// The folder alone; nothing serves yet.
     pub fn idle(files: &[(&str, &str)]) -> App {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let app = App { folder: tempfile::tempdir().unwrap(), child: None, public: nowhere, admin: nowhere };
+        let app =
+            App { folder: tempfile::tempdir().unwrap(), env: Vec::new(), child: None, public: nowhere, admin: nowhere };
         app.write("millstream.yaml", "outbound: {allow: [127.0.0.0/8]}\n");
         files.iter().for_each(|(name, text)| app.write(name, text));
         app
@@ -86,19 +89,36 @@ impl App {
 
     /// Starts the server and waits until it lets requests in.
     pub fn start(&mut self) {
+        self.launch();
+        assert!(self.is_up(), "it did not start: {}", self.log());
+    }
+
+    /// Starts the server, and does not wait for it.
+    pub fn launch(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = self.command();
         command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        self.child = Some(command.stdout(Stdio::piped()).stderr(log).spawn().unwrap());
+    }
+
+    /// Waits until the server lets requests in; false if it ends before that.
+    pub fn is_up(&mut self) -> bool {
+        let stdout = self.child.as_mut().expect("it runs").stdout.take().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("it did not start: {}", self.log()));
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let Ok(told) = serde_json::from_str::<Value>(&line) else { return false };
         let address = |key: &str| {
             let url = told[key].as_str().unwrap();
             url.split("://").nth(1).unwrap().parse().unwrap()
         };
         (self.public, self.admin) = (address("public"), address("admin"));
-        self.child = Some(child);
+        true
+    }
+
+    /// How the server ended by itself; `None` while it runs.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().expect("it runs").try_wait().unwrap()
     }
 
     /// kill -9.
@@ -316,20 +336,34 @@ pub struct Remote {
     script: Arc<Mutex<VecDeque<Reply>>>,
 }
 
+/// Decides on the answer to a request.
+type Judge = dyn Fn(Seen) -> Reply + Send + Sync;
+
 impl Remote {
     /// Answers 200 until told otherwise.
     pub fn start() -> Remote {
+        let (seen, script): (Arc<Mutex<Vec<Seen>>>, Arc<Mutex<VecDeque<Reply>>>) = Default::default();
+        let (keep, answers) = (seen.clone(), script.clone());
+        let address = Remote::judged(move |request| {
+            let reply = answers.lock().unwrap().pop_front().unwrap_or_else(|| Reply::from(200));
+            keep.lock().unwrap().push(request);
+            reply
+        });
+        Remote { address, seen, script }
+    }
+
+    /// A server whose answers, and all that is remembered, are up to `judge`.
+    pub fn judged(judge: impl Fn(Seen) -> Reply + Send + Sync + 'static) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let remote = Remote { address, seen: Arc::default(), script: Arc::default() };
-        let (seen, script) = (remote.seen.clone(), remote.script.clone());
+        let judge: Arc<Judge> = Arc::new(judge);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (seen, script) = (seen.clone(), script.clone());
-                std::thread::spawn(move || converse(stream, &seen, &script));
+                let judge = judge.clone();
+                std::thread::spawn(move || converse(stream, &*judge));
             }
         });
-        remote
+        address
     }
 
     /// The next answers, in order; after them 200 again.
@@ -346,7 +380,7 @@ impl Remote {
     }
 }
 
-fn converse(stream: TcpStream, seen: &Mutex<Vec<Seen>>, script: &Mutex<VecDeque<Reply>>) -> Option<()> {
+fn converse(stream: TcpStream, judge: &Judge) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut stream = stream;
     loop {
@@ -367,8 +401,7 @@ fn converse(stream: TcpStream, seen: &Mutex<Vec<Seen>>, script: &Mutex<VecDeque<
         let mut body = vec![0; length.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)];
         reader.read_exact(&mut body).ok()?;
         let body = String::from_utf8_lossy(&body).into_owned();
-        let reply = script.lock().unwrap().pop_front().unwrap_or_else(|| Reply::from(200));
-        seen.lock().unwrap().push(Seen { path, headers, body, at: Instant::now() });
+        let reply = judge(Seen { path, headers, body, at: Instant::now() });
         std::thread::sleep(reply.after);
         let mut head = format!("HTTP/1.1 {} Scripted\r\ncontent-type: application/json\r\n", reply.status);
         for (name, value) in &reply.headers {
@@ -382,4 +415,18 @@ fn converse(stream: TcpStream, seen: &Mutex<Vec<Seen>>, script: &Mutex<VecDeque<
 /// The repository's own file.
 pub fn repository(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators").
+pub struct Random(pub u64);
+
+impl Random {
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
 }

@@ -31,6 +31,10 @@ fn append(run: RunId, seq: u32, record: String) -> Append {
         updated_at: now,
         origin: None,
         reason: None,
+        code: None,
+        parent: None,
+        bytes: 0,
+        handled: None,
     };
     Append { run, seq, record: record.into_bytes(), summary: Some(summary), claim: None, definition: None }
 }
@@ -145,7 +149,7 @@ impl Watch {
     }
 
     fn begin(&mut self, thread: &str, event: &str) {
-        let on_store = event.contains("/data/store/db>");
+        let on_store = event.contains("/data/store/") && event.contains(".log>");
         let call = if event.starts_with("pwrite64(") && on_store {
             (Call::Write, numbers(event, "<record "))
         } else if (event.starts_with("fdatasync(") || event.starts_with("fsync(")) && on_store {

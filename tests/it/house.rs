@@ -17,6 +17,7 @@ const OUTSIDE: &[&str] = &[
     "tokio",
     "axum",
     "hyper",
+    "redb",
     "sled",
     "sqlx",
     "reqwest",
@@ -138,7 +139,7 @@ fn the_table_of_directions_has_no_way_back() {
             assert!(!table[to].contains(from), "`{from}` and `{to}` may name each other");
             let further = table[to].iter().filter(|further| !names.contains(*further));
             let further: Vec<_> =
-                further.filter(|name| !["config", "vault", "data", "private"].contains(*name)).collect();
+                further.filter(|name| !["config", "vault", "data", "private", "points"].contains(*name)).collect();
             assert!(
                 further.is_empty() || *from == "data",
                 "`{from}` names `{to}`, but not what that names: {further:?}"
@@ -188,6 +189,19 @@ fn each_file_says_what_lives_in_it_and_holds_one_idea() {
         let lines = sources.get(*file).map_or(0, |text| text.lines().count());
         assert!(lines > MAX_LINES, "{file} needs no excuse any more ({reason})");
     }
+}
+
+#[test]
+fn every_crash_point_is_a_place_in_the_code() {
+    let mut reached = BTreeSet::new();
+    for text in sources().values() {
+        for (_, line) in code(text) {
+            let names = line.split("points::reach(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            names.for_each(|name| assert!(reached.insert(name.to_owned()), "two places are called {name}"));
+        }
+    }
+    let listed: BTreeSet<String> = millstream::points::ALL.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(reached, listed, "src/points.rs lists the places there are");
 }
 
 #[test]

@@ -1,17 +1,24 @@
 //! Integration tests: one binary, one module a subject.
 
+mod account;
+mod alerts;
 mod app;
 mod check;
 mod cli;
 mod connector_docs;
 mod control;
+mod crash;
+#[cfg(feature = "crash-points")]
+mod crash_phases;
 mod durability;
 mod dynamics365;
 mod fairness;
+mod fuzz;
 mod house;
 mod http;
-mod kill;
 mod kill_each;
+mod letters;
+mod load;
 mod many;
 mod mapping;
 mod mapping_check;
@@ -21,8 +28,10 @@ mod outbound_oauth;
 mod outbound_sql;
 mod outbound_tls;
 mod papers;
+mod power;
 mod reload;
 mod remote;
+mod retention;
 mod schedule;
 mod stories;
 mod triggers;

@@ -1,15 +1,19 @@
-//! What any store behind the journal must do. A second store runs the same cases with its own `open`.
+//! What the journal must do, whatever store its index is in.
 
 use std::path::Path;
 
 use super::super::{Appended, Filter, Journal};
-use super::{claimed, defined, first, new_run, next, open, run_at};
+use super::{claimed, defined, first, new_run, next, open, open_sled, run_at};
 use crate::run::{RunId, Status};
 
 type Open = fn(&Path) -> Journal;
 
 macro_rules! conformance {
-    ($store:ident, $open:expr, [$($case:ident),* $(,)?]) => {
+    ([$($case:ident),* $(,)?]) => {
+        conformance!(redb, super::open, [$($case),*]);
+        conformance!(sled, super::open_sled, [$($case),*]);
+    };
+    ($store:ident, $open:expr, [$($case:ident),*]) => {
         mod $store {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
@@ -20,28 +24,24 @@ macro_rules! conformance {
     };
 }
 
-conformance!(
-    sled,
-    super::open,
-    [
-        records_are_read_back_in_order_after_a_reopen,
-        open_runs_are_those_that_have_not_ended_oldest_first,
-        runs_are_listed_newest_first_by_flow_status_and_time,
-        pages_join_without_gap_or_repeat,
-        a_live_claim_refuses_the_second_run_and_writes_nothing,
-        a_claim_of_a_failed_or_expired_run_can_be_taken,
-        of_many_appends_with_one_claim_exactly_one_is_durable,
-        runs_appended_together_are_all_there_but_for_those_that_are_repeats,
-        a_group_larger_than_one_batch_is_there_as_a_whole,
-        removed_runs_leave_nothing_but_their_claims,
-        the_claim_of_a_failed_run_goes_with_it,
-        rejected_runs_are_known_oldest_first_until_they_are_removed,
-        settings_are_set_replaced_listed_and_removed,
-        values_of_any_length_come_back_whole,
-        what_many_tasks_appended_at_once_is_all_there_after_a_reopen,
-        a_closed_journal_answers_with_errors,
-    ]
-);
+conformance!([
+    records_are_read_back_in_order_after_a_reopen,
+    open_runs_are_those_that_have_not_ended_oldest_first,
+    runs_are_listed_newest_first_by_flow_status_and_time,
+    pages_join_without_gap_or_repeat,
+    a_live_claim_refuses_the_second_run_and_writes_nothing,
+    a_claim_of_a_failed_or_expired_run_can_be_taken,
+    of_many_appends_with_one_claim_exactly_one_is_durable,
+    runs_appended_together_are_all_there_but_for_those_that_are_repeats,
+    a_group_larger_than_one_batch_is_there_as_a_whole,
+    removed_runs_leave_nothing_but_their_claims,
+    the_claim_of_a_failed_run_goes_with_it,
+    rejected_runs_are_known_oldest_first_until_they_are_removed,
+    settings_are_set_replaced_listed_and_removed,
+    values_of_any_length_come_back_whole,
+    what_many_tasks_appended_at_once_is_all_there_after_a_reopen,
+    a_closed_journal_answers_with_errors,
+]);
 
 fn names(journal: &Journal, filter: &Filter) -> Vec<RunId> {
     let found = journal.summaries(filter, None, 100).unwrap();

@@ -1,0 +1,44 @@
+//! One program for all targets: libFuzzer's driver around the target that `FUZZ_TARGET` names.
+
+#![no_main]
+
+use std::sync::OnceLock;
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../targets.rs"]
+mod targets;
+#[path = "../seeds.rs"]
+mod seeds;
+
+static TARGET: OnceLock<targets::Target> = OnceLock::new();
+
+fuzz_target!(
+    init: {
+        let name = std::env::var("FUZZ_TARGET").unwrap_or_default();
+        let found = targets::ALL.iter().find(|target| target.name == name);
+        let Some(found) = found else {
+            let names: Vec<_> = targets::ALL.iter().map(|target| target.name).collect();
+            eprintln!("FUZZ_TARGET is one of {}", names.join(", "));
+            std::process::exit(2);
+        };
+        let _ = TARGET.set(*found);
+        if let Ok(folder) = std::env::var("FUZZ_SEEDS") {
+            for (number, seed) in seeds::of(&name).iter().enumerate() {
+                let written = std::fs::write(format!("{folder}/seed-{number}"), seed);
+                written.expect("the folder of seeds can be written");
+            }
+            std::process::exit(0);
+        }
+        // libFuzzer's own hook ends the process at every panic, also at one that the product catches on purpose.
+        drop(std::panic::take_hook());
+        targets::remember_panics();
+    },
+    |data: &[u8]| {
+        let Some(target) = TARGET.get() else { return };
+        if let Err(fault) = targets::run(*target, data, 1_000) {
+            eprintln!("{}: {fault}", target.name);
+            std::process::abort();
+        }
+    }
+);
