@@ -115,7 +115,8 @@ fn cpu_of_runs(server: &Server, paths: &[String], runs: u64) -> f64 {
                 scope.spawn(|| {
                     let mut caller = Caller::new(server.public);
                     let body = lead();
-                    while let number @ 0.. = next.fetch_add(1, Ordering::Relaxed) {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
                         if number >= runs {
                             return;
                         }

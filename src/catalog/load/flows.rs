@@ -32,7 +32,7 @@ impl Others {
         if let Some(found) = stamps.get(path) {
             return found.clone();
         }
-        let found = (Arc::from(path), Stamp::of(path));
+        let found: (Arc<Path>, _) = (Arc::from(path), Stamp::of(path));
         stamps.insert(path.to_owned(), found.clone());
         found
     }
@@ -42,7 +42,8 @@ impl Others {
         if let Some(found) = texts.get(path) {
             return found.clone();
         }
-        let found = fs::read_to_string(path).map(Arc::from).map_err(|error| error.to_string());
+        let read = fs::read_to_string(path).map_err(|error| error.to_string());
+        let found: Result<Arc<str>, String> = read.map(Arc::from);
         texts.insert(path.to_owned(), found.clone());
         found
     }
