@@ -168,7 +168,7 @@ struct Unknown;
 
 impl Names for Unknown {
     fn find(&self, _path: &[Key]) -> Named {
-        Named::Known(Shape::any(), 0)
+        Named::of(Shape::any(), 0)
     }
 }
 

@@ -221,8 +221,10 @@ fn offset(expr: &Expr) -> Option<usize> {
 }
 
 /// Walks a shape as [`super::walk`] walks a value.
-fn walk(mut shape: &Shape, keys: &[Key], text: &str) -> Walked {
+fn walk(shape: &Shape, keys: &[Key], text: &str) -> Walked {
     let any = Shape::any();
+    // No longer than `any` lives, which stands for what is not described.
+    let mut shape: &Shape = shape;
     let mut nullable = false;
     for (i, key) in keys.iter().enumerate() {
         nullable |= shape.types.meets(Types::NULL);
