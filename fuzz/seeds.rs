@@ -83,7 +83,7 @@ fn templates(root: &Path) -> Vec<Vec<u8>> {
             if let (Some(start), Some(end)) = (line.find("{{"), line.rfind("}}"))
                 && start < end
             {
-                found.push(line[start..end + 2].as_bytes().to_vec());
+                found.push(line.as_bytes()[start..end + 2].to_vec());
             }
         }
     }

@@ -3,6 +3,7 @@
 mod alerts;
 mod retention;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -19,6 +20,8 @@ pub struct Config {
     pub listen: Option<String>,
     /// Address of the admin listener; `127.0.0.1:8081` unless set.
     pub admin: Option<String>,
+    /// Names under which the admin listener may be asked for, beside `localhost` and its addresses.
+    pub admin_hosts: Vec<String>,
     /// Serves HTTPS with these files, PEM; read again when they change.
     pub tls: Option<Tls>,
     /// How the world reaches the public listener, as in `https://flows.example.com`.
@@ -54,7 +57,8 @@ pub struct Limits {
     pub body_seconds: u64,
     /// How long an idle connection stays open, seconds.
     pub idle_seconds: u64,
-    /// Connections open at once; beyond it new ones wait in the kernel's queue.
+    /// Connections open at once, and requests being read; beyond it a new connection waits until one of those that are
+    /// longest without a request has made room, and a request is answered 503.
     pub connections: usize,
     /// Runs driven at once, a large body (64 KB and more) counting as several; others wait as queued, on disk. No flow
     /// gets more than half of them.
@@ -87,12 +91,54 @@ impl Default for Limits {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Outbound {
-    /// Private or loopback ranges that outbound calls may reach all the same.
-    pub allow: Vec<IpNet>,
+    /// Private or loopback addresses that outbound calls may reach all the same.
+    pub allow: Vec<Allowed>,
     /// The only proxy that is used; proxy variables of the environment are ignored.
     pub proxy: Option<String>,
     /// Further root certificates, PEM.
     pub ca_file: Option<PathBuf>,
+}
+
+/// Addresses that are allowed: `10.0.0.0/8`, `10.1.2.3`, and with a single port `10.0.0.0/8:443`, `[fd00::/8]:443`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Allowed {
+    pub range: IpNet,
+    /// All ports unless set.
+    pub port: Option<u16>,
+}
+
+impl std::str::FromStr for Allowed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Allowed, String> {
+        let range = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        let wrong = || {
+            format!(
+                "`{text}` is no range of addresses: 10.0.0.0/8, 10.1.2.3, with a port 10.0.0.0/8:443 or [fd00::/8]:443"
+            )
+        };
+        // Without brackets the colons of IPv6 are its own.
+        if let Some(range) = range(text) {
+            return Ok(Allowed { range, port: None });
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let bare = match host.strip_prefix('[') {
+            Some(inner) => inner.strip_suffix(']').ok_or_else(wrong)?,
+            None if host.contains(':') => return Err(wrong()),
+            None => host,
+        };
+        let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
+        Ok(Allowed { range: range(bare).ok_or_else(wrong)?, port: Some(port) })
+    }
+}
+
+impl TryFrom<String> for Allowed {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Allowed, String> {
+        text.parse()
+    }
 }
 
 /// Why `millstream.yaml` could not be used.
@@ -115,5 +161,38 @@ impl Config {
         };
         let config: Option<Config> = serde_yaml::from_str(&text).map_err(|source| Error::Parse { path, source })?;
         Ok(config.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Allowed;
+
+    #[test]
+    fn what_is_allowed_is_a_range_or_an_address_with_or_without_a_port() {
+        let read = |text: &str| text.parse::<Allowed>().map(|found| (found.range.to_string(), found.port)).ok();
+        let is = |range: &str, port| Some((range.to_owned(), port));
+        assert_eq!(read("10.0.0.0/8"), is("10.0.0.0/8", None));
+        assert_eq!(read("10.1.2.3"), is("10.1.2.3/32", None));
+        assert_eq!(read("10.0.0.0/8:443"), is("10.0.0.0/8", Some(443)));
+        assert_eq!(read("10.1.2.3:5432"), is("10.1.2.3/32", Some(5432)));
+        assert_eq!(read("fd00::/8"), is("fd00::/8", None));
+        assert_eq!(read("::1"), is("::1/128", None));
+        assert_eq!(read("[fd00::/8]:443"), is("fd00::/8", Some(443)));
+        assert_eq!(read("[::1]:8080"), is("::1/128", Some(8080)));
+        for wrong in [
+            "",
+            "localhost",
+            "10.0.0.0/33",
+            "10.0.0.0/8:0",
+            "10.0.0.0/8:70000",
+            "10.0.0.0/8:",
+            "fd00::/8:443",
+            "[::1]:",
+            "[::1:80",
+            "10.1",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 }

@@ -48,10 +48,11 @@ impl Data {
     /// The admin API's token, made on first use.
     ///
     /// # Errors
-    /// A sentence for a person, if `admin.token` cannot be read or written.
+    /// A sentence for a person, if `admin.token` cannot be read or written, or others can read it.
     pub fn admin_token(&self) -> Result<SecretString, String> {
         let path = self.0.join("admin.token");
         let shown = path.display();
+        private::check(&path)?;
         match fs::read_to_string(&path) {
             Ok(text) if text.trim().len() >= 32 => Ok(SecretString::from(text.trim().to_owned())),
             Ok(_) => Err(format!("{shown} holds no token; remove it and a new one is made")),

@@ -2,8 +2,23 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+/// Says what is wrong if others can read or write the file; one that is not there is nobody's.
+///
+/// # Errors
+/// A sentence for a person, with the command that mends it.
+pub fn check(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    match fs::metadata(path) {
+        Ok(file) if file.permissions().mode() & 0o077 != 0 => Err(format!(
+            "{shown} can be read by others; run `chmod 600 {shown}`, and if they may have read it, replace what is in it"
+        )),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!("{shown}: {error}")),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
 
 /// Replaces `path` whole: after a crash it is the old file or the new one, never half of either. Durable on return.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -27,7 +42,22 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_file_that_others_can_read_or_write_is_named_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.token");
+        assert_eq!(super::check(&path), Ok(()));
+        std::fs::write(&path, "x").unwrap();
+        for (mode, fine) in
+            [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o620, false), (0o601, false)]
+        {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(super::check(&path).is_ok(), fine, "{mode:o}");
+        }
+        assert!(super::check(&path).unwrap_err().contains(&format!("chmod 600 {}", path.display())));
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_for_its_owner_alone() {

@@ -34,6 +34,8 @@ pub enum Error {
     Damaged { name: String },
     #[error("`{name}` is not a secret's name: letters, digits and `_`, 128 at most")]
     Name { name: String },
+    #[error("{0}")]
+    OpenToOthers(String),
     #[error("the system gives no random numbers")]
     Random,
 }
@@ -101,6 +103,7 @@ impl Vault {
     /// Opens `data_dir/vault.json`; a missing file is an empty vault. Values are decrypted when they are asked for.
     pub fn open(data_dir: &Path, instance_key: &[u8]) -> Result<Vault, Error> {
         let path = data_dir.join("vault.json");
+        private::check(&path).map_err(Error::OpenToOthers)?;
         let read = Read::file(&path)?;
         let mut mac = Hmac::<Sha256>::new_from_slice(instance_key).expect("HMAC takes a key of any length");
         mac.update(b"millstream vault v1");
@@ -230,7 +233,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let vault = Vault::open(dir.path(), b"key").unwrap();
         assert!(matches!(vault.set("no/name", &"x".to_owned().into()), Err(Error::Name { .. })));
-        fs::write(dir.path().join("vault.json"), "{").unwrap();
+        let path = dir.path().join("vault.json");
+        fs::write(&path, "{").unwrap();
+        #[cfg(unix)]
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         assert!(matches!(Vault::open(dir.path(), b"key"), Err(Error::Parse { .. })));
     }
 }

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -21,6 +21,8 @@ pub struct Server {
     child: Child,
     pub public: SocketAddr,
     pub admin: SocketAddr,
+    /// From its start to when it served.
+    pub started_in: Duration,
 }
 
 impl Server {
@@ -32,6 +34,7 @@ impl Server {
 
     /// Any server whose first line says where it listens, as `serve --json` does.
     pub fn begin(command: &mut Command) -> Server {
+        let begun = Instant::now();
         let mut child = command.stdout(Stdio::piped()).spawn().expect("a process");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("its first line");
@@ -40,7 +43,29 @@ impl Server {
             let url = told[key].as_str().unwrap_or("http://127.0.0.1:0");
             url.trim_start_matches("http://").parse().expect("an address")
         };
-        Server { public: address("public"), admin: address("admin"), child }
+        Server { public: address("public"), admin: address("admin"), child, started_in: begun.elapsed() }
+    }
+
+    /// Any server at a known address; it serves once it answers there.
+    pub fn at(command: &mut Command, public: SocketAddr) -> Server {
+        let begun = Instant::now();
+        let child = command.spawn().expect("a process");
+        let mut server = Server { public, admin: public, child, started_in: Duration::ZERO };
+        while !server.answers() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it does not answer");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        server.started_in = begun.elapsed();
+        server
+    }
+
+    /// True if it knows anything of `/accept`, whatever it says.
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(self.public) else { return false };
+        let request = "POST /accept HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let mut text = String::new();
+        let asked = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut text));
+        asked.is_ok() && text.starts_with("HTTP/1.1 2")
     }
 
     /// The path of a flow's URL.

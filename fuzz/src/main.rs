@@ -2,16 +2,22 @@
 
 #![no_main]
 
+use std::cell::RefCell;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../targets.rs"]
-mod targets;
 #[path = "../seeds.rs"]
 mod seeds;
+#[path = "../targets.rs"]
+mod targets;
 
 static TARGET: OnceLock<targets::Target> = OnceLock::new();
+
+thread_local! {
+    /// Panics are kept instead of printed: most are caught by the product on purpose.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 fuzz_target!(
     init: {
@@ -31,13 +37,12 @@ fuzz_target!(
             std::process::exit(0);
         }
         // libFuzzer's own hook ends the process at every panic, also at one that the product catches on purpose.
-        drop(std::panic::take_hook());
-        targets::remember_panics();
+        std::panic::set_hook(Box::new(|panic| PANIC.with_borrow_mut(|kept| *kept = panic.to_string())));
     },
     |data: &[u8]| {
         let Some(target) = TARGET.get() else { return };
         if let Err(fault) = targets::run(*target, data, 1_000) {
-            eprintln!("{}: {fault}", target.name);
+            eprintln!("{}: {fault}\nthe last panic: {}", target.name, PANIC.take());
             std::process::abort();
         }
     }

@@ -10,7 +10,9 @@ use crate::flow::{At, BAD_VALUE, Problem, Source, UNKNOWN_FLOW, suggest};
 pub(super) fn problem(alerts: &Alerts, snapshot: &Snapshot) -> Option<Problem> {
     let (code, what, hint) = match snapshot.flow(&alerts.flow) {
         None => {
-            let hint = suggest(&alerts.flow, snapshot.flows.keys().map(String::as_str));
+            let mut known: Vec<&str> = snapshot.flows.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            let hint = suggest(&alerts.flow, known);
             (UNKNOWN_FLOW, format!("there is no flow `{}` to tell of runs that do not go well", alerts.flow), hint)
         }
         Some(live) if live.flow.trigger.schedule().is_some() => {

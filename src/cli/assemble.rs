@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow};
 use secrecy::SecretString;
 
 use super::Place;
+use crate::access::Access;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::data::Data;
@@ -20,6 +21,7 @@ pub(super) struct Parts {
     pub config: Config,
     pub data: Data,
     pub token: SecretString,
+    pub access: Arc<Access>,
     pub catalog: Arc<Catalog>,
     pub engine: Arc<Engine>,
     pub outbound: Outbound,
@@ -39,9 +41,10 @@ pub(super) fn assemble(place: &Place, config: Config) -> anyhow::Result<Parts> {
     let client = client.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let key = InstanceKey::open(data.path()).map_err(|why| anyhow!(why))?;
     let token = data.admin_token().map_err(|why| anyhow!(why))?;
+    let access = Arc::new(Access::open(&journal, data.path(), &token)?);
     let vault = Vault::open(data.path(), key.expose()).context("the vault could not be opened")?;
     let outbound = Outbound::with(client, Secrets::new(Some(Arc::new(vault))));
     let catalog = Arc::new(Catalog::load(&dir, Some(data.path()), &config));
     let engine = Engine::new(journal, outbound.clone(), catalog.clone(), key, config.limits.clone())?;
-    Ok(Parts { config, data, token, catalog, engine, outbound })
+    Ok(Parts { config, data, token, access, catalog, engine, outbound })
 }

@@ -1,5 +1,7 @@
 //! The way in: the running server's API, or, where none runs, the same API over the store under its lock.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -15,6 +17,9 @@ use super::assemble::assemble;
 use crate::config::Config;
 use crate::data::{Data, Whereabouts};
 use crate::mapping::parse_json;
+
+/// Longest time for work on the whole store.
+const LONG: Duration = Duration::from_secs(12 * 3600);
 
 /// Where a command's questions go.
 pub(super) enum Door {
@@ -33,7 +38,7 @@ impl Door {
         }
         let config = Config::load(&place.dir)?;
         let parts = assemble(place, config).context("no server answers, and the store cannot be opened either")?;
-        let api = crate::server::api(&parts.config, parts.engine, parts.token.clone());
+        let api = crate::server::api(&parts.config, parts.engine, parts.access);
         Ok(Door::Store { api, token: parts.token })
     }
 
@@ -44,12 +49,12 @@ impl Door {
             return Ok(None);
         }
         let data = Data::open(&folder).map_err(|why| anyhow!(why))?;
-        let Some(whereabouts) = data.whereabouts() else {
+        let Some(whereabouts) = data.whereabouts().filter(|at| is_ours(at.pid, data.path())) else {
             return Ok(None);
         };
         let token = data.admin_token().map_err(|why| anyhow!(why))?;
         let door = Door::Server { whereabouts, token, client: client()? };
-        // A server that went down leaves its address behind; the API knows our token, a stranger does not.
+        // Another of our processes may have the number, and listen there: the API knows our token, it does not.
         Ok(door.ask(Method::GET, "/api/v1/problems", None).await.is_ok().then_some(door))
     }
 
@@ -84,6 +89,10 @@ impl Door {
         Ok(if status.is_success() { Ok(value) } else { Err(value) })
     }
 
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.ask(Method::DELETE, path, None).await
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let (status, value) = self.exchange(method, path, body).await?;
         if status.is_success() {
@@ -100,7 +109,10 @@ impl Door {
         let (status, bytes) = match self {
             Door::Server { whereabouts, token, client } => {
                 let url = format!("http://{}{path}", whereabouts.admin);
-                let request = client.request(method, url).bearer_auth(token.expose_secret());
+                let mut request = client.request(method, url).bearer_auth(token.expose_secret());
+                if path.starts_with("/api/v1/store/") {
+                    request = request.timeout(LONG);
+                }
                 let answer = request.header("content-type", "application/json").body(text).send().await?;
                 (answer.status(), answer.bytes().await?)
             }
@@ -121,6 +133,18 @@ impl Door {
         }
         Ok((status, value))
     }
+}
+
+/// True if there is a process of this number, and it is not another user's. A server that went down leaves its address
+/// behind, and whoever listens there now must not be sent the token.
+fn is_ours(pid: u32, data: &Path) -> bool {
+    let owner = |path: &Path| std::fs::metadata(path).map(|found| found.uid()).ok();
+    let Some(own) = owner(Path::new("/proc/self")) else {
+        // A system that does not tell.
+        return true;
+    };
+    // What cannot be looked into is shown as root's.
+    owner(Path::new(&format!("/proc/{pid}"))).is_some_and(|uid| [Some(own), Some(0), owner(data)].contains(&Some(uid)))
 }
 
 /// A client for this machine's own server: no proxies, no redirects.

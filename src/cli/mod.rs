@@ -1,6 +1,7 @@
 //! The command line: one file a command. Answers go to stdout, messages to stderr; exit code 0 only if all is well.
 
 mod assemble;
+mod audit;
 mod check;
 mod demo;
 mod door;
@@ -15,6 +16,8 @@ mod secret;
 mod send;
 mod serve;
 mod show;
+mod store;
+mod token;
 mod url;
 
 use std::future::Future;
@@ -74,6 +77,9 @@ enum Command {
     Run(run::Args),
     Runs(runs::Args),
     Secret(secret::Args),
+    Token(token::Args),
+    Audit(audit::Args),
+    Store(store::Args),
     Eval(eval::Args),
     Functions(functions::Args),
     /// Prints the completions of a shell: `millstream completions bash`.
@@ -95,6 +101,9 @@ impl Cli {
             Command::Run(args) => args.run(place),
             Command::Runs(args) => args.run(place),
             Command::Secret(args) => args.run(place),
+            Command::Token(args) => args.run(place),
+            Command::Audit(args) => args.run(place),
+            Command::Store(args) => args.run(place),
             Command::Eval(args) => args.run(place),
             Command::Functions(args) => args.run(place),
             Command::Completions { shell } => {

@@ -41,6 +41,8 @@ enum What {
     ///
     /// By filter it takes failed and timed out runs unless --status says otherwise, without those that were handled and
     /// those that other runs called. The command can be interrupted and repeated: no run is resubmitted twice.
+    // Its own `--version` is of the flow.
+    #[command(disable_version_flag = true)]
     Resubmit(Box<Resubmit>),
     /// Marks runs as dealt with, without starting new ones.
     Handle {

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use secrecy::SecretString;
 
 use super::{Place, print_json};
+use crate::access::audit::Audit;
 use crate::data::Data;
 use crate::engine::InstanceKey;
 use crate::vault::Vault;
@@ -47,6 +48,7 @@ impl Args {
                     bail!("the value is empty; nothing was stored");
                 }
                 vault.set(&name, &SecretString::from(value.to_owned()))?;
+                noted(&data, "set_secret", name)?;
             }
             What::List => {
                 let names = vault.names();
@@ -59,8 +61,14 @@ impl Args {
                 if !vault.remove(&name)? {
                     bail!("the vault has no secret `{name}`");
                 }
+                noted(&data, "remove_secret", name)?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn noted(data: &Data, what: &str, name: String) -> anyhow::Result<()> {
+    let noted = Audit::of(data.path()).note_of_command_line(what, Some(name));
+    noted.context("it is done, but the audit log could not be written")
 }

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::assemble::{Parts, assemble};
 use super::{Place, block_on, print_json};
 use crate::config::Config;
-use crate::data::Whereabouts;
+use crate::data::{Data, Whereabouts};
 use crate::server::Server;
 
 /// How long requests and runs at work get to come to an end.
@@ -59,11 +59,11 @@ pub(super) async fn serve(
     ready: impl FnOnce(&Whereabouts) -> anyhow::Result<()>,
     until: impl Future<Output = ()>,
 ) -> anyhow::Result<ExitCode> {
-    let Parts { config, data, token, catalog, engine, .. } = parts;
+    let Parts { config, data, access, catalog, engine, .. } = parts;
     // Before anyone is told that it serves: a signal that comes at once is a stop in order too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server = Server::bind(&config, engine.clone(), token).await?;
+    let server = Server::bind(&config, engine.clone(), access).await?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let whereabouts = Whereabouts {
         pid: std::process::id(),
@@ -84,7 +84,8 @@ pub(super) async fn serve(
     engine.keep_schedules();
     engine.retain(config.retention.clone());
     let watch = catalog.watch();
-    data.announce(&whereabouts).context("server.json could not be written")?;
+    // On a full disk it serves all the same, as soon as there is room.
+    let announced = announce(&data, &whereabouts);
     ready(&whereabouts)?;
     let flows = catalog.current().flows.len();
     tracing::info!(public = %whereabouts.public, admin = %whereabouts.admin, flows, "serving");
@@ -95,6 +96,7 @@ pub(super) async fn serve(
         () = until => None,
         reason = engine.failed() => Some(reason),
     };
+    announced.abort();
     data.withdraw();
     if let Some(reason) = broken {
         // Nothing may be acknowledged any more, and nothing in memory is worth waiting for.
@@ -110,6 +112,21 @@ pub(super) async fn serve(
     let (_, ()) = tokio::join!(serving, engine.stop(GRACE));
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Leaves word of where the server is; if that cannot be written, again and again until it can.
+fn announce(data: &Data, whereabouts: &Whereabouts) -> tokio::task::JoinHandle<()> {
+    let first = data.announce(whereabouts).inspect_err(|error| {
+        tracing::warn!(%error, "server.json could not be written: until it can be, commands do not find this server");
+    });
+    let (data, whereabouts) = (data.clone(), whereabouts.clone());
+    tokio::spawn(async move {
+        let mut written = first.is_ok();
+        while !written {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            written = data.announce(&whereabouts).is_ok();
+        }
+    })
 }
 
 /// Log lines go to stderr; `MILLSTREAM_LOG` sets what is shown (`debug`, `millstream::server=trace`, …).

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::lanes::Seat;
+use super::lanes::{Seat, Turn};
 use super::metrics::Metrics;
 use super::queue::Admission;
 use super::*;
@@ -33,7 +33,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub fn new(request: Request) -> Entry {
-        let id = RunId(Uuid::now_v7());
+        let id = super::ids::next();
         Entry { id, request, origin: None, parent: None, keys: None, claims: false, taken: None }
     }
 }
@@ -62,11 +62,8 @@ impl Engine {
         let (slot, ticket) = match self.queue.admit(self.seat_of(&run), id, self.limits.queued_runs, must) {
             Admission::Now(slot) => (Some(slot), None),
             Admission::Later(ticket) => (None, Some(ticket)),
-            Admission::Full => return Err(self.refuse(Refusal::Busy { retry_after: SOON })),
-            Admission::FlowFull => {
-                Metrics::count(&self.metrics.limited);
-                return Err(Refusal::FlowBusy { retry_after: LATER });
-            }
+            Admission::Full => return Err(self.full()),
+            Admission::FlowFull => return Err(self.flow_full()),
         };
         let next = slot.is_some().then(|| self.decide(&mut run, live, now, &mut events));
         let status = next.as_ref().map_or(Status::Queued, |next| status(&run, next));
@@ -120,10 +117,29 @@ impl Engine {
         Ok(Accepted { run: id, repeat: false, answer })
     }
 
+    /// Why a new request of this flow would be refused now. Asked before anything of it is read: under overload a refusal
+    /// must cost next to nothing, or refusing takes the time that the runs need.
+    pub fn outlook(&self, flow: &str) -> Result<(), Refusal> {
+        match self.queue.outlook(flow, self.limits.queued_runs) {
+            Turn::Now | Turn::Later => Ok(()),
+            Turn::Full => Err(self.full()),
+            Turn::FlowFull => Err(self.flow_full()),
+        }
+    }
+
+    fn full(&self) -> Refusal {
+        self.refuse(Refusal::Busy { retry_after: SOON })
+    }
+
+    fn flow_full(&self) -> Refusal {
+        Metrics::count(&self.metrics.limited);
+        Refusal::FlowBusy { retry_after: LATER }
+    }
+
     /// Keeps a refused request as a *rejected* run, for people to see; `None` if it could not be kept.
     pub async fn reject(&self, rejected: Rejected) -> Option<RunId> {
         let now = super::now();
-        let id = RunId(Uuid::now_v7());
+        let id = super::ids::next();
         let mut summary = Summary {
             run_id: id,
             flow: rejected.flow.clone(),
@@ -222,10 +238,7 @@ impl Engine {
             },
             Ok(None) | Err(_) => Some(Answer::None(Status::Failed)),
         };
-        // The store shows records a moment before they are durable; an answer waits for that.
-        if let Some(answer) = answer
-            && self.journal.set(BARRIER, None).await.is_ok()
-        {
+        if let Some(answer) = answer {
             self.answers.give(run, &answer);
         }
         receive
@@ -243,8 +256,6 @@ impl From<Error> for Refusal {
 
 /// The body that one slot stands for.
 pub(super) const SLOT_BYTES: usize = 64 * 1024;
-/// A setting that never is: removing it costs one sync, and all that was written before is durable then.
-pub(super) const BARRIER: &str = "barrier";
 /// When to come back after a 503.
 pub(super) const SOON: Duration = Duration::from_secs(2);
 /// When to come back after a 429: a flow whose runs are limited is not expected to be quick.

@@ -100,11 +100,12 @@ impl Engine {
             }
             working.insert(id, send);
         }
-        tokio::spawn(async move {
+        // Boxed, as else the runtime moves the whole of it thrice.
+        tokio::spawn(Box::pin(async move {
             let mut guard = Guard { engine: self.clone(), run: id, seat, done: false };
             self.clone().drive(work, next, commands).await;
             guard.done = true;
-        });
+        }));
     }
 
     async fn drive(
@@ -127,7 +128,7 @@ impl Engine {
             // Nothing is decided yet, so it must not look as if it waited: a restart would leave it waiting.
             let at_work = if work.run.held.is_some() { Status::Held } else { Status::Running };
             let at_work = work.run.finished.unwrap_or(at_work);
-            if !self.append(&mut work, super::now(), &events, at_work).await {
+            if !flying.meanwhile(self.append(&mut work, super::now(), &events, at_work)).await {
                 return;
             }
             self.announce(&work.run, &events);
@@ -143,7 +144,7 @@ impl Engine {
             // That it only waits must be known at the next start, also where nothing else was decided.
             let idle = matches!(&next, Next::Wait { calls, .. } if calls.is_empty());
             if !events.is_empty() || (idle && status != work.shown) {
-                if !self.append(&mut work, now, &events, status).await {
+                if !flying.meanwhile(self.append(&mut work, now, &events, status)).await {
                     // The journal is broken: the process is about to stop, and goes on from what is durable.
                     return;
                 }
@@ -166,7 +167,7 @@ impl Engine {
                             self.clone().fly(&work, place, &mut flying);
                         }
                     }
-                    if held && flying.calls.is_empty() {
+                    if held && flying.is_empty() {
                         self.answers.give(id, &Answer::None(Status::Held));
                     }
                     wake
@@ -181,13 +182,13 @@ impl Engine {
             };
             let nap = wake.map(|at| Duration::from_millis(u64::try_from(at - now.as_millisecond()).unwrap_or(0)));
             // Children that have begun are given a moment before their parent is put aside.
-            let nap = if flying.calls.is_empty() && !flying.parked.is_empty() && !rested {
+            let nap = if flying.is_empty() && !flying.parked.is_empty() && !rested {
                 rested = true;
                 Some(nap.map_or(NAP, |nap| nap.min(NAP)))
             } else {
                 nap
             };
-            if flying.calls.is_empty() && nap.is_none_or(|nap| nap > NAP) {
+            if flying.is_empty() && nap.is_none_or(|nap| nap > NAP) {
                 let mut working = lock(&self.working);
                 // A command that came meanwhile is in the channel; commands are sent under this lock.
                 if commands.is_empty() {
@@ -204,14 +205,14 @@ impl Engine {
                 }
             }
             tokio::select! {
-                Some(landed) = flying.calls.join_next_with_id() => {
+                Some(landed) = flying.landed() => {
                     let mut landed = Some(landed);
                     while let Some(one) = landed {
-                        if let Some((place, result)) = flying.landed(one) {
+                        if let Some((place, result)) = one {
                             self.land(&mut work, place, result, &mut events);
                             rested = false;
                         }
-                        landed = flying.calls.try_join_next_with_id();
+                        landed = flying.landed_already();
                     }
                 }
                 () = tokio::time::sleep(nap.unwrap_or(Duration::MAX)), if nap.is_some() => {}
@@ -228,14 +229,13 @@ impl Engine {
         let input = node.and_then(|node| node.input.clone()).unwrap_or_default();
         let key = node.map(|node| node.key).unwrap_or_default();
         let at = place.clone();
-        let task = match node.and_then(|node| node.child) {
+        match node.and_then(|node| node.child) {
             Some(child) => {
                 let parent = Parent { run: work.run.id, place: at, depth: work.run.started.depth_of_child() };
-                flying.calls.spawn(async move { self.child(&live, parent, child, input, key).await })
+                flying.take_off(place, async move { self.child(&live, parent, child, input, key).await });
             }
-            None => flying.calls.spawn(async move { Some(self.perform(&live, &at, &input, key).await) }),
-        };
-        flying.took_off(place, task);
+            None => flying.take_off(place, async move { Some(self.perform(&live, &at, &input, key).await) }),
+        }
     }
 
     async fn perform(&self, live: &LiveFlow, place: &Place, input: &Value, key: uuid::Uuid) -> Result<Value, Failure> {
@@ -271,7 +271,8 @@ impl Engine {
             let (flow, code) = (&work.live.flow.id, &failure.code);
             tracing::debug!(run = %work.run.id, %flow, %place, %code, message = %failure.message, "a call failed");
         }
-        let random = getrandom::u64().unwrap_or(u64::MAX / 2);
+        // Only the wait for another attempt is random.
+        let random = if result.is_err() { getrandom::u64().unwrap_or(u64::MAX / 2) } else { 0 };
         let now = super::now();
         let event = work.run.settle(&work.live.flow, &place, result, now, random);
         self.take(work, now, event, events);

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::RwLock;
 use std::time::Duration;
@@ -50,10 +49,7 @@ impl InstanceKey {
             }
             Err(error) => return Err(format!("{shown} could not be read: {error}")),
         };
-        let mode = fs::metadata(&path).map_err(|error| format!("{shown}: {error}"))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(format!("{shown} can be read by others; run `chmod 600 {shown}`"));
-        }
+        private::check(&path)?;
         let digits = text.trim().as_bytes();
         let mut bytes = [0u8; 32];
         let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());

@@ -149,13 +149,7 @@ impl Lanes {
     /// Lets a new run in: at once if nobody is before it, else it is announced, unless there is no room for it.
     /// `most` is how many may be in line over all; a run that `must` be let in is refused by neither bound.
     pub fn admit(&mut self, seat: Seat, run: RunId, most: usize, must: bool) -> Turn {
-        let free = self.free;
-        let first = self.ready.first().copied();
-        let lane = &mut self.lanes[seat.lane as usize];
-        let claim = lane.claim(seat.lane, seat.slots);
-        let last = Claim { served: u64::MAX, ..claim };
-        let is_next = lane.going.is_empty() && lane.fresh.is_empty() && first.is_none_or(|first| last < first);
-        if is_next && lane.has_room() && claim.required <= free {
+        if self.is_free(seat) {
             self.begin(seat.lane, run);
             self.take(seat);
             return Turn::Now;
@@ -163,19 +157,42 @@ impl Lanes {
         self.announce(seat, 1, most, must)
     }
 
+    /// What would become of a new run, see [`Lanes::admit`]: nothing is kept of the question.
+    pub fn outlook(&self, seat: Seat, most: usize) -> Turn {
+        if self.is_free(seat) { Turn::Now } else { self.room(seat, 1, most) }
+    }
+
     /// Announces new runs of one request, all or none: never [`Turn::Now`]. A flow with room for one has it for all, as
     /// else a long list would be refused for ever.
     pub fn announce(&mut self, seat: Seat, runs: u32, most: usize, must: bool) -> Turn {
-        if !must && self.len() + runs as usize > most {
-            return Turn::Full;
+        let turn = if must { Turn::Later } else { self.room(seat, runs, most) };
+        if turn == Turn::Later {
+            self.lanes[seat.lane as usize].queued += runs;
+            self.announced += runs as usize;
         }
-        let lane = &mut self.lanes[seat.lane as usize];
-        if !must && lane.limits.is_some_and(|limits| lane.queued >= limits.queued) {
-            return Turn::FlowFull;
+        turn
+    }
+
+    /// True if a new run has its slots at once: nobody is before it, and they are free.
+    fn is_free(&self, seat: Seat) -> bool {
+        let lane = &self.lanes[seat.lane as usize];
+        let claim = lane.claim(seat.lane, seat.slots);
+        let last = Claim { served: u64::MAX, ..claim };
+        let is_next =
+            lane.going.is_empty() && lane.fresh.is_empty() && self.ready.first().is_none_or(|first| last < *first);
+        is_next && lane.has_room() && claim.required <= self.free
+    }
+
+    /// Whether so many runs more may line up.
+    fn room(&self, seat: Seat, runs: u32, most: usize) -> Turn {
+        let lane = &self.lanes[seat.lane as usize];
+        if self.len() + runs as usize > most {
+            Turn::Full
+        } else if lane.limits.is_some_and(|limits| lane.queued >= limits.queued) {
+            Turn::FlowFull
+        } else {
+            Turn::Later
         }
-        lane.queued += runs;
-        self.announced += runs as usize;
-        Turn::Later
     }
 
     /// An announced run does not come.

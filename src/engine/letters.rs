@@ -88,7 +88,7 @@ impl Engine {
             return Ok(Resubmitted::Would { from_step: letter.from_step });
         }
         self.must_be_ready().map_err(refused)?;
-        let first = RunId(Uuid::now_v7());
+        let first = super::ids::next();
         let name = format!("{PREFIX}{run}");
         self.journal.set(&name, Some(first.to_string().into_bytes())).await.map_err(unavailable)?;
         let begun = self.begin_letter(run, first, letter).await;

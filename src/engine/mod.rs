@@ -11,6 +11,7 @@ mod ask;
 mod children;
 mod drive;
 mod flying;
+mod ids;
 mod keys;
 mod lanes;
 mod letters;
@@ -234,6 +235,11 @@ impl Engine {
         let now = Timestamp::now().as_millisecond();
         self.keys.rotate(&self.journal, &live.flow, now, grace).await.map_err(unavailable)?;
         Ok(self.keys.path(&live.flow.id))
+    }
+
+    /// For care of the store, not for runs.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Resolves with the reason once the journal can no longer be written: the process must stop.

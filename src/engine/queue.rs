@@ -48,6 +48,13 @@ impl Queue {
         }
     }
 
+    /// See [`Lanes::outlook`]; a run of one slot.
+    pub fn outlook(&self, flow: &str, most: usize) -> Turn {
+        let mut lanes = lock(&self.lanes);
+        let seat = lanes.seat(flow, 1);
+        lanes.outlook(seat, most)
+    }
+
     /// Announces one new run for each seat, all of one flow, all or none; see [`Lanes::announce`].
     pub fn announce(self: &Arc<Self>, seats: &[Seat], most: usize) -> Result<Vec<Ticket>, Admission> {
         let Some(first) = seats.first() else { return Ok(Vec::new()) };

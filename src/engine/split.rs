@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::Value;
 
 use super::accept::{Entry, SLOT_BYTES, SOON};
 use super::lanes::Seat;
@@ -34,12 +34,20 @@ pub enum Begun {
 impl Serialize for Begun {
     /// As callers are told.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut told = serializer.serialize_map(None)?;
         match self {
-            Begun::One(accepted) => json!({"run_id": accepted.run, "status": "accepted"}),
-            Begun::Each(runs) => json!({"status": "accepted", "count": runs.len(), "run_ids": runs}),
-            Begun::Skipped => json!({"status": "skipped"}),
+            Begun::One(accepted) => {
+                told.serialize_entry("run_id", &accepted.run)?;
+                told.serialize_entry("status", "accepted")?;
+            }
+            Begun::Each(runs) => {
+                told.serialize_entry("status", "accepted")?;
+                told.serialize_entry("count", &runs.len())?;
+                told.serialize_entry("run_ids", runs)?;
+            }
+            Begun::Skipped => told.serialize_entry("status", "skipped")?,
         }
-        .serialize(serializer)
+        told.end()
     }
 }
 
@@ -186,7 +194,7 @@ impl Engine {
         let mut appends = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             let first = origin.filter(|_| index == 0).map(|origin| origin.first);
-            let id = first.unwrap_or_else(|| RunId(Uuid::now_v7()));
+            let id = first.unwrap_or_else(super::ids::next);
             let item = Request { body: Body::of(item), item: u32::try_from(index).ok(), ..request.clone() };
             let started = Arc::new(Started {
                 flow: live.flow.id.clone(),

@@ -27,6 +27,9 @@ pub struct Retry {
     pub max_delay: Duration,
 }
 
+/// Codes of calls that this process held back itself.
+const HELD_BACK: [&str; 2] = ["outbound.rate_limit", "outbound.no_descriptor"];
+
 impl Default for Retry {
     /// As the Logic Apps default: the first call and four more, from 7 s, one hour at most.
     fn default() -> Retry {
@@ -55,7 +58,7 @@ impl Retry {
             Class::Retry | Class::Throttled | Class::Unknown => {}
         }
         // A call that our own limits held back was not made: it ends no step.
-        if attempt >= self.attempts && failure.code != "outbound.rate_limit" {
+        if attempt >= self.attempts && !HELD_BACK.contains(&failure.code.as_str()) {
             return None;
         }
         if let Some(asked) = failure.wait_ms {
@@ -112,9 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_a_rate_held_back_is_tried_again_however_often() {
-        let held_back = Failure { code: "outbound.rate_limit".into(), ..failure(Some(2_000)) };
-        assert_eq!(Retry::default().wait(50, &held_back, 0), Some(Duration::from_secs(2)));
+    fn a_call_that_was_held_back_here_is_tried_again_however_often() {
+        for code in HELD_BACK {
+            let held_back = Failure { code: code.into(), ..failure(Some(2_000)) };
+            assert_eq!(Retry::default().wait(50, &held_back, 0), Some(Duration::from_secs(2)));
+        }
     }
 
     #[test]

@@ -32,6 +32,12 @@ pub type Open = fn(&Path) -> Result<Box<dyn Index>, String>;
 
 /// The index that is used.
 pub const DEFAULT: Open = redb::open;
+
+/// Opens the index in a folder; a panic of the crate below is an error.
+pub fn opened(folder: &Path) -> Result<Box<dyn Index>, String> {
+    super::store::caught(|| DEFAULT(folder))
+}
+
 #[cfg(test)]
 pub const SLED: Open = sled::open;
 

@@ -19,10 +19,12 @@ pub const SUMMARY: u8 = b's';
 pub const REJECTED: u8 = b'j';
 pub const CLAIM: u8 = b'k';
 pub const SETTING: u8 = b'm';
-const RECORD: u8 = b'r';
+pub const RECORD: u8 = b'r';
 const FLOW: u8 = b'f';
 const CLAIM_OF: u8 = b'c';
-const DEFINITION: u8 = b'd';
+pub const DEFINITION: u8 = b'd';
+/// Kinds of entries whose values are in the index itself.
+pub const VALUES: [u8; 7] = [OPEN, SUMMARY, REJECTED, CLAIM, CLAIM_OF, SETTING, FLOW];
 /// Records whose places stand in one entry.
 pub const CHUNK: u32 = 64;
 
@@ -64,6 +66,12 @@ pub fn record(run: RunId, seq: u32) -> [u8; 5 + RUN_LEN] {
     key
 }
 
+/// The run and the number of 64 records whose places an entry has.
+pub fn record_of(key: &[u8]) -> Option<(RunId, u32)> {
+    let (run, chunk) = key.get(1..)?.split_first_chunk::<RUN_LEN>()?;
+    Some((RunId(uuid::Uuid::from_bytes(*run)), u32::from_be_bytes(chunk.try_into().ok()?)))
+}
+
 pub fn definition(hash: &[u8; 32]) -> [u8; 33] {
     let mut key = [DEFINITION; 33];
     key[1..].copy_from_slice(hash);
@@ -82,6 +90,11 @@ pub fn history(flow: &str) -> Vec<u8> {
 
 pub fn history_of(flow: &str, run: RunId) -> Vec<u8> {
     with_flow(FLOW, flow, run.0.as_bytes())
+}
+
+/// Stands for a run that is known to have lost records.
+pub fn lost(run: RunId) -> Vec<u8> {
+    setting(&format!("lost/{run}"))
 }
 
 pub fn claim(flow: &str, key: &[u8; 32]) -> Vec<u8> {

@@ -6,6 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,46 @@ pub fn open(dir: &Path, disk: Disk, index: index::Open) -> Result<(File, Store),
     Ok((lock, store))
 }
 
+/// Locks a folder that has a store, and tells its id. Nothing of the store is opened.
+pub fn known(dir: &Path) -> Result<(File, Uuid), String> {
+    let file = dir.join("generation");
+    if !dir.is_dir() {
+        return Err(unusable(dir, &"there is no such folder"));
+    }
+    let lock = lock(dir)?;
+    match read(&file)? {
+        Some(marker) if marker.state == State::Ready => Ok((lock, marker.id)),
+        Some(_) => Err(unusable(&file, &"its store was never begun: there is nothing in it")),
+        None if dir.join("store").exists() => Err(unmarked(&dir.join("store"), &file)),
+        None => Err(unusable(&file, &"there is no store in this folder")),
+    }
+}
+
+/// Locks a folder that has no store, and begins one; until [`finish`] it counts for nothing.
+pub fn begin(dir: &Path) -> Result<(File, Uuid), String> {
+    create_folder(dir).map_err(|error| unusable(dir, &error))?;
+    let lock = lock(dir)?;
+    let (path, file) = (dir.join("store"), dir.join("generation"));
+    let marker = read(&file)?;
+    if marker.as_ref().is_some_and(|marker| marker.state == State::Ready) || (marker.is_none() && path.exists()) {
+        return Err(unusable(dir, &"there is a store in it already, which is left as it is"));
+    }
+    if path.exists() {
+        fs::remove_dir_all(&path).map_err(|error| unusable(&path, &error))?;
+    }
+    let marker = Marker { format: FORMAT, id: Uuid::now_v7(), state: State::Creating };
+    write(dir, &file, &marker).map_err(|error| unusable(&file, &error))?;
+    create_folder(&path).map_err(|error| unusable(&path, &error))?;
+    Ok((lock, marker.id))
+}
+
+/// From now on the store that was begun counts.
+pub fn finish(dir: &Path, id: Uuid) -> Result<(), String> {
+    let file = dir.join("generation");
+    let marker = Marker { format: FORMAT, id, state: State::Ready };
+    write(dir, &file, &marker).map_err(|error| unusable(&file, &error))
+}
+
 fn create_folder(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -88,6 +129,7 @@ fn lock(dir: &Path) -> Result<File, String> {
         .truncate(false)
         .read(true)
         .write(true)
+        .mode(0o600)
         .open(&path)
         .map_err(|error| unusable(&path, &error))?;
     match file.try_lock() {
@@ -164,7 +206,7 @@ fn read(file: &Path) -> Result<Option<Marker>, String> {
 /// Replaces the file whole and durably.
 fn write(dir: &Path, file: &Path, marker: &Marker) -> io::Result<()> {
     let fresh = dir.join("generation.new");
-    let mut handle = File::create(&fresh)?;
+    let mut handle = File::options().create(true).write(true).truncate(true).mode(0o600).open(&fresh)?;
     handle.write_all(&encode(marker))?;
     handle.sync_all()?;
     fs::rename(&fresh, file)?;
@@ -184,6 +226,9 @@ fn unusable(path: &Path, error: &dyn std::fmt::Display) -> String {
 }
 
 fn damaged(damage: &Damage) -> String {
+    if damage.os.is_some() {
+        return unusable(&damage.path, &format!("at byte {}: {}", damage.offset, damage.why));
+    }
     format!(
         "{}: E-STORE-006 the journal's log is damaged\n  at byte {}: {}\n  bring back a backup of the whole data \
          folder; without one, `millstream store check` tells what is lost\n  and `millstream store repair` saves the rest",

@@ -4,6 +4,7 @@
 //! appended is opaque here but for the indexes: open runs, history by flow and time, dedupe claims, definitions.
 //! Nothing can be read before it is durable.
 
+pub mod care;
 mod disk;
 mod draft;
 mod entry;
@@ -363,6 +364,10 @@ impl Inner {
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // It catches its panics, and says so through `failed`.
             let _ = thread.join();
+        }
+        // Whoever copies or compacts it gives up, so that nobody waits for them.
+        if let Some(store) = self.store.read().unwrap_or_else(PoisonError::into_inner).as_deref() {
+            store.begin_close();
         }
         let store = self.store.write().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(store) = store.and_then(Arc::into_inner) {

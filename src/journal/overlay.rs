@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use super::index::Pairs;
+
 /// What a key and its value take beside their bytes, about.
 const AROUND: usize = 96;
 
@@ -80,6 +82,11 @@ impl Overlay {
         }
     }
 
+    /// What is there, without what is removed.
+    pub fn into_entries(self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.changes.into_iter().filter_map(|(key, change)| Some((key, change.value?))).collect()
+    }
+
     /// In the order of keys.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.changes.iter().map(|(key, change)| (key.as_slice(), change.value.as_deref()))
@@ -95,7 +102,7 @@ impl Overlay {
 
 /// Lays rows over others (which have the older values), all of one range. Where a list was cut at `limit`, what comes
 /// after its last key is unknown, and left out. Returns what is there, and true if there may be more.
-pub fn merge(layers: &[Rows], backwards: bool, limit: usize) -> (Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>) {
+pub fn merge(layers: &[Rows], backwards: bool, limit: usize) -> (Pairs, Option<Vec<u8>>) {
     let further = |a: &[u8], b: &[u8]| if backwards { a < b } else { a > b };
     // The nearest end of those that were cut.
     let cut = layers.iter().filter(|rows| rows.len() >= limit).filter_map(|rows| rows.last());

@@ -5,15 +5,18 @@
 
 mod apply;
 mod house;
+mod open;
 mod range;
 
-pub use self::apply::weight_of;
+pub use self::apply::{apply, weight_of};
+pub use self::open::forget_index;
 
+use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::thread::JoinHandle;
-use std::{any::Any, fs};
 
 use uuid::Uuid;
 
@@ -21,7 +24,7 @@ use super::disk::Disk;
 use super::entry::{Batch, Entry};
 use super::index::{self, Checkpoint, Index};
 use super::keys;
-use super::log::{Damage, Fault, Log, Pointer, Position, Reader};
+use super::log::{Damage, Fault, Log, Pointer, Position, Reader, no_files};
 use super::overlay::Overlay;
 
 /// Where the index cannot take them, no more batches are taken beyond this.
@@ -48,7 +51,8 @@ struct Shared {
     wake: Condvar,
 }
 
-struct State {
+/// What is known beside the index, and how far that has come.
+pub struct State {
     active: Overlay,
     /// On its way to the index, with the checkpoint that it leads to.
     frozen: Option<Arc<(Overlay, Checkpoint)>>,
@@ -63,11 +67,26 @@ struct State {
 struct Wants {
     spill: bool,
     close: bool,
+    /// Who wants all segments carried forward.
+    compact: Vec<mpsc::Sender<Result<(), String>>>,
+    /// There is no such thread any more.
+    ended: bool,
     /// The log's drops wait for as many who read its files.
     held: usize,
     broken: Option<String>,
     /// Who is told once it is broken.
     tell: Option<Box<dyn FnOnce(String) + Send>>,
+}
+
+/// What a log takes on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Numbers of its oldest and of its newest segment.
+    pub first: u32,
+    pub last: u32,
+    pub bytes: u64,
+    /// What of that is needed still, about.
+    pub live_bytes: u64,
 }
 
 /// Why a store does not open.
@@ -87,25 +106,6 @@ impl Store {
         let index = open(folder).map_err(Unfit::Other)?;
         let state = State::new(None, log.end());
         Ok(Store::start(folder, id, open, log, index, state))
-    }
-
-    /// Opens the store in `folder`. An index that is lost or damaged is made anew from the log.
-    pub fn open(folder: &Path, id: Uuid, disk: Disk, open: index::Open) -> Result<Store, Unfit> {
-        let mut disk = Some(disk);
-        if let Some((index, checkpoint)) = usable(folder, id, open) {
-            match follow(folder, id, &mut disk, index, Some(checkpoint)) {
-                Ok((log, index, state)) => return Ok(Store::start(folder, id, open, log, index, state)),
-                Err(Follow::Index(why)) => tracing::warn!(%why, "the index of the journal is made anew"),
-                Err(Follow::Log(damage)) => return Err(Unfit::Log(damage)),
-            }
-        }
-        forget_index(folder).map_err(|error| Unfit::Other(error.to_string()))?;
-        let index = open(folder).map_err(Unfit::Other)?;
-        match follow(folder, id, &mut disk, index, None) {
-            Ok((log, index, state)) => Ok(Store::start(folder, id, open, log, index, state)),
-            Err(Follow::Index(why)) => Err(Unfit::Other(why)),
-            Err(Follow::Log(damage)) => Err(Unfit::Log(damage)),
-        }
     }
 
     fn start(folder: &Path, id: Uuid, open: index::Open, log: Log, index: Box<dyn Index>, state: State) -> Store {
@@ -205,10 +205,45 @@ impl Store {
         done
     }
 
+    /// Gives back all space that can be given back; waits until that is done.
+    pub fn compact(&self) -> Result<(), String> {
+        const ENDED: &str = "the housekeeping of the journal has ended";
+        let (reply, done) = mpsc::channel();
+        if self.lock_house().is_none() {
+            return Err(ENDED.to_string());
+        }
+        self.shared.want(|wants| {
+            if !wants.ended {
+                wants.compact.push(reply)
+            }
+        });
+        done.recv().unwrap_or_else(|_| Err(ENDED.to_string()))
+    }
+
+    /// What the log takes, and what of it is needed.
+    pub fn sizes(&self) -> Sizes {
+        let log = self.shared.lock_log();
+        let live = self.shared.state().live;
+        Sizes { first: log.first(), last: log.end().segment, bytes: log.bytes(), live_bytes: live.min(log.bytes()) }
+    }
+
+    /// Long work comes to an end from now on.
+    pub fn begin_close(&self) {
+        self.shared.want(|wants| wants.close = true);
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.shared.lock_wants().close
+    }
+
+    fn lock_house(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.house.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Brings the index up to the log and ends the housekeeping. A second call does nothing.
     pub fn close(&self) {
-        self.shared.want(|wants| wants.close = true);
-        let house = self.house.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.begin_close();
+        let house = self.lock_house().take();
         if let Some(house) = house {
             // It catches its panics.
             let _ = house.join();
@@ -291,9 +326,19 @@ impl Shared {
 }
 
 impl State {
-    fn new(checkpoint: Option<Checkpoint>, begin: Position) -> State {
+    pub fn new(checkpoint: Option<Checkpoint>, begin: Position) -> State {
         let (live, followed) = checkpoint.map_or((0, begin), |checkpoint| (checkpoint.live, checkpoint.position));
         State { active: Overlay::default(), frozen: None, live, followed }
+    }
+
+    /// An entry as it is stored, told from elsewhere.
+    pub fn know(&mut self, key: &[u8], raw: Vec<u8>) {
+        self.active.put(key, raw, false);
+    }
+
+    /// All entries that there are, where there is no index below.
+    pub fn into_known(self) -> BTreeMap<Vec<u8>, Raw> {
+        self.active.into_entries().into_iter().map(|(key, raw)| (key, Raw(raw))).collect()
     }
 
     /// What the layers in memory say of a key; `None` if nothing.
@@ -308,94 +353,6 @@ impl State {
     }
 }
 
-/// The index in a folder, if it can be used for this store.
-fn usable(folder: &Path, id: Uuid, open: index::Open) -> Option<(Box<dyn Index>, Checkpoint)> {
-    let opened = caught(|| {
-        let index = open(folder)?;
-        let checkpoint = index.get(Checkpoint::KEY)?;
-        Ok((index, checkpoint.as_deref().and_then(Checkpoint::decode)))
-    });
-    match opened {
-        Ok((index, Some(checkpoint))) if checkpoint.id == id => Some((index, checkpoint)),
-        Ok((_, Some(_))) => {
-            tracing::warn!("the index of the journal belongs to another one: it is made anew");
-            None
-        }
-        // It had not taken over anything yet.
-        Ok((_, None)) => None,
-        Err(why) => {
-            tracing::warn!(%why, "the index of the journal cannot be opened: it is made anew");
-            None
-        }
-    }
-}
-
-/// Removes what an index left in the folder. The log stays.
-fn forget_index(folder: &Path) -> std::io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("index.") {
-            if path.is_dir() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
-        }
-    }
-    Ok(())
-}
-
-enum Follow {
-    Index(String),
-    Log(Damage),
-}
-
-/// Reads the log from the checkpoint on, and brings the index along.
-fn follow(
-    folder: &Path,
-    id: Uuid,
-    disk: &mut Option<Disk>,
-    index: Box<dyn Index>,
-    checkpoint: Option<Checkpoint>,
-) -> Result<(Log, Box<dyn Index>, State), Follow> {
-    let mut state = State::new(checkpoint, Position { segment: 0, offset: 0 });
-    let mut failed = None;
-    let disk = disk.take().unwrap_or_default();
-    let overlay_bytes = disk.overlay_bytes;
-    let mut show = |at: Position, payload: &[u8]| {
-        let end = Position { offset: at.offset + payload.len() as u64, ..at };
-        let shown = caught(|| {
-            apply::apply(&mut state, &|key| index.get(key), at, payload)?;
-            if state.active.bytes() > overlay_bytes {
-                let overlay = std::mem::take(&mut state.active);
-                index.apply(&overlay, &Checkpoint { id, position: end, live: state.live })?;
-                state.followed = end;
-            }
-            Ok(())
-        });
-        shown.map_err(|why: String| {
-            failed = Some(why.clone());
-            why
-        })
-    };
-    let mut log = match Log::open(folder, id, disk, checkpoint.map(|checkpoint| checkpoint.position), &mut show) {
-        Ok(log) => log,
-        Err(damage) => return Err(failed.map_or(Follow::Log(damage), Follow::Index)),
-    };
-    if checkpoint.is_some_and(|checkpoint| checkpoint.position.segment < log.first()) {
-        return Err(Follow::Index("it is older than the log".into()));
-    }
-    // Segments are dropped on purpose only after this says so.
-    let first = match state.active.get(keys::FIRST) {
-        Some(value) => value.map(<[u8]>::to_vec),
-        None => index.get(keys::FIRST).map_err(Follow::Index)?,
-    };
-    let first = first.map(unstamped).and_then(|value| Some(u32::from_le_bytes(*value.first_chunk()?))).unwrap_or(1);
-    if log.first() > first {
-        let why = format!("segments {first} to {} of the log are missing", log.first() - 1);
-        return Err(Follow::Log(Damage::new(folder, 0, why)));
-    }
-    log.drop_before(first).map_err(|error| Follow::Log(Damage::new(folder, 0, error)))?;
-    Ok((log, index, state))
-}
-
 /// Values stand behind the place they were last written at, which tells whether they can be dropped there.
 const STAMP: usize = 8;
 
@@ -405,12 +362,13 @@ fn unstamped(mut raw: Vec<u8>) -> Vec<u8> {
 }
 
 /// An entry as it is stored.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Raw(Vec<u8>);
 
 impl Raw {
     /// Of all but records and definitions.
     pub fn value(&self) -> &[u8] {
-        self.0.get(STAMP..).unwrap_or_default()
+        value(&self.0)
     }
 
     /// Of records and definitions.
@@ -419,13 +377,18 @@ impl Raw {
     }
 }
 
+/// The value of an entry as it is stored.
+pub fn value(raw: &[u8]) -> &[u8] {
+    raw.get(STAMP..).unwrap_or_default()
+}
+
 /// The pointers that an entry is made of.
-fn pointers(raw: &[u8]) -> Vec<Pointer> {
+pub fn pointers(raw: &[u8]) -> Vec<Pointer> {
     raw.as_chunks().0.iter().map(Pointer::decode).collect()
 }
 
 /// A panic is an error with the same words: crates below are known to panic on some damage.
-fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panic_text(&*panic)))
 }
 

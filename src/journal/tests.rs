@@ -1,5 +1,6 @@
 //! Tests of the journal: what any store must do (`conformance`), what it refuses to open, and how it fails.
 
+mod begun;
 mod conformance;
 mod failures;
 mod log;

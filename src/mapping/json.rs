@@ -15,13 +15,13 @@ use serde_json::{Number, Value};
 /// ```
 pub fn parse_json(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let value: Value = serde_json::from_slice(bytes)?;
+    if !has_exponent(&value) {
+        return Ok(value);
+    }
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Ok(value);
     };
     let exponents = exponents(text);
-    if exponents.is_empty() {
-        return Ok(value);
-    }
     let mut marked = String::with_capacity(text.len() + 8 * exponents.len());
     let mut done = 0;
     for (i, number) in exponents.iter().enumerate() {
@@ -50,6 +50,16 @@ fn restore(value: &mut Value, exponents: &[Range<usize>], text: &str) {
         Value::Array(items) => items.iter_mut().for_each(|item| restore(item, exponents, text)),
         Value::Object(map) => map.values_mut().for_each(|item| restore(item, exponents, text)),
         Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+/// True if a number of `value` is written with an exponent: cheaper to ask of the value than of the text.
+fn has_exponent(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_str().contains(['e', 'E']),
+        Value::Array(items) => items.iter().any(has_exponent),
+        Value::Object(map) => map.values().any(has_exponent),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
     }
 }
 

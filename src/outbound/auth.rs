@@ -95,7 +95,7 @@ impl Attached {
 
     /// Takes the credentials out of an answer that repeats them, before anything of it is kept.
     pub fn redact(&self, answer: &mut Answer) {
-        for secret in &self.secrets {
+        for secret in self.secrets.iter().flat_map(spellings) {
             let secret = secret.expose_secret();
             if secret.len() < SHORTEST_REDACTED {
                 continue;
@@ -111,6 +111,20 @@ impl Attached {
             }
         }
     }
+}
+
+/// A secret as answers repeat it: as it is, within JSON, within a URL or a form. Most read the same in all of them.
+fn spellings(secret: &SecretString) -> Vec<SecretString> {
+    let plain = secret.expose_secret();
+    let json = serde_json::Value::String(plain.to_owned()).to_string();
+    let form: String = url::form_urlencoded::byte_serialize(plain.as_bytes()).collect();
+    let mut all = vec![secret.clone()];
+    for other in [json[1..json.len() - 1].to_owned(), form.replace('+', "%20"), form] {
+        if !all.iter().any(|known| known.expose_secret() == other) {
+            all.push(other.into());
+        }
+    }
+    all
 }
 
 /// Credentials were about to follow the data to another host.

@@ -1,5 +1,6 @@
 //! The one HTTP client: no redirects, no proxy of the environment, names resolved through the guard, answers capped.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
@@ -10,7 +11,7 @@ use reqwest::{Certificate, Method, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::Attached;
-use super::guard::{Blocked, Guard, Resolver};
+use super::guard::{self, Blocked, Guard, Lookup, Resolver};
 use crate::config;
 use crate::connector::{Answer, Class, Failure, HttpRequest};
 
@@ -18,6 +19,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections kept for the next call to a host: as many as runs are driven at once by default. With fewer, a burst
 /// closes what the next one opens again.
 const IDLE: usize = 256;
+
+/// The call was not made, and no fault of the target's.
+const NO_DESCRIPTOR: &str = "outbound.no_descriptor";
 
 /// Why nothing can be sent at all: what of `millstream.yaml` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -33,58 +37,31 @@ pub enum Error {
 }
 
 pub(crate) struct Client {
+    others: Way,
+    /// Ports that the allow list names.
+    ports: BTreeMap<u16, Way>,
+}
+
+/// How calls to some ports go out.
+struct Way {
     http: reqwest::Client,
     guard: Arc<Guard>,
 }
 
 impl Client {
     pub fn new(config: &config::Outbound) -> Result<Client, Error> {
+        Client::with_lookup(config, &guard::system())
+    }
+
+    pub fn with_lookup(config: &config::Outbound, lookup: &Lookup) -> Result<Client, Error> {
         install_provider();
-        let proxy_host = match &config.proxy {
-            None => None,
-            Some(url) => {
-                let wrong = |why: String| Error::Proxy { url: url.clone(), why };
-                let parsed = url::Url::parse(url).map_err(|error| wrong(error.to_string()))?;
-                Some(parsed.host_str().ok_or_else(|| wrong("it has no host".into()))?.to_owned())
-            }
-        };
-        let guard = Arc::new(Guard::new(&config.allow, proxy_host));
-        let mut roots = Vec::new();
-        if let Some(path) = &config.ca_file {
-            let pem = std::fs::read(path).map_err(|source| Error::ReadRoots { path: path.clone(), source })?;
-            roots = Certificate::from_pem_bundle(&pem)
-                .map_err(|error| Error::Roots { path: path.clone(), why: error.to_string() })?;
-            if roots.is_empty() {
-                return Err(Error::Roots { path: path.clone(), why: "it is empty".into() });
-            }
-        }
-        let builder = || -> Result<reqwest::ClientBuilder, Error> {
-            let mut builder = reqwest::Client::builder()
-                .user_agent(concat!("Millstream/", env!("CARGO_PKG_VERSION")))
-                .redirect(redirect::Policy::none())
-                .referer(false)
-                .no_proxy()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .pool_idle_timeout(Duration::from_secs(30))
-                .pool_max_idle_per_host(IDLE)
-                .dns_resolver(Resolver(guard.clone()));
-            if let Some(url) = &config.proxy {
-                let proxy = reqwest::Proxy::all(url)
-                    .map_err(|error| Error::Proxy { url: url.clone(), why: error.to_string() })?;
-                builder = builder.proxy(proxy);
-            }
-            Ok(builder)
-        };
-        let http = match builder()?.tls_certs_merge(roots.clone()).build() {
-            Ok(http) => http,
-            // A machine without root certificates can still call http, and https by the roots of `ca_file`.
-            Err(error) => {
-                tracing::warn!(%error, "the system's root certificates cannot be used; set outbound.ca_file for https");
-                let built = builder()?.tls_certs_only(roots).build();
-                built.map_err(|error| Error::Client(chain(&error)))?
-            }
-        };
-        Ok(Client { http, guard })
+        let ports: BTreeSet<u16> = config.allow.iter().filter_map(|allowed| allowed.port).collect();
+        let ports = ports.into_iter().map(|port| Ok((port, Way::new(config, Some(port), lookup)?)));
+        Ok(Client { others: Way::new(config, None, lookup)?, ports: ports.collect::<Result<_, Error>>()? })
+    }
+
+    fn way(&self, url: &url::Url) -> &Way {
+        url.port_or_known_default().and_then(|port| self.ports.get(&port)).unwrap_or(&self.others)
     }
 
     /// Sends once. Credentials are added here and nowhere else, and only to their own host.
@@ -96,8 +73,9 @@ impl Client {
         limit: usize,
     ) -> Result<Answer, Failure> {
         let mut url = request.url.clone();
-        self.guard.check(&url)?;
-        self.guard.check_proxied(&url).await?;
+        let way = self.way(&url);
+        way.guard.check(&url)?;
+        way.guard.check_proxied(&url).await?;
         let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(name))?;
@@ -109,7 +87,7 @@ impl Client {
         }
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| invalid("method"))?;
         let host = request.url.host_str().unwrap_or_default().to_owned();
-        let mut outgoing = self.http.request(method, url).headers(headers);
+        let mut outgoing = way.http.request(method, url).headers(headers);
         if let Some(body) = &request.body {
             outgoing = outgoing.body(body.clone());
         }
@@ -128,6 +106,56 @@ impl Client {
             attached.redact(&mut answer);
         }
         Ok(answer)
+    }
+}
+
+impl Way {
+    fn new(config: &config::Outbound, port: Option<u16>, lookup: &Lookup) -> Result<Way, Error> {
+        let proxy_host = match &config.proxy {
+            None => None,
+            Some(url) => {
+                let wrong = |why: String| Error::Proxy { url: url.clone(), why };
+                let parsed = url::Url::parse(url).map_err(|error| wrong(error.to_string()))?;
+                Some(parsed.host_str().ok_or_else(|| wrong("it has no host".into()))?.to_owned())
+            }
+        };
+        let guard = Arc::new(Guard::new(&config.allow, port, proxy_host));
+        let mut roots = Vec::new();
+        if let Some(path) = &config.ca_file {
+            let pem = std::fs::read(path).map_err(|source| Error::ReadRoots { path: path.clone(), source })?;
+            roots = Certificate::from_pem_bundle(&pem)
+                .map_err(|error| Error::Roots { path: path.clone(), why: error.to_string() })?;
+            if roots.is_empty() {
+                return Err(Error::Roots { path: path.clone(), why: "it is empty".into() });
+            }
+        }
+        let builder = || -> Result<reqwest::ClientBuilder, Error> {
+            let mut builder = reqwest::Client::builder()
+                .user_agent(concat!("Millstream/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                .no_proxy()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(Duration::from_secs(30))
+                .pool_max_idle_per_host(IDLE)
+                .dns_resolver(Resolver { guard: guard.clone(), lookup: lookup.clone() });
+            if let Some(url) = &config.proxy {
+                let proxy = reqwest::Proxy::all(url)
+                    .map_err(|error| Error::Proxy { url: url.clone(), why: error.to_string() })?;
+                builder = builder.proxy(proxy);
+            }
+            Ok(builder)
+        };
+        let http = match builder()?.tls_certs_merge(roots.clone()).build() {
+            Ok(http) => http,
+            // A machine without root certificates can still call http, and https by the roots of `ca_file`.
+            Err(error) => {
+                tracing::warn!(%error, "the system's root certificates cannot be used; set outbound.ca_file for https");
+                let built = builder()?.tls_certs_only(roots).build();
+                built.map_err(|error| Error::Client(chain(&error)))?
+            }
+        };
+        Ok(Way { http, guard })
     }
 }
 
@@ -159,6 +187,11 @@ async fn read(mut response: reqwest::Response, limit: usize) -> Result<Answer, r
     Ok(answer)
 }
 
+/// EMFILE and ENFILE, the same on all systems that this is built for.
+fn is_out_of_descriptors(code: i32) -> bool {
+    [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].iter().any(|errno| errno.raw_os_error() == code)
+}
+
 fn invalid(name: &str) -> Failure {
     let what = format!("the header or method `{name}` has letters that HTTP does not allow");
     Failure::new(Class::Permanent, "outbound.invalid_header", what)
@@ -169,14 +202,20 @@ fn failure(host: &str, error: &reqwest::Error) -> Failure {
     let mut tls = None;
     let mut blocked = None;
     let mut broken_off = false;
+    let mut never_sent = false;
+    let mut no_descriptor = false;
     let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(cause) = next {
         blocked = blocked.or_else(|| cause.downcast_ref::<Blocked>().cloned());
         tls = tls.or_else(|| cause.downcast_ref::<rustls::Error>().map(ToString::to_string));
-        broken_off |= cause.is::<hyper::Error>();
+        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+            broken_off = true;
+            never_sent |= error.is_canceled();
+        }
+        let io = cause.downcast_ref::<std::io::Error>();
+        no_descriptor |= io.and_then(std::io::Error::raw_os_error).is_some_and(is_out_of_descriptors);
         // What an I/O error wraps is not its source.
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = match inner {
+        next = match io.and_then(std::io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => cause.source(),
         };
@@ -184,7 +223,11 @@ fn failure(host: &str, error: &reqwest::Error) -> Failure {
     if let Some(blocked) = blocked {
         return blocked.into();
     }
-    if error.is_connect() {
+    if no_descriptor {
+        let what = format!("no connection to {host} yet: this process has no file descriptor left; raise `ulimit -n`");
+        return Failure::new(Class::Throttled, NO_DESCRIPTOR, what).with_wait(Some(1000));
+    }
+    if error.is_connect() || never_sent {
         if let Some(why) = tls {
             let what =
                 format!("the TLS connection to {host} failed: {why}; a private authority goes into `outbound.ca_file`");

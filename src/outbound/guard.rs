@@ -1,12 +1,15 @@
 //! Which addresses outbound calls may reach. Judged on the address connected to, whatever its spelling or name.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+use crate::config::Allowed;
 use crate::connector::{Class, Failure};
 
 /// Addresses that mean this machine, its network, or nothing that a public API could be at (IANA's registries of
@@ -45,7 +48,8 @@ const REFUSED: [&str; 31] = [
     "255.255.255.255/32",
 ];
 
-/// The guard of one process.
+/// The guard of calls to one port: a name is resolved without its port, so each port that the allow list names has a
+/// guard, and a client, of its own.
 #[derive(Debug)]
 pub(crate) struct Guard {
     refused: Vec<IpNet>,
@@ -55,9 +59,11 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    pub fn new(allow: &[IpNet], proxy: Option<String>) -> Guard {
+    /// For calls to `port`; with `None` for those to all ports that `allow` does not name.
+    pub fn new(allow: &[Allowed], port: Option<u16>, proxy: Option<String>) -> Guard {
         let refused = REFUSED.iter().map(|range| range.parse().expect("a range of the table above")).collect();
-        Guard { refused, allow: allow.to_vec(), proxy }
+        let allow = allow.iter().filter(|allowed| allowed.port.is_none() || allowed.port == port);
+        Guard { refused, allow: allow.map(|allowed| allowed.range).collect(), proxy }
     }
 
     /// True if calls may reach `ip`.
@@ -129,15 +135,25 @@ impl From<Blocked> for Failure {
     }
 }
 
-/// Resolves names as the system does, and keeps what the guard allows: the client connects to these and no others.
-pub(crate) struct Resolver(pub Arc<Guard>);
+/// Finds the addresses of a name: the system's way, or a test's.
+pub(crate) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+
+/// As the system does.
+pub(crate) fn system() -> Lookup {
+    Arc::new(|name| Box::pin(async move { Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect()) }))
+}
+
+/// Resolves names, and keeps what the guard allows: the client connects to these and no others.
+pub(crate) struct Resolver {
+    pub guard: Arc<Guard>,
+    pub lookup: Lookup,
+}
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.0.clone();
+        let (guard, found) = (self.guard.clone(), (self.lookup)(name.as_str().to_owned()));
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let open = guard.filter(name.as_str(), found)?;
+            let open = guard.filter(name.as_str(), found.await?)?;
             Ok(Box::new(open.into_iter()) as Addrs)
         })
     }
@@ -148,7 +164,7 @@ mod tests {
     use super::*;
 
     fn refused(url: &str) -> bool {
-        let guard = Guard::new(&[], None);
+        let guard = Guard::new(&[], None, None);
         matches!(guard.check(&Url::parse(url).unwrap()), Err(failure) if failure.code == "outbound.blocked_address")
     }
 
@@ -210,15 +226,19 @@ mod tests {
 
     #[test]
     fn only_what_the_allow_list_holds_passes() {
-        let guard = Guard::new(&["127.0.0.2/32".parse().unwrap()], None);
+        let guard = Guard::new(&["127.0.0.2/32".parse().unwrap(), "10.0.0.0/8:443".parse().unwrap()], None, None);
         assert!(guard.allows("127.0.0.2".parse().unwrap()));
         assert!(guard.allows("::ffff:127.0.0.2".parse().unwrap()));
-        assert!(!guard.allows("127.0.0.1".parse().unwrap()));
+        for refused in ["127.0.0.1", "127.0.0.3", "::ffff:127.0.0.1", "10.0.0.1"] {
+            assert!(!guard.allows(refused.parse().unwrap()), "{refused}");
+        }
+        let of_port = Guard::new(&["10.0.0.0/8:443".parse().unwrap()], Some(443), None);
+        assert!(of_port.allows("10.0.0.1".parse().unwrap()) && !of_port.allows("127.0.0.2".parse().unwrap()));
     }
 
     #[test]
     fn of_a_name_with_inner_and_outer_addresses_only_the_outer_are_connected_to() {
-        let guard = Guard::new(&[], None);
+        let guard = Guard::new(&[], None, None);
         let both = vec!["10.0.0.1:0".parse().unwrap(), "8.8.8.8:0".parse().unwrap()];
         assert_eq!(guard.filter("mixed.example", both).unwrap(), ["8.8.8.8:0".parse().unwrap()]);
         assert!(guard.filter("inner.example", vec!["10.0.0.1:0".parse().unwrap()]).is_err());
@@ -226,7 +246,7 @@ mod tests {
 
     #[test]
     fn other_schemes_are_refused() {
-        let guard = Guard::new(&[], None);
+        let guard = Guard::new(&[], None, None);
         for url in ["file:///etc/passwd", "gopher://8.8.8.8/", "ftp://8.8.8.8/"] {
             assert_eq!(guard.check(&Url::parse(url).unwrap()).unwrap_err().code, "outbound.scheme");
         }

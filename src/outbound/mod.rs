@@ -9,6 +9,8 @@ mod client;
 mod guard;
 mod limits;
 mod oauth;
+#[cfg(test)]
+mod rebinding;
 mod secrets;
 mod turns;
 
@@ -147,7 +149,7 @@ impl Outbound {
                 let _slot = self.inner.limits.enter(&call, None).await?;
                 builtin::perform(&self.inner, &call).await
             }
-            Kind::Declared(declared) => self.inner.declared(declared, action, &call).await,
+            Kind::Declared(declared) => Box::pin(self.inner.declared(declared, action, &call)).await,
         };
         points::reach("outbound.call.after");
         result

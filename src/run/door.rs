@@ -46,10 +46,10 @@ pub(super) fn of_request<'r>(request: &'r Request, path: &[Key]) -> Option<(Cow<
         });
         return Some((Cow::Owned(all), 1));
     };
-    match field.to_ascii_lowercase().as_str() {
+    match &*lower(field) {
         "body" => Some((Cow::Borrowed(request.body.value()), 2)),
         "headers" => match path.get(2) {
-            Some(name) => Some((Cow::Borrowed(request.headers.get(&name.to_ascii_lowercase())?), 3)),
+            Some(name) => Some((Cow::Borrowed(request.headers.get(&*lower(name))?), 3)),
             None => Some((map(&request.headers), 2)),
         },
         "query" => match path.get(2).and_then(|name| request.query.get(name)) {
@@ -59,6 +59,14 @@ pub(super) fn of_request<'r>(request: &'r Request, path: &[Key]) -> Option<(Cow<
         "path" => Some((Cow::Owned(request.seen_path()), 2)),
         "method" => Some((Cow::Owned(Value::String(request.method.clone())), 2)),
         _ => None,
+    }
+}
+
+/// `text` in lower case, copied only where it is not already.
+fn lower(text: &str) -> Cow<'_, str> {
+    match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(text.to_ascii_lowercase()),
+        false => Cow::Borrowed(text),
     }
 }
 

@@ -35,7 +35,15 @@ impl Record {
             at: Timestamp,
             events: &'e [Event],
         }
-        serde_json::to_vec(&Borrowed { v: RECORD_VERSION, at, events }).expect("events are plain JSON data")
+        // Room for what nearly all of it is, so that it is not moved as it grows.
+        let body = match events.first() {
+            Some(Event::Started(started)) => started.request.body.text().len(),
+            _ => 0,
+        };
+        let mut bytes = Vec::with_capacity(body + 1024);
+        serde_json::to_writer(&mut bytes, &Borrowed { v: RECORD_VERSION, at, events })
+            .expect("events are plain JSON data");
+        bytes
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Record, Unreadable> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -15,61 +16,77 @@ use crate::mapping::parse_json;
 /// A JSON body: its text as it came, and the value parsed from it at most once.
 #[derive(Clone)]
 pub struct Body {
-    raw: Arc<RawValue>,
+    /// Valid JSON, without blanks around it.
+    text: Arc<str>,
     parsed: OnceLock<Arc<Value>>,
 }
 
 impl Body {
-    /// From text that parsed to `value`: neither is copied again.
-    pub fn parsed(raw: Box<RawValue>, value: Value) -> Body {
-        let parsed = OnceLock::new();
-        let _ = parsed.set(Arc::new(value));
-        Body { raw: raw.into(), parsed }
+    /// Reads text.
+    ///
+    /// # Errors
+    /// If it is not JSON.
+    pub fn parse(text: &str) -> Result<Body, serde_json::Error> {
+        let value = parse_json(text.as_bytes())?;
+        // What JSON calls blank.
+        Ok(Body::parsed(text.trim_matches([' ', '\t', '\n', '\r']), value))
+    }
+
+    fn parsed(text: &str, value: Value) -> Body {
+        Body { text: text.into(), parsed: OnceLock::from(Arc::new(value)) }
     }
 
     /// From a value that had no JSON text of its own (a form, a test).
     pub fn of(value: Value) -> Body {
-        let raw = serde_json::value::to_raw_value(&value).expect("a JSON value always has a text");
-        Body::parsed(raw, value)
+        Body::parsed(&text_of(&value), value)
     }
 
     /// The text of a value that goes on living where it is.
     pub fn of_ref(value: &Value) -> Body {
-        let raw = serde_json::value::to_raw_value(value).expect("a JSON value always has a text");
-        Body { raw: raw.into(), parsed: OnceLock::new() }
+        Body { text: text_of(value).into(), parsed: OnceLock::new() }
     }
 
     pub fn text(&self) -> &str {
-        self.raw.get()
+        &self.text
     }
 
     /// The same text, without the value that was parsed from it, which takes many times as much memory.
     pub fn text_only(&self) -> Body {
-        Body { raw: self.raw.clone(), parsed: OnceLock::new() }
+        Body { text: self.text.clone(), parsed: OnceLock::new() }
     }
 
     /// The value. Text too deep for the parser (it cannot come in by the door) reads as null.
     pub fn value(&self) -> &Arc<Value> {
-        self.parsed.get_or_init(|| Arc::new(parse_json(self.raw.get().as_bytes()).unwrap_or(Value::Null)))
+        self.parsed.get_or_init(|| Arc::new(parse_json(self.text.as_bytes()).unwrap_or(Value::Null)))
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Body({} bytes)", self.raw.get().len())
+        write!(f, "Body({} bytes)", self.text.len())
     }
 }
 
+fn text_of(value: &Value) -> String {
+    serde_json::to_string(value).expect("a JSON value always has a text")
+}
+
 impl Serialize for Body {
+    /// As `RawValue` does it, which could only be had by reading the text once more. A test holds that it is the same.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.raw.serialize(serializer)
+        let mut raw = serializer.serialize_struct(RAW, 1)?;
+        raw.serialize_field(RAW, &*self.text)?;
+        raw.end()
     }
 }
+
+/// By this name serde_json knows text that is JSON already.
+const RAW: &str = "$serde_json::private::RawValue";
 
 impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Body, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(Body { raw: raw.into(), parsed: OnceLock::new() })
+        Ok(Body { text: Box::<str>::from(raw).into(), parsed: OnceLock::new() })
     }
 }
 
@@ -186,4 +203,23 @@ pub struct Response {
     /// Null is an empty body.
     #[serde(default, deserialize_with = "exact::value")]
     pub body: Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_written_as_it_came_and_read_again() {
+        for text in [r#"{"b":1.50,"a":[1E400, "é\\u0000"],"b":2}"#, "null", "  [ 1 ]\n", "\"text\""] {
+            let body = Body::parse(text).unwrap();
+            assert_eq!(body.text(), text.trim());
+            let written = serde_json::to_string(&body).unwrap();
+            assert_eq!(written, text.trim());
+            let raw: Box<RawValue> = serde_json::from_str(text).unwrap();
+            assert_eq!(written, serde_json::to_string(&raw).unwrap());
+            assert_eq!(serde_json::from_str::<Body>(&written).unwrap().text(), text.trim());
+        }
+        assert!(Body::parse("[1] x").is_err());
+    }
 }

@@ -1,75 +1,66 @@
 //! `/api/v1/…` on the admin listener: all that the CLI and a console do goes through here.
 //!
-//! Every route needs the admin token as a bearer token. Answers are JSON, errors are problems.
+//! Every route needs a bearer token whose role may take it (`guard.rs`). Answers are JSON, errors are problems.
 
 mod runs;
+mod store;
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Body as Incoming;
-use axum::extract::{Path, Request as HttpRequest, State};
-use axum::http::{HeaderMap, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use secrecy::ExposeSecret as _;
+use axum::{Extension, Json, Router};
 use serde_json::{Map, Value, json};
-use subtle::ConstantTimeEq as _;
 
-use super::App;
-use super::hooks;
+use super::guard::Route;
 use super::problem::{Code, Problem};
+use super::{App, access, guard, hooks, resume as waits};
+use crate::access::{Role, Who};
 use crate::engine::Denied;
 use crate::run::{Body, Request, RunId};
 
 /// The longest time for which a retired key may go on working.
 const MAX_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-type Answer = Result<Response, Problem>;
+pub(super) type Answer = Result<Response, Problem>;
 
-/// The routes, behind the token.
+/// Every route with the least role that may take it, and what the audit log calls it where it changes something.
+pub(super) fn routes() -> Vec<Route> {
+    use Role::{Admin, Operator, Viewer};
+    vec![
+        Route::read("/flows", Viewer, flows),
+        Route::reveal("/flows/{flow}/url", Admin, "show_url", show_url),
+        Route::post("/flows/{flow}/url/rotate", Admin, "rotate_url", rotate),
+        Route::post("/flows/{flow}/runs", Operator, "start_run", start),
+        Route::read("/runs", Viewer, runs::list),
+        Route::read("/runs/{run}", Viewer, run),
+        Route::post("/runs/{run}/resubmit", Operator, "resubmit_run", runs::resubmit),
+        Route::post("/runs/{run}/handle", Operator, "handle_run", runs::handle),
+        Route::post("/runs/{run}/cancel", Operator, "cancel_run", runs::cancel),
+        Route::post("/runs/{run}/resume", Operator, "resume_run", runs::resume),
+        Route::read("/problems", Viewer, problems),
+        Route::read("/store", Viewer, store::stats),
+        Route::post("/store/compact", Operator, "compact_store", store::compact),
+        Route::post("/store/backup", Admin, "back_up_store", store::backup),
+        Route::read("/tokens", Admin, access::tokens),
+        Route::post("/tokens/{name}", Admin, "add_token", access::add),
+        Route::delete("/tokens/{name}", Admin, "remove_token", access::remove),
+        Route::read("/audit", Admin, access::audit),
+    ]
+}
+
+/// The routes, behind tokens and roles.
 pub(super) fn router(app: &App) -> Router<App> {
-    Router::new()
-        .route("/flows", get(flows))
-        .route("/flows/{flow}/url", get(show_url))
-        .route("/flows/{flow}/url/rotate", post(rotate))
-        .route("/flows/{flow}/runs", post(start))
-        .route("/runs", get(runs::list))
-        .route("/runs/{run}", get(run))
-        .route("/runs/{run}/resubmit", post(runs::resubmit))
-        .route("/runs/{run}/handle", post(runs::handle))
-        .route("/runs/{run}/cancel", post(runs::cancel))
-        .route("/runs/{run}/resume", post(runs::resume))
-        .route("/problems", get(problems))
-        .fallback(nothing_here)
-        .layer(from_fn_with_state(app.clone(), authorize))
+    let router = routes().into_iter().fold(Router::new(), |router, route| route.add_to(router, app));
+    router.fallback(nothing_here).layer(from_fn_with_state(app.clone(), guard::authenticate))
 }
 
 async fn nothing_here() -> Problem {
     Problem::new(Code::NotFound, "The API has no such path.")
-}
-
-async fn authorize(State(app): State<App>, request: HttpRequest, next: Next) -> Response {
-    if !has_token(request.headers(), app.token.expose_secret()) {
-        let detail = "Send `Authorization: Bearer TOKEN`; the token is in admin.token in the data folder.";
-        return Problem::new(Code::Unauthorized, detail).into_response();
-    }
-    next.run(request).await
-}
-
-/// Compares in constant time. An empty token lets nobody in.
-fn has_token(headers: &HeaderMap, token: &str) -> bool {
-    let Some(given) = headers.get(header::AUTHORIZATION) else {
-        return false;
-    };
-    let Some((scheme, given)) = given.to_str().ok().and_then(|text| text.split_once(' ')) else {
-        return false;
-    };
-    scheme.eq_ignore_ascii_case("bearer")
-        && !token.is_empty()
-        && bool::from(given.trim().as_bytes().ct_eq(token.as_bytes()))
 }
 
 async fn flows(State(app): State<App>) -> Response {
@@ -144,10 +135,14 @@ async fn start(State(app): State<App>, Path(flow): Path<String>, headers: Header
     hooks::start(&app, &live, Request::posted(body)).await.map(hooks::begun_response)
 }
 
-async fn run(State(app): State<App>, Path(run): Path<String>) -> Answer {
+async fn run(State(app): State<App>, Extension(who): Extension<Who>, Path(run): Path<String>) -> Answer {
     let run = run_id(&run)?;
     let engine = app.engine.clone();
-    let history = aside(move || engine.run(run)).await?;
+    let mut history = aside(move || engine.run(run)).await?;
+    if who.role < Role::Operator {
+        // Whoever has the URL of a `wait` step can let the run go on: that is more than reading.
+        waits::hide_keys(&mut history);
+    }
     Ok(Json(history).into_response())
 }
 
@@ -170,7 +165,7 @@ async fn whole<T: Send + 'static>(
 }
 
 /// The members of a JSON object, none of them unknown; no body is an object without members.
-async fn members(
+pub(super) async fn members(
     app: &App,
     headers: &HeaderMap,
     body: Incoming,
@@ -200,30 +195,6 @@ fn no_flow(flow: &str) -> Problem {
     Problem::new(Code::FlowNotFound, format!("No flow named `{flow}` is live. `millstream check` shows why."))
 }
 
-fn invalid(what: String) -> Problem {
+pub(super) fn invalid(what: String) -> Problem {
     Problem::new(Code::InvalidRequest, what)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_whole_token_lets_in() {
-        let allowed = |value: Option<&str>, token: &str| {
-            let mut headers = HeaderMap::new();
-            if let Some(value) = value {
-                headers.insert(header::AUTHORIZATION, value.parse().unwrap());
-            }
-            has_token(&headers, token)
-        };
-        assert!(allowed(Some("Bearer secret"), "secret"));
-        assert!(allowed(Some("bearer secret"), "secret"));
-        for wrong in
-            [None, Some("secret"), Some("Basic secret"), Some("Bearer secre"), Some("Bearer secrets"), Some("Bearer")]
-        {
-            assert!(!allowed(wrong, "secret"), "{wrong:?}");
-        }
-        assert!(!allowed(Some("Bearer "), ""));
-    }
 }

@@ -3,24 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body as Incoming;
+use axum::body::{Body as Incoming, HttpBody as _};
 use axum::http::{HeaderMap, HeaderValue, header};
+use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::form;
 use super::problem::{Code, Problem};
 use crate::config::Limits;
-use crate::mapping;
 use crate::run::Body;
 
 /// Bodies being read or parsed at once may have this many KiB together; parsed JSON is many times its text.
 const IN_FLIGHT_KIB: u32 = 64 * 1024;
 /// Parsing more than this leaves the threads that serve others alone.
 const PARSE_ASIDE: usize = 512 * 1024;
+/// Room made for a body before it has come, bytes.
+const AT_ONCE: usize = 16 * 1024;
 /// The deepest JSON that the journal can read again.
 const DEEPEST: usize = 127;
 /// How long and how much of a refused body is still taken in, so that the caller can read the refusal.
@@ -36,6 +37,8 @@ pub(super) struct Reader {
     /// The longest silence between two parts.
     silence: Duration,
     budget: Arc<Semaphore>,
+    /// Requests being read or let in at once. HTTP/1 cannot use it up; HTTP/2 has many requests a connection.
+    requests: Arc<Semaphore>,
 }
 
 /// A body that cannot be taken, with its bytes where it is worth showing to a person.
@@ -55,13 +58,20 @@ impl From<Problem> for Refused {
 #[derive(Debug)]
 pub(super) struct Taken {
     pub body: Body,
-    _share: Option<OwnedSemaphorePermit>,
+    _share: Share,
 }
 
 /// A body's bytes; its share of the budget is given back when this is dropped.
 pub(super) struct Raw {
     bytes: Vec<u8>,
-    share: Option<OwnedSemaphorePermit>,
+    share: Share,
+}
+
+/// One of the requests that may be read at once, and the KiB of the budget that its body has.
+#[derive(Debug, Default)]
+struct Share {
+    _request: Option<OwnedSemaphorePermit>,
+    _body: Option<OwnedSemaphorePermit>,
 }
 
 impl Raw {
@@ -96,6 +106,7 @@ impl Reader {
             whole: Duration::from_secs(limits.body_seconds),
             silence: Duration::from_secs(limits.header_seconds),
             budget: Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize)),
+            requests: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -107,18 +118,18 @@ impl Reader {
 
     /// A whole body, not yet looked at.
     pub async fn collect(&self, headers: &HeaderMap, mut incoming: Incoming) -> Result<Raw, Problem> {
+        let Ok(request) = self.requests.clone().try_acquire_owned() else {
+            let problem = Problem::new(Code::Busy, "Too many requests are being read. Send it again in a moment.");
+            return Err(turn_away(problem.after(Duration::from_secs(1)), incoming));
+        };
         let early = self.judge_headers(headers);
         let collected = match early {
             Ok(()) => self.gather(&mut incoming).await,
             Err(problem) => Err(problem),
         };
         match collected {
-            Ok((bytes, share)) => Ok(Raw { bytes, share }),
-            Err(problem) => {
-                // Closing while the caller still sends would reset the connection before it has read the answer.
-                tokio::spawn(timeout(DRAIN, drain(incoming)));
-                Err(problem)
-            }
+            Ok((bytes, _body)) => Ok(Raw { bytes, share: Share { _request: Some(request), _body } }),
+            Err(problem) => Err(turn_away(problem, incoming)),
         }
     }
 
@@ -174,11 +185,17 @@ impl Reader {
 
     async fn gather(&self, incoming: &mut Incoming) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Problem> {
         let end = Instant::now() + self.whole;
-        let mut bytes = Vec::new();
+        // Not more than a short body at once: who announces a long one has not sent it yet.
+        let announced = usize::try_from(incoming.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(announced.min(AT_ONCE));
         let mut share: Option<OwnedSemaphorePermit> = None;
         loop {
-            let wait = end.min(Instant::now() + self.silence);
-            let frame = match timeout_at(wait, incoming.frame()).await {
+            // Mostly it is there already, or has ended, and needs no timer.
+            let next = match incoming.frame().now_or_never() {
+                Some(next) => Ok(next),
+                None => timeout_at(end.min(Instant::now() + self.silence), incoming.frame()).await,
+            };
+            let frame = match next {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(None) => return Ok((bytes, share)),
                 Ok(Some(Err(_))) => {
@@ -234,8 +251,19 @@ pub async fn read_body(content_type: &[u8], bytes: Vec<u8>) -> Result<Body, Code
         let value = HeaderValue::from_bytes(content_type).map_err(|_| Code::UnsupportedMediaType)?;
         headers.insert(header::CONTENT_TYPE, value);
     }
-    let read = Reader::new(&Limits::default()).parse(&headers, Raw { bytes, share: None }).await;
+    let read = Reader::new(&Limits::default()).parse(&headers, Raw { bytes, share: Share::default() }).await;
     read.map(|mut taken| taken.give()).map_err(|refused| refused.problem.code)
+}
+
+/// Refuses a request whose body was not read to its end. Closing while the caller still sends would reset the connection
+/// before it has read the answer, so what is on its way is taken in for a while; most bodies have come with the headers.
+pub(super) fn turn_away(problem: Problem, mut incoming: Incoming) -> Problem {
+    match incoming.frame().now_or_never() {
+        Some(None | Some(Err(_))) => {}
+        Some(Some(Ok(_))) if incoming.is_end_stream() => {}
+        Some(Some(Ok(_))) | None => drop(tokio::spawn(timeout(DRAIN, drain(incoming)))),
+    }
+    problem
 }
 
 async fn drain(mut incoming: Incoming) {
@@ -282,8 +310,8 @@ pub(super) fn json(mut bytes: Vec<u8>, max_depth: usize) -> Result<Body, Refused
     if text.trim_ascii().is_empty() {
         return Ok(Body::of(Value::Null));
     }
-    let value = match mapping::parse_json(text.as_bytes()) {
-        Ok(value) => value,
+    let body = match Body::parse(&text) {
+        Ok(body) => body,
         Err(error) => {
             let problem = if error.to_string().starts_with("recursion limit") {
                 too_deep(max_depth)
@@ -294,13 +322,10 @@ pub(super) fn json(mut bytes: Vec<u8>, max_depth: usize) -> Result<Body, Refused
         }
     };
     // The parser counts to 127, but not through everything that it takes for a number or a raw value.
-    if deeper_than(&value, max_depth) {
+    if deeper_than(body.value(), max_depth) {
         return Err(Refused { problem: too_deep(max_depth), kept: Some(text.into_bytes()) });
     }
-    match RawValue::from_string(text) {
-        Ok(raw) => Ok(Body::parsed(raw, value)),
-        Err(error) => Err(Problem::internal("keeping a body's text", &error).into()),
-    }
+    Ok(body)
 }
 
 fn too_deep(max_depth: usize) -> Problem {

@@ -3,22 +3,26 @@
 //! The key is judged before all else, so that a caller without one learns nothing, not even which flows exist. What
 //! a good key brings is let in, or refused with a reason; malformed bodies are kept for people to see.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body as Incoming;
-use axum::extract::{Request as HttpRequest, State};
+use axum::extract::Request as HttpRequest;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::App;
-use super::body::{Refused, Taken};
+use super::accept::Peer;
+use super::body::{Refused, Taken, turn_away};
 use super::problem::{Code, Problem};
+use super::unbroken::Unbroken;
 use super::{reply, resume, seen, verify};
 use crate::catalog::LiveFlow;
 use crate::engine::{Accepted, Answer, Begun};
@@ -36,32 +40,25 @@ const MAX_KEPT: usize = 64 * 1024;
 /// What a caller is told to wait while the process starts.
 const STARTING: Duration = Duration::from_secs(2);
 
-/// The name of the flow that a request reached, for the access log.
-#[derive(Clone)]
-pub(super) struct Reached(pub Arc<LiveFlow>);
-
-/// Every request to `/hooks/…`, whatever its method.
-pub(super) async fn hook(State(app): State<App>, request: HttpRequest) -> Response {
+/// Every request to `/hooks/…`, whatever its method; with the flow that it reached, for the access log.
+pub(super) async fn hook(app: &App, request: HttpRequest, peer: Peer) -> (Response, Option<Arc<LiveFlow>>) {
     if !app.engine.is_ready() {
-        return starting().into_response();
+        return (starting().into_response(), None);
     }
     if let Some(target) = resume::target(request.uri().path()) {
-        return resume::resume(&app, target, request).await;
+        return (resume::resume(app, target, request).await, None);
     }
     let (parts, incoming) = request.into_parts();
-    let Some(path) = split(parts.uri.path()) else {
-        return Problem::not_found().into_response();
+    let found = split(parts.uri.path()).and_then(|path| Some((app.engine.hook(&path.flow, &path.key)?, path)));
+    let Some((live, path)) = found else {
+        return (Problem::not_found().into_response(), None);
     };
-    let Some(live) = app.engine.hook(&path.flow, &path.key) else {
-        return Problem::not_found().into_response();
-    };
-    let came = Came { app: &app, live: &live, parts: &parts, rest: path.rest };
-    let mut response = match came.admit(incoming).await {
+    let came = Came { app, live: &live, parts: &parts, peer, rest: path.rest };
+    let response = match came.admit(incoming).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
-    response.extensions_mut().insert(Reached(live));
-    response
+    (response, Some(live))
 }
 
 /// The answer while open runs are not known yet, or while the process stops.
@@ -72,8 +69,8 @@ pub(super) fn starting() -> Problem {
 
 #[derive(Debug, PartialEq)]
 struct HookPath<'p> {
-    flow: String,
-    key: String,
+    flow: Cow<'p, str>,
+    key: Cow<'p, str>,
     /// What follows the key, not yet decoded.
     rest: &'p str,
 }
@@ -85,8 +82,8 @@ fn split(path: &str) -> Option<HookPath<'_>> {
     Some(HookPath { flow, key, rest: parts.next().unwrap_or_default() })
 }
 
-fn decode(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
+fn decode(text: &str) -> Cow<'_, str> {
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 /// A request that had a good key, but for its body.
@@ -94,6 +91,7 @@ struct Came<'r> {
     app: &'r App,
     live: &'r Arc<LiveFlow>,
     parts: &'r Parts,
+    peer: Peer,
     /// What follows the key in the path, not yet decoded.
     rest: &'r str,
 }
@@ -105,7 +103,7 @@ impl Came<'_> {
         };
         let params = match &trigger.path {
             None => None,
-            Some(pattern) => match pattern.matches(self.rest.split('/').map(decode)) {
+            Some(pattern) => match pattern.matches(self.rest.split('/').map(|part| decode(part).into_owned())) {
                 Some(params) => Some(params),
                 None => {
                     let detail = "The flow takes another path after the key of its URL. Its file says which.";
@@ -119,15 +117,18 @@ impl Came<'_> {
         }
         let (uri, headers) = (&self.parts.uri, &self.parts.headers);
         judge_sizes(uri, headers)?;
+        if let Err(refusal) = self.app.engine.outlook(&self.live.flow.id) {
+            return Err(turn_away(Problem::from(refusal), incoming));
+        }
         // Before the body is read, where nothing of it proves who sent it: a stranger takes up no room.
         let signed = trigger.auth.iter().any(|auth| matches!(auth.proof, Some(Proof::Signature { .. })));
         if !trigger.auth.is_empty() && !signed {
-            verify::judge(self.app, self.live, &trigger.auth, self.parts, &[]).await?;
+            verify::judge(self.app, self.live, &trigger.auth, (self.parts, self.peer), &[]).await?;
         }
         let raw = self.app.reader.collect(headers, incoming).await?;
         // Before anything parses the body.
         if signed {
-            verify::judge(self.app, self.live, &trigger.auth, self.parts, raw.bytes()).await?;
+            verify::judge(self.app, self.live, &trigger.auth, (self.parts, self.peer), raw.bytes()).await?;
         }
         let without_body = raw.bytes().is_empty() && BODYLESS.contains(&method);
         let mut taken = match self.app.reader.parse(headers, raw).await {
@@ -139,7 +140,7 @@ impl Came<'_> {
         }
         let request = Request {
             method: method.to_owned(),
-            path: decode(self.rest),
+            path: decode(self.rest).into_owned(),
             params: params.clone(),
             headers: seen::headers(headers, &verify::headers(&trigger.auth)),
             query: seen::query(uri)?,
@@ -175,7 +176,7 @@ impl Came<'_> {
         let rejected = Rejected {
             flow: self.live.flow.id.clone(),
             method: self.parts.method.as_str().to_owned(),
-            path: decode(self.rest),
+            path: decode(self.rest).into_owned(),
             params,
             query: seen::query(&self.parts.uri).unwrap_or_default(),
             content_type: content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
@@ -184,8 +185,8 @@ impl Came<'_> {
             message: problem.detail.to_string(),
         };
         let engine = self.app.engine.clone();
-        let run = tokio::spawn(async move { engine.reject(rejected).await }).await;
-        problem.with_run(run.ok().flatten())
+        let run = Unbroken::new("keeping a refused request", async move { engine.reject(rejected).await });
+        problem.with_run(run.await.ok().flatten())
     }
 }
 
@@ -233,25 +234,38 @@ fn cut(mut bytes: Vec<u8>) -> String {
     }
 }
 
-/// Starts a run in a task of its own: a caller who hangs up cannot leave it half written.
+/// Starts a run; a caller who hangs up cannot leave it half written.
 pub(super) async fn start(app: &App, live: &Arc<LiveFlow>, request: Request) -> Result<Begun, Problem> {
     let (engine, live) = (app.engine.clone(), live.clone());
-    match tokio::spawn(async move { engine.start(&live, request).await }).await {
-        Ok(started) => started.map_err(Problem::from),
-        Err(panic) => Err(Problem::internal("starting a run", &panic)),
-    }
+    let started = Unbroken::new("starting a run", async move { engine.start(&live, request).await });
+    started.await?.map_err(Problem::from)
 }
 
 /// The answer to a request that was made durable, or needs no run.
 pub(super) fn begun_response(begun: Begun) -> Response {
     let only = match &begun {
-        Begun::One(accepted) => Some(accepted.run),
+        Begun::One(accepted) => return accepted_response(accepted.run),
         Begun::Each(runs) if runs.len() == 1 => runs.first().copied(),
         Begun::Each(_) | Begun::Skipped => None,
     };
     let mut response = (StatusCode::ACCEPTED, Json(begun)).into_response();
     if let Some(run) = only {
         super::set_run_id(response.headers_mut(), run);
+    }
+    response
+}
+
+/// What nearly every caller is told, in one piece.
+fn accepted_response(run: RunId) -> Response {
+    let mut buffer = Uuid::encode_buffer();
+    let id: &str = run.0.hyphenated().encode_lower(&mut buffer);
+    let body = [r#"{"run_id":""#, id, r#"","status":"accepted"}"#].concat();
+    let mut response = Response::new(Incoming::from(body));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(super::RUN_ID, id);
     }
     response
 }
@@ -288,7 +302,7 @@ mod tests {
     use super::*;
 
     fn path(text: &str) -> Option<(String, String, String)> {
-        split(text).map(|path| (path.flow, path.key, decode(path.rest)))
+        split(text).map(|path| (path.flow.into_owned(), path.key.into_owned(), decode(path.rest).into_owned()))
     }
 
     #[test]

@@ -6,14 +6,22 @@
 //! body.rs, form.rs   bodies in bounds              reply.rs    what `response` steps answer
 //! verify.rs, client.rs   who sent it, from where   seen.rs     what templates see beside the body
 //! problem.rs  errors → status                      reach.rs    URLs as the world sees them
-//! resume.rs   URLs of `wait` steps
+//! resume.rs   URLs of `wait` steps                 guard.rs    tokens, roles, the audit log
+//! access.rs   tokens and the audit log in the API  browsers.rs hosts, origins, what answers say to browsers
+//! descriptors.rs  how many connections there may be
+//! door.rs     who answers, and the access log       unbroken.rs work that is done to its end
 //! ```
 
 mod accept;
+mod access;
 mod api;
 mod body;
+mod browsers;
 mod client;
+mod descriptors;
+mod door;
 mod form;
+mod guard;
 mod hooks;
 mod problem;
 mod reach;
@@ -21,38 +29,38 @@ mod reply;
 mod resume;
 mod seen;
 mod tls;
+mod unbroken;
 mod verify;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
-use secrecy::SecretString;
+use axum::routing::get;
+use axum::{Extension, Router};
 use tokio::sync::watch;
 
 pub use body::read_body;
 pub use problem::Code;
 pub use reach::{Reach, reach};
 
+use crate::access::{Access, Role};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::run::RunId;
-use accept::{Bounds, Listener};
+use accept::{Bounds, Listener, Peer};
 use body::Reader;
+use door::Door;
 use problem::Problem;
 
 const PUBLIC: &str = "127.0.0.1:8080";
 const ADMIN: &str = "127.0.0.1:8081";
-/// Connections of the admin listener, which serves a few people and tools.
-const ADMIN_CONNECTIONS: usize = 256;
 
 /// What every handler needs.
 #[derive(Clone)]
@@ -60,7 +68,7 @@ struct App {
     engine: Arc<Engine>,
     reader: Reader,
     reach: Arc<Reach>,
-    token: Arc<SecretString>,
+    access: Arc<Access>,
     /// Whose word on a client's address counts.
     proxies: Arc<[ipnet::IpNet]>,
 }
@@ -82,19 +90,20 @@ pub enum Error {
 
 impl Server {
     /// Binds both addresses and reads the certificate. Nothing is answered before [`Server::run`].
-    pub async fn bind(config: &Config, engine: Arc<Engine>, admin_token: SecretString) -> Result<Server, Error> {
+    pub async fn bind(config: &Config, engine: Arc<Engine>, access: Arc<Access>) -> Result<Server, Error> {
         let tls = match &config.tls {
             Some(files) => Some(Arc::new(tls::Tls::load(files)?)),
             None => None,
         };
+        let shares = descriptors::share(&config.limits);
         let bounds = Bounds {
             header: Duration::from_secs(config.limits.header_seconds.max(1)),
             idle: Duration::from_secs(config.limits.idle_seconds.max(1)),
-            connections: config.limits.connections,
+            connections: shares.public,
         };
         let address = config.listen.as_deref().unwrap_or(PUBLIC);
         // The URLs that the API shows need the public address, and that is known only once it is bound.
-        let mut public = Listener::bind(address, Router::new(), bounds, tls)
+        let mut public = Listener::bind(address, Door::new(None, Router::new()), bounds, tls)
             .await
             .map_err(|source| bind_error("the public listener", address, source))?;
         let reach = reach(config, public.address);
@@ -103,15 +112,20 @@ impl Server {
             engine,
             reader: Reader::new(&config.limits),
             reach: Arc::new(reach),
-            token: Arc::new(admin_token),
+            access,
             proxies: config.trusted_proxies.clone().into(),
         };
-        public.router = public_router(app.clone());
-        let bounds = Bounds { connections: ADMIN_CONNECTIONS, ..bounds };
+        public.door = Door::new(Some(app.clone()), public_router(app.clone()));
+        let bounds = Bounds { connections: shares.admin, ..bounds };
         let address = config.admin.as_deref().unwrap_or(ADMIN);
-        let admin = Listener::bind(address, admin_router(app), bounds, None)
+        // Requests being read there are counted apart: however many come in by the public door, the owner gets in.
+        let app = App { reader: Reader::new(&config.limits), ..app };
+        let mut admin = Listener::bind(address, Door::new(None, Router::new()), bounds, None)
             .await
             .map_err(|source| bind_error("the admin listener", address, source))?;
+        let names = Arc::new(browsers::Names::new(config, admin.address));
+        let named = admin_router(app).layer(from_fn_with_state(names, browsers::own_names));
+        admin.door = Door::new(None, named.layer(from_fn(browsers::closed)));
         if !admin.address.ip().is_loopback() {
             tracing::warn!("the admin listener on {} can be reached from other machines, without TLS", admin.address);
         }
@@ -149,15 +163,20 @@ impl Server {
 }
 
 /// The admin API without a listener: what the command line asks where no server runs.
-pub fn api(config: &Config, engine: Arc<Engine>, admin_token: SecretString) -> Router {
+pub fn api(config: &Config, engine: Arc<Engine>, access: Arc<Access>) -> Router {
     let public = config.listen.as_deref().unwrap_or(PUBLIC).parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
     admin_router(App {
         engine,
         reader: Reader::new(&config.limits),
         reach: Arc::new(reach(config, public)),
-        token: Arc::new(admin_token),
+        access,
         proxies: config.trusted_proxies.clone().into(),
     })
+}
+
+/// Every route of the API, below `/api/v1`, with the least role that may take it.
+pub fn routes() -> Vec<(axum::http::Method, &'static str, Role)> {
+    api::routes().into_iter().map(|route| (route.method, route.path, route.role)).collect()
 }
 
 fn bind_error(what: &'static str, address: &str, source: io::Error) -> Error {
@@ -170,13 +189,7 @@ fn bind_error(what: &'static str, address: &str, source: io::Error) -> Error {
 }
 
 fn public_router(app: App) -> Router {
-    Router::new()
-        .route("/hooks/{*path}", any(hooks::hook))
-        .merge(health())
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(nothing_here)
-        .layer(from_fn(access_log))
-        .with_state(app)
+    Router::new().merge(health()).fallback(nothing_here).method_not_allowed_fallback(nothing_here).with_state(app)
 }
 
 fn admin_router(app: App) -> Router {
@@ -186,7 +199,6 @@ fn admin_router(app: App) -> Router {
         .merge(health())
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn(access_log))
         .with_state(app)
 }
 
@@ -201,7 +213,14 @@ async fn ready(State(app): State<App>) -> Response {
     }
 }
 
-async fn metrics(State(app): State<App>) -> Response {
+/// Numbers alone. On this machine anyone may scrape them, from elsewhere whoever may read.
+async fn metrics(State(app): State<App>, peer: Option<Extension<Peer>>, headers: HeaderMap) -> Response {
+    let from = guard::address(&app, peer.as_deref(), &headers);
+    if !from.is_some_and(|from| from.is_loopback())
+        && let Err(problem) = guard::who(&app, &headers, from).await
+    {
+        return problem.into_response();
+    }
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(axum::http::header::CONTENT_TYPE, content_type)], app.engine.metrics()).into_response()
 }
@@ -215,41 +234,11 @@ async fn wrong_method() -> Response {
     Problem::new(Code::MethodNotAllowed, "This URL does not take this method.").into_response()
 }
 
-/// One line for each request. Of a hook's path it shows the flow once the key was right, and never the key.
-async fn access_log(request: Request, next: Next) -> Response {
-    let start = Instant::now();
-    let method = request.method().clone();
-    let path = shown_path(request.uri().path());
-    let response = next.run(request).await;
-    let flow = response.extensions().get::<hooks::Reached>().map_or("…", |reached| &reached.0.flow.id);
-    let path = path.unwrap_or_else(|| format!("/hooks/{flow}/…"));
-    let status = response.status().as_u16();
-    tracing::debug!(%method, path, status, took_ms = start.elapsed().as_secs_f64() * 1_000.0, "answered");
-    response
-}
-
-/// A path that may be logged: only of what is served beside hooks. Any other may be a hook's URL with a slip in it, as
-/// in `//hooks/…`, and so hold a key.
-fn shown_path(path: &str) -> Option<String> {
-    let known = path.starts_with("/api/") || ["/healthz", "/readyz", "/metrics"].contains(&path);
-    known.then(|| path.chars().take(200).collect())
-}
+/// The header that names the run that an answer is about.
+const RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
 
 fn set_run_id(headers: &mut HeaderMap, run: RunId) {
     if let Ok(value) = HeaderValue::try_from(run.to_string()) {
-        headers.insert(HeaderName::from_static("x-run-id"), value);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shown_path;
-
-    #[test]
-    fn no_path_that_may_hold_a_key_is_logged() {
-        for path in ["/hooks/lead/KEY", "//hooks/lead/KEY", "/Hooks/lead/KEY", "/flows/hooks/lead/KEY", "/lead/KEY"] {
-            assert_eq!(shown_path(path), None, "{path}");
-        }
-        assert_eq!(shown_path("/api/v1/runs").as_deref(), Some("/api/v1/runs"));
+        headers.insert(RUN_ID, value);
     }
 }

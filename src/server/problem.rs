@@ -25,13 +25,18 @@ pub enum Code {
     Unauthorized,
     AuthenticationFailed,
     AddressRefused,
+    Forbidden,
+    ForeignHost,
+    ForeignOrigin,
     NotFound,
     RunNotFound,
     FlowNotFound,
+    TokenNotFound,
     NoUrl,
     MethodNotAllowed,
     RequestTimeout,
     Conflict,
+    TokenExists,
     AlreadyResumed,
     AlreadyResubmitted,
     Gone,
@@ -43,6 +48,7 @@ pub enum Code {
     SchemaViolation,
     ConditionError,
     SplitError,
+    TooManyAttempts,
     QueueFull,
     FlowBusy,
     HeadersTooLarge,
@@ -56,7 +62,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 36] = [
+    pub const ALL: [Code; 42] = [
         Code::NotJson,
         Code::TooDeep,
         Code::BadForm,
@@ -65,13 +71,18 @@ impl Code {
         Code::Unauthorized,
         Code::AuthenticationFailed,
         Code::AddressRefused,
+        Code::Forbidden,
+        Code::ForeignHost,
+        Code::ForeignOrigin,
         Code::NotFound,
         Code::RunNotFound,
         Code::FlowNotFound,
+        Code::TokenNotFound,
         Code::NoUrl,
         Code::MethodNotAllowed,
         Code::RequestTimeout,
         Code::Conflict,
+        Code::TokenExists,
         Code::AlreadyResumed,
         Code::AlreadyResubmitted,
         Code::Gone,
@@ -83,6 +94,7 @@ impl Code {
         Code::SchemaViolation,
         Code::ConditionError,
         Code::SplitError,
+        Code::TooManyAttempts,
         Code::QueueFull,
         Code::FlowBusy,
         Code::HeadersTooLarge,
@@ -109,13 +121,18 @@ impl Code {
                 ("authentication_failed", S::UNAUTHORIZED, "The request does not prove who sent it", false)
             }
             Code::AddressRefused => ("address_refused", S::FORBIDDEN, "Requests from this address are refused", false),
+            Code::Forbidden => ("forbidden", S::FORBIDDEN, "The token's role may not do this", false),
+            Code::ForeignHost => ("foreign_host", S::FORBIDDEN, "This host is not served here", false),
+            Code::ForeignOrigin => ("foreign_origin", S::FORBIDDEN, "Pages of other sites may not ask", false),
             Code::NotFound => ("not_found", S::NOT_FOUND, "There is nothing here", false),
             Code::RunNotFound => ("run_not_found", S::NOT_FOUND, "There is no such run", false),
             Code::FlowNotFound => ("flow_not_found", S::NOT_FOUND, "There is no such flow", false),
+            Code::TokenNotFound => ("token_not_found", S::NOT_FOUND, "There is no such token", false),
             Code::NoUrl => ("no_url", S::NOT_FOUND, "The flow has no URL", false),
             Code::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED, "Use another method", false),
             Code::RequestTimeout => ("request_timeout", S::REQUEST_TIMEOUT, "The body came too slowly", true),
             Code::Conflict => ("conflict", S::CONFLICT, "The run is not in a state for this", false),
+            Code::TokenExists => ("token_exists", S::CONFLICT, "The token's name is taken", false),
             Code::AlreadyResumed => ("already_resumed", S::CONFLICT, "An answer came before", false),
             Code::AlreadyResubmitted => ("already_resubmitted", S::CONFLICT, "The run was resubmitted before", false),
             Code::Gone => ("gone", S::GONE, "It is over", false),
@@ -135,6 +152,9 @@ impl Code {
                 ("condition_error", S::UNPROCESSABLE_ENTITY, "A condition of the flow cannot be judged", false)
             }
             Code::SplitError => ("split_error", S::UNPROCESSABLE_ENTITY, "What the flow splits is no list", false),
+            Code::TooManyAttempts => {
+                ("too_many_attempts", S::TOO_MANY_REQUESTS, "Too many bad tokens came from this address", true)
+            }
             Code::QueueFull => ("queue_full", S::TOO_MANY_REQUESTS, "The queue has no room for so many runs now", true),
             Code::FlowBusy => ("flow_busy", S::TOO_MANY_REQUESTS, "The flow has too many requests in line", true),
             Code::HeadersTooLarge => {
@@ -258,6 +278,8 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.code.status(), self.body().to_string()).into_response();
+        // For the audit log.
+        response.extensions_mut().insert(self.code);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = self.retry_after {

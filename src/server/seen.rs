@@ -8,21 +8,41 @@ use super::problem::Problem;
 
 /// The headers, without credentials and those of the connection; `also` is hidden too.
 pub(super) fn headers(headers: &HeaderMap, also: &[&str]) -> Map<String, Value> {
-    let mut visible = Map::new();
+    let mut visible = Map::with_capacity(headers.keys_len());
     for name in headers.keys() {
-        if is_hidden(name.as_str()) || also.contains(&name.as_str()) {
+        let plain = PLAIN.contains(&name.as_str());
+        if !plain && is_hidden(name.as_str()) || also.contains(&name.as_str()) {
             continue;
         }
-        let values: Vec<_> =
-            headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let mut text = String::new();
+        for value in headers.get_all(name) {
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            match value.to_str() {
+                Ok(value) => text.push_str(value),
+                Err(_) => text.push_str(&String::from_utf8_lossy(value.as_bytes())),
+            }
+        }
         // Proxies repeat the URL, and a flow's URL has its key.
-        if values.iter().any(|value| value.contains("/hooks/")) {
-            continue;
+        if plain || !text.contains("/hooks/") {
+            visible.insert(name.as_str().to_owned(), Value::String(text));
         }
-        visible.insert(name.as_str().to_owned(), Value::String(values.join(", ")));
     }
     visible
 }
+
+/// Nearly all that comes: their names and values are not searched.
+const PLAIN: [&str; 8] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "content-length",
+    "content-type",
+    "host",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+];
 
 fn is_hidden(name: &str) -> bool {
     const CREDENTIALS: [&str; 8] =

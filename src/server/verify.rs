@@ -41,11 +41,10 @@ pub(super) async fn judge(
     app: &App,
     live: &LiveFlow,
     auth: &[Auth],
-    parts: &Parts,
+    (parts, Peer(peer)): (&Parts, Peer),
     body: &[u8],
 ) -> Result<(), Problem> {
-    let peer = parts.extensions.get::<Peer>();
-    let from = peer.and_then(|peer| client::address(peer.0, &parts.headers, &app.proxies));
+    let from = client::address(peer, &parts.headers, &app.proxies);
     let mut closed = Vec::new();
     for way in auth {
         match one(app, way, &parts.headers, body, from).await {

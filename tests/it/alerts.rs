@@ -1,5 +1,7 @@
 //! A flow that hears of runs that did not go well.
 
+#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
+
 use serde_json::{Value, json};
 
 use crate::app::{App, Remote, Reply, eventually};
@@ -144,4 +146,29 @@ fn a_kill_in_the_middle_of_failing_loses_no_alert() {
         let named: std::collections::BTreeSet<String> = named.by_ref().collect();
         runs.iter().all(|run| named.contains(run))
     });
+}
+
+#[test]
+fn a_run_that_an_alert_calls_and_that_is_held_alerts_nobody() {
+    let remote = Remote::start();
+    let alert = "trigger: {type: manual}\nsteps:\n  - {id: tell, call: chat, timeout: 1s, retry: none}\n";
+    let chat =
+        "trigger: {type: manual}\nsteps:\n  - {id: say, action: http.request, connection: chat, with: {url: /x}}\n";
+    let connections =
+        "chat: {connector: http, settings: {base_url: \"http://127.0.0.1:1\"}, credentials: {token: {secret: NONE}}}\n";
+    let app = App::with(&[
+        ("millstream.yaml", &config("{flow: alert, per_minute: 100}")),
+        ("connections.yaml", connections),
+        ("flows/alert.yaml", alert),
+        ("flows/chat.yaml", chat),
+        ("flows/orders.yaml", &failing(&remote)),
+    ]);
+    remote.answers([400, 400]);
+    for count in 1..=2 {
+        app.ended(&app.post("orders", &json!({})).run());
+        // Held, or given up by the alert that waited in vain: either is over before the next one.
+        eventually(|| app.runs("flow=alert&status=failed").len() == count);
+    }
+    assert_eq!(app.metric("millstream_alerts_total"), 2);
+    assert_eq!(app.runs("flow=chat").len(), 2);
 }

@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A project folder, and the server over it.
 pub struct App {
     pub folder: tempfile::TempDir,
-    /// Variables of the environment that the server gets.
+    /// Variables of the environment of every command.
     pub env: Vec<(&'static str, String)>,
     child: Option<Child>,
     pub public: SocketAddr,
@@ -80,23 +80,35 @@ impl App {
         std::fs::rename(&fresh, &path).unwrap();
     }
 
-    /// The binary, told of this folder.
+    /// The binary, told of this folder; another build of it where `MILLSTREAM_PROGRAM` names one.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        let own = || env!("CARGO_BIN_EXE_millstream").into();
+        let mut command = Command::new(std::env::var_os("MILLSTREAM_PROGRAM").unwrap_or_else(own));
         command.arg("--dir").arg(self.folder.path()).env("MILLSTREAM_LOG", "warn,millstream=debug");
+        command.envs(self.env.iter().cloned());
         command
     }
 
     /// Starts the server and waits until it lets requests in.
     pub fn start(&mut self) {
-        self.launch();
+        let command = self.command();
+        self.start_by(command);
+    }
+
+    /// As [`App::start`], by a command that is the binary, or becomes it.
+    pub fn start_by(&mut self, command: Command) {
+        self.launch_by(command);
         assert!(self.is_up(), "it did not start: {}", self.log());
     }
 
     /// Starts the server, and does not wait for it.
     pub fn launch(&mut self) {
+        let command = self.command();
+        self.launch_by(command);
+    }
+
+    fn launch_by(&mut self, mut command: Command) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = self.command();
         command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         self.child = Some(command.stdout(Stdio::piped()).stderr(log).spawn().unwrap());
@@ -182,7 +194,12 @@ impl App {
     }
 
     pub fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let bearer = format!("Bearer {}", self.token());
+        self.api_as(&self.token(), method, path, body)
+    }
+
+    /// The same with another token.
+    pub fn api_as(&self, token: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let bearer = format!("Bearer {token}");
         let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
         let body = body.map(Value::to_string).unwrap_or_default();
         http(self.admin, method, &format!("/api/v1{path}"), &headers, body.as_bytes()).unwrap()
@@ -193,6 +210,21 @@ impl App {
         let text = http(self.admin, "GET", "/metrics", &[], b"").unwrap().text;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         line.unwrap_or_else(|| panic!("no {name} in {text}"))
+    }
+
+    /// Memory of the process by proc(5), KB: `VmRSS` now, `VmHWM` at most.
+    pub fn memory(&self, what: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+        line.unwrap().split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// CPU time of the process, all threads (proc(5); a tick is 10 ms).
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let rest = stat.rsplit(')').next().unwrap();
+        let ticks: u64 = rest.split_whitespace().skip(11).take(2).map(|text| text.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// The run as the API tells it.
@@ -342,7 +374,8 @@ type Judge = dyn Fn(Seen) -> Reply + Send + Sync;
 impl Remote {
     /// Answers 200 until told otherwise.
     pub fn start() -> Remote {
-        let (seen, script): (Arc<Mutex<Vec<Seen>>>, Arc<Mutex<VecDeque<Reply>>>) = Default::default();
+        let seen = Arc::<Mutex<Vec<Seen>>>::default();
+        let script = Arc::<Mutex<VecDeque<Reply>>>::default();
         let (keep, answers) = (seen.clone(), script.clone());
         let address = Remote::judged(move |request| {
             let reply = answers.lock().unwrap().pop_front().unwrap_or_else(|| Reply::from(200));

@@ -75,7 +75,7 @@ fn a_run_that_brings_the_process_down_is_held_and_others_go_on() {
     let held = loop {
         let mut held = json!([]);
         eventually(|| {
-            let listed = http(app.admin, "GET", "/api/v1/runs?status=held", &[("authorization", &bearer)], b"");
+            let listed = http(app.admin, "GET", "/api/v1/runs?status=held", &[("authorization", bearer.as_str())], b"");
             held = listed.map_or(json!([]), |answer| answer.json()["runs"].clone());
             held[0].is_object() || app.has_ended().is_some()
         });

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millstream::access::Access;
 use millstream::catalog::Catalog;
 use millstream::config::Config;
 use millstream::engine::{Engine, InstanceKey};
@@ -32,6 +33,7 @@ struct App {
     lead: Target,
     admin: SocketAddr,
     engine: Arc<Engine>,
+    access: Arc<Access>,
     stop: Option<oneshot::Sender<()>>,
     served: Option<std::thread::JoinHandle<()>>,
     _folder: tempfile::TempDir,
@@ -81,23 +83,25 @@ impl App {
                 let journal = Journal::open(&data).unwrap();
                 let outbound = Outbound::new(&config.outbound, Secrets::default()).unwrap();
                 let key = InstanceKey::open(&data).unwrap();
+                let access = Access::open(&journal, &data, &SecretString::from(TOKEN.to_owned())).unwrap();
+                let access = Arc::new(access);
                 let engine = Engine::new(journal, outbound, catalog, key, config.limits.clone()).unwrap();
-                let token = SecretString::from(TOKEN.to_owned());
-                let server = Server::bind(&config, engine.clone(), token).await.unwrap();
+                let server = Server::bind(&config, engine.clone(), access.clone()).await.unwrap();
                 if begin {
                     engine.begin().await.unwrap();
                 }
-                tell.send((server.public_addr(), server.admin_addr(), engine.clone())).unwrap();
+                tell.send((server.public_addr(), server.admin_addr(), engine.clone(), access)).unwrap();
                 server.run(async { stopped.await.unwrap_or_default() }, Duration::from_secs(5)).await;
                 engine.stop(Duration::from_secs(5)).await;
             });
         });
-        let (public, admin, engine) = told.recv().expect("the server starts");
+        let (public, admin, engine, access) = told.recv().expect("the server starts");
         let hook_path = engine.hook_path("lead").unwrap();
         App {
             lead: Target { public, hook_path },
             admin,
             engine,
+            access,
             stop: Some(stop),
             served: Some(served),
             _folder: folder,
@@ -147,7 +151,7 @@ fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
         ("POST", false) => format!("content-length: {}\r\n", body.len()),
         _ => String::new(),
     };
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{length}{headers}\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{length}{headers}\r\n");
     [head.as_bytes(), body].concat()
 }
 
@@ -362,6 +366,24 @@ fn the_api_lists_pages_mends_and_rotates() {
     assert_eq!(app.api("DELETE", "/flows", "").json()["code"], "method_not_allowed");
     let metrics = send(app.admin, &request("GET", "/metrics", "", b""));
     assert_eq!(metrics.status, Some(200));
+}
+
+#[tokio::test]
+async fn from_another_machine_metrics_need_a_token_that_may_read() {
+    // Without a peer's address it is not this machine.
+    let app = App::start();
+    let api = millstream::server::api(&Config::default(), app.engine.clone(), app.access.clone());
+    let status = async |token: Option<&str>| {
+        let mut request = axum::http::Request::get("/metrics");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        tower::ServiceExt::oneshot(api.clone(), request).await.unwrap().status().as_u16()
+    };
+    assert_eq!(status(None).await, 401);
+    assert_eq!(status(Some("wrong")).await, 401);
+    assert_eq!(status(Some(TOKEN)).await, 200);
 }
 
 #[test]

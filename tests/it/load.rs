@@ -92,14 +92,22 @@ impl Load {
         let public = app.public;
         std::thread::scope(|scope| {
             for _ in 0..CALLERS {
-                scope.spawn(|| while !stop.load(Ordering::Relaxed) && self.begin(public).is_ok() {});
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) && self.begin(public).is_ok() {
+                        std::thread::yield_now()
+                    }
+                });
             }
             for _ in 0..ANSWERERS {
-                scope.spawn(|| while !stop.load(Ordering::Relaxed) && self.answer(public).is_ok() {});
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) && self.answer(public).is_ok() {
+                        std::thread::yield_now()
+                    }
+                });
             }
-            let result = until(app);
-            stop.store(true, Ordering::Relaxed);
-            result
+            // Also when `until` panics: what waits for the clients would wait forever.
+            let _stop = Stop(&stop);
+            until(app)
         })
     }
 
@@ -229,6 +237,15 @@ impl Ledger {
         }
         *times += 1;
         Reply::from(200)
+    }
+}
+
+/// Lets the clients go once it is dropped.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -38,6 +38,17 @@ async fn no_spelling_of_this_machine_is_connected_to() {
         "[::1]",
         "[64:ff9b::7f00:1]",
         "[2002:7f00:1::1]",
+        "017700000001",
+        "0x7f000001",
+        "127.0.0.1.",
+        "0.0.0.0",
+        "[::]",
+        "[::ffff:7f00:1]",
+        "[0:0:0:0:0:ffff:127.0.0.1]",
+        "[::ffff:0:127.0.0.1]",
+        "%31%32%37.0.0.1",
+        "127。0。0。1",
+        "①②⑦.0.0.1",
         "localhost",
         "LOCALHOST",
     ] {
@@ -53,12 +64,84 @@ async fn no_spelling_of_this_machine_is_connected_to() {
 }
 
 #[tokio::test]
+async fn addresses_of_networks_and_clouds_are_refused_in_every_spelling() {
+    for host in [
+        "169.254.169.254",
+        "0xa9fea9fe",
+        "2852039166",
+        "[::ffff:169.254.169.254]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[fd00:ec2::254]",
+        "[fe80::1]",
+        "100.64.0.1",
+        "100.127.255.255",
+        "10.0.0.1",
+        "012.0.0.1",
+        "172.16.0.1",
+        "192.168.0.1",
+        "[2002:a00:1::]",
+        "[fc00::1]",
+    ] {
+        let refused = get(&strict(), &format!("http://{host}:1/")).await;
+        assert_eq!(verdict(&refused), "Permanent outbound.blocked_address", "{host}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_to_this_machine_leads_nowhere() {
     let inner = TcpListener::bind("127.0.0.2:0").await.unwrap();
     let to = format!("http://{}/", inner.local_addr().unwrap());
-    let remote = Remote::start(move |_| crate::remote::response(302, &[("location", to.as_str())], "")).await;
-    assert_eq!(verdict(&get(&outbound(), &remote.url("/")).await), "Permanent outbound.redirect");
+    let targets = [to.as_str(), "//127.0.0.2/", "http://2130706434/", "file:///etc/passwd", "http://169.254.169.254/"];
+    for status in [301, 302, 303, 307, 308] {
+        for target in targets {
+            let target = target.to_owned();
+            let answer = move |_| crate::remote::response(status, &[("location", target.as_str())], "");
+            let remote = Remote::start(answer).await;
+            assert_eq!(verdict(&get(&outbound(), &remote.url("/")).await), "Permanent outbound.redirect", "{status}");
+            assert_eq!(remote.arrived().len(), 1);
+        }
+    }
     assert!(untouched(&inner).await);
+}
+
+#[tokio::test]
+async fn of_an_address_that_is_allowed_with_a_port_only_that_port_passes() {
+    let allowed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let entries = [format!("127.0.0.0/8:{}", port(&allowed)), format!("[::1]:{}", port(&allowed))];
+    let allow = entries.iter().map(|entry| entry.parse().unwrap()).collect();
+    let outbound = Outbound::new(&config::Outbound { allow, ..Default::default() }, Secrets::default()).unwrap();
+    // A name is judged as an address is: the port is the URL's.
+    for host in ["127.0.0.1", "localhost"] {
+        let refused = get(&outbound, &format!("http://{host}:{}/", port(&other))).await;
+        assert_eq!(verdict(&refused), "Permanent outbound.blocked_address", "{host}");
+        let refused = get(&outbound, &format!("http://{host}/")).await;
+        assert_eq!(verdict(&refused), "Permanent outbound.blocked_address", "{host}");
+    }
+    assert!(untouched(&other).await);
+    let url = format!("http://localhost:{}/", port(&allowed));
+    let call = tokio::spawn(async move { get(&outbound, &url).await });
+    tokio::time::timeout(Duration::from_secs(10), allowed.accept()).await.expect("it connects").unwrap();
+    call.abort();
+}
+
+#[test]
+fn proxy_variables_of_the_environment_are_ignored() {
+    let proxy = crate::app::Remote::start();
+    let target = crate::app::Remote::start();
+    let flow = format!(
+        "trigger: {{type: request}}\nsteps:\n  - id: call\n    action: http.request\n    with: {{url: \"{}\"}}\n",
+        target.url("/direct")
+    );
+    let mut app = crate::app::App::idle(&[("flows/lead.yaml", &flow)]);
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        app.env.push((name, proxy.url("")));
+    }
+    app.start();
+    let run = app.ended(&app.post("lead", &serde_json::json!({})).run());
+    assert_eq!(run["status"], "succeeded", "{run}");
+    assert_eq!((target.seen().len(), proxy.seen().len()), (1, 0));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use millstream::config;
 use millstream::outbound::{Outbound, Secrets};
@@ -20,8 +21,8 @@ fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
 }
 
-/// An HTTPS server at `host` with the certificate `name`; answers every request with `ok`.
-async fn serve(host: &str, name: &str) -> SocketAddr {
+/// An HTTPS server at `host` with the certificate `name`; answers every request with `ok` and counts connections.
+pub async fn serve(host: &str, name: &str) -> (SocketAddr, Arc<AtomicUsize>) {
     let chain = vec![CertificateDer::from_pem_file(file(&format!("{name}.cert.pem"))).unwrap()];
     let key = PrivateKeyDer::from_pem_file(file(&format!("{name}.key.pem"))).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -30,8 +31,11 @@ async fn serve(host: &str, name: &str) -> SocketAddr {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind((host, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };
             let mut buffer = [0; 4096];
             let _ = stream.read(&mut buffer).await;
@@ -39,7 +43,7 @@ async fn serve(host: &str, name: &str) -> SocketAddr {
             let _ = stream.shutdown().await;
         }
     });
-    address
+    (address, count)
 }
 
 fn outbound(ca: Option<&str>) -> Outbound {
@@ -50,9 +54,9 @@ fn outbound(ca: Option<&str>) -> Outbound {
 
 #[tokio::test]
 async fn a_certificate_that_the_roots_hold_is_accepted_and_every_other_ends_the_call() {
-    let one = serve("127.0.0.1", "one").await;
-    let elsewhere = serve("127.0.0.2", "one").await;
-    let expired = serve("127.0.0.1", "expired").await;
+    let (one, _) = serve("127.0.0.1", "one").await;
+    let (elsewhere, _) = serve("127.0.0.2", "one").await;
+    let (expired, _) = serve("127.0.0.1", "expired").await;
     let call = |outbound: Outbound, address: SocketAddr| async move {
         verdict(&get(&outbound, &format!("https://{address}/")).await)
     };

@@ -180,7 +180,7 @@ fn each_item_of_a_split_list_is_a_run_of_its_own() {
     app.start();
     let again = app.api("POST", &format!("/runs/{}/resubmit", runs[1]), None);
     assert_eq!(got(&app.ended(&again.run())), "b", "the item is sent again, not the list");
-    let mended = json!({"body": {"sku": "z"}});
+    let mended = json!({"body": {"sku": "z"}, "again": true});
     let again = app.api("POST", &format!("/runs/{}/resubmit", runs[1]), Some(&mended));
     assert_eq!(got(&app.ended(&again.run())), "z");
 }

@@ -233,3 +233,17 @@ proptest! {
         prop_assert_eq!(lanes.slots(), (total as u32, total as u32));
     }
 }
+
+#[test]
+fn the_outlook_says_what_becomes_of_a_run_and_changes_nothing() {
+    let mut lanes = Lanes::new(4);
+    lanes.limit("a", limits(1, 2));
+    let (a, b) = (lanes.seat("a", 1), lanes.seat("b", 1));
+    for number in 0..5 {
+        let outlook = lanes.outlook(a, 100);
+        assert_eq!(lanes.outlook(a, 100), outlook);
+        assert_eq!(lanes.admit(a, id(number), 100, false), outlook, "{number}");
+    }
+    assert_eq!((lanes.outlook(a, 100), lanes.outlook(a, 2)), (Turn::FlowFull, Turn::Full));
+    assert_eq!(lanes.outlook(b, 2), Turn::Now, "a full line holds up no flow whose slots are free");
+}

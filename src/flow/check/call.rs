@@ -26,6 +26,12 @@ impl Checker<'_> {
                 self.say(problem::CANNOT_FIT, &pointer, At::Value, violation.message, None);
             }
         }
+        if connector.name == "http"
+            && let Some(scheme) = read.with.get("url").and_then(Value::as_str).and_then(other_scheme)
+        {
+            let what = format!("`{scheme}:` URLs are not called; only http and https are");
+            self.say(problem::BAD_VALUE, &child(&with, "url"), At::Value, what, None);
+        }
         let output = action.output.clone();
         let call = input.map(|input| {
             Kind::Action(Box::new(Call {
@@ -109,6 +115,15 @@ impl Checker<'_> {
             },
         }
     }
+}
+
+/// The scheme that a URL is certain to have, if it is none that is ever called: `file` of `file:///{{x}}`.
+fn other_scheme(url: &str) -> Option<&str> {
+    let known = url.split("{{").next().unwrap_or_default();
+    let (scheme, _) = known.trim_start().split_once(':')?;
+    let letters = scheme.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.'));
+    let is_one = letters && scheme.bytes().next().is_some_and(|c| c.is_ascii_alphabetic());
+    (is_one && !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str())).then_some(scheme)
 }
 
 fn is_literal(value: &Value) -> bool {

@@ -3,7 +3,8 @@
 //! A frame is acknowledged once its file is synced, so what stands after the last whole frame of the last segment was
 //! never acknowledged: it is cut off at the next start. Damage anywhere else is an error that names file and place.
 
-mod segment;
+mod salvage;
+pub mod segment;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,10 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
+pub use self::salvage::Salvage;
 pub use self::segment::{Damage, FRAME_HEADER, Frames, SEGMENT_HEADER};
 use super::disk::Disk;
 use crate::points;
 
+/// Zeros that are written ahead of the frames: a sync that need not tell the file system of a new length is quicker.
+const AHEAD: u64 = 1024 * 1024;
 /// Files kept open for reading.
 const OPEN_FILES: usize = 32;
 
@@ -54,6 +58,9 @@ impl Pointer {
     }
 }
 
+/// Is shown frames: where each payload begins, and the payload.
+pub type Show<'s> = &'s mut dyn FnMut(Position, &[u8]) -> Result<(), String>;
+
 /// Why a frame was not written.
 #[derive(Debug)]
 pub enum Fault {
@@ -70,9 +77,13 @@ pub struct Log {
     tail: Arc<File>,
     /// Where the next frame begins.
     end: Position,
+    /// Bytes of the last segment's file; behind its end stand zeros.
+    room: u64,
     /// Bytes of each segment.
     sizes: BTreeMap<u32, u64>,
     pub disk: Disk,
+    /// Why nothing more may be written.
+    broken: Option<String>,
 }
 
 /// Reads parts of the log that are durable; clones of its files live as long as someone reads.
@@ -87,19 +98,23 @@ impl Log {
         let tail = segment::create(dir, id, 1)?;
         let end = Position { segment: 1, offset: SEGMENT_HEADER as u64 };
         let sizes = BTreeMap::from([(1, end.offset)]);
-        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, sizes, disk })
+        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, room: end.offset, sizes, disk, broken: None })
     }
 
     /// Opens the log and shows every frame from `from` on (`None`: from the beginning) with where its payload begins.
     /// A tail that was cut short is cut off.
-    pub fn open(
-        dir: &Path,
-        id: Uuid,
-        disk: Disk,
-        from: Option<Position>,
-        show: &mut dyn FnMut(Position, &[u8]) -> Result<(), String>,
-    ) -> Result<Log, Damage> {
-        let numbers = segment::list(dir).map_err(|error| Damage::new(dir, 0, error.to_string()))?;
+    pub fn open(dir: &Path, id: Uuid, disk: Disk, from: Option<Position>, show: Show<'_>) -> Result<Log, Damage> {
+        let mut numbers = segment::list(dir).map_err(|error| Damage::unread(dir, 0, &error))?;
+        if let [.., newest] = numbers[..]
+            && numbers.len() > 1
+        {
+            let path = segment::path(dir, newest);
+            let unread = |error: io::Error| Damage::unread(&path, 0, &error);
+            if segment::is_unborn(&path).map_err(unread)? {
+                fs::remove_file(&path).map_err(unread)?;
+                numbers.pop();
+            }
+        }
         let Some(&last) = numbers.last() else {
             return Err(Damage::new(dir, 0, "there is no segment of the log"));
         };
@@ -114,6 +129,9 @@ impl Log {
             let mut frames = Frames::open(&path, id, number)?;
             if from.is_none_or(|from| from.segment <= number) {
                 if let Some(from) = from.filter(|from| from.segment == number) {
+                    if from.offset > frames.len() {
+                        return Err(Damage::new(&path, frames.len(), "the log ends before what was read of it"));
+                    }
                     frames.seek(from.offset)?;
                 }
                 while let Some((offset, payload)) = frames.next_or_end(number == last)? {
@@ -128,19 +146,40 @@ impl Log {
             return Err(Damage::new(&segment::path(dir, last), end.offset, "the log ends before what was read of it"));
         }
         let path = segment::path(dir, last);
-        let tail = segment::open_tail(&path, end.offset).map_err(|error| Damage::new(&path, end.offset, error))?;
+        let (tail, room) =
+            segment::open_tail(&path, end.offset).map_err(|error| Damage::unread(&path, end.offset, &error))?;
         sizes.insert(last, end.offset);
-        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, sizes, disk })
+        Ok(Log { dir: dir.to_path_buf(), id, tail: Arc::new(tail), end, room, sizes, disk, broken: None })
     }
 
     /// Writes a frame (its payload behind [`FRAME_HEADER`] bytes) and syncs it. Returns where its payload begins.
+    /// After a failure no one can say what reached the disk, so all that follow fail too.
     pub fn append(&mut self, frame: &mut [u8]) -> Result<Position, Fault> {
+        if let Some(why) = &self.broken {
+            return Err(Fault::Broken(why.clone()));
+        }
+        let done = self.write(frame);
+        self.noted(done)
+    }
+
+    fn noted<T>(&mut self, done: Result<T, Fault>) -> Result<T, Fault> {
+        if let Err(Fault::Broken(why)) = &done {
+            self.broken = Some(why.clone());
+        }
+        done
+    }
+
+    fn write(&mut self, frame: &mut [u8]) -> Result<Position, Fault> {
         if self.end.offset + frame.len() as u64 > self.disk.segment_bytes && self.end.offset > SEGMENT_HEADER as u64 {
-            self.roll()?;
+            self.next_segment()?;
         }
         let Position { segment, offset } = self.end;
         segment::seal(frame, self.id, self.end);
         points::reach("journal.append.before");
+        let next = offset + frame.len() as u64;
+        if next > self.room {
+            self.make_room(next)?;
+        }
         if let Err(error) = self.tail.write_all_at(frame, offset) {
             return Err(self.unwritten(error));
         }
@@ -174,13 +213,39 @@ impl Log {
         self.sizes.iter().map(|(number, bytes)| (segment::path(&self.dir, *number), *bytes))
     }
 
+    /// Writes zeros up to `next` and beyond; the sync of the frame is theirs too.
+    fn make_room(&mut self, next: u64) -> Result<(), Fault> {
+        static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+        let wanted = next.max(self.disk.segment_bytes.min(self.room + AHEAD));
+        let mut at = self.room;
+        while at < wanted {
+            let some = &ZEROS[..ZEROS.len().min((wanted - at) as usize)];
+            if let Err(error) = self.tail.write_all_at(some, at) {
+                return Err(self.unwritten(error));
+            }
+            at += some.len() as u64;
+        }
+        self.room = wanted;
+        Ok(())
+    }
+
     /// Begins a new segment, so that all before can be dropped once it is carried forward.
     pub fn roll(&mut self) -> Result<(), Fault> {
+        let done = self.next_segment();
+        self.noted(done)
+    }
+
+    fn next_segment(&mut self) -> Result<(), Fault> {
+        // A closed segment ends with its last frame.
+        let closed = self.tail.set_len(self.end.offset).and_then(|()| self.tail.sync_all());
+        self.room = self.end.offset;
+        closed.map_err(|error| self.unwritten(error))?;
         let number = self.end.segment + 1;
         match segment::create(&self.dir, self.id, number) {
             Ok(tail) => {
                 self.tail = Arc::new(tail);
                 self.end = Position { segment: number, offset: SEGMENT_HEADER as u64 };
+                self.room = self.end.offset;
                 self.sizes.insert(number, self.end.offset);
                 Ok(())
             }
@@ -191,7 +256,7 @@ impl Log {
                     Err(gone) if gone.kind() != io::ErrorKind::NotFound => {
                         Err(Fault::Broken(format!("{}: {error}; {gone}", path.display())))
                     }
-                    _ if is_full(&error) => Err(Fault::NoSpace),
+                    _ if is_full(&error) || no_files(error.raw_os_error()) => Err(Fault::NoSpace),
                     _ => Err(Fault::Broken(format!("{}: {error}", path.display()))),
                 }
             }
@@ -221,10 +286,19 @@ impl Log {
             return Fault::Broken(format!("write to {}: {error}", path.display()));
         }
         match self.tail.set_len(self.end.offset) {
-            Ok(()) => Fault::NoSpace,
+            Ok(()) => {
+                self.room = self.end.offset;
+                Fault::NoSpace
+            }
             Err(cut) => Fault::Broken(format!("write to {}: {error}; {cut}", path.display())),
         }
     }
+}
+
+/// True if too many files are open: that passes.
+pub fn no_files(os: Option<i32>) -> bool {
+    use rustix::io::Errno;
+    os.is_some_and(|os| [Errno::MFILE.raw_os_error(), Errno::NFILE.raw_os_error()].contains(&os))
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -4,7 +4,7 @@
 //! header   "MILLSEG" 1, store id (16), number (4), checksum (4)
 //! frame    "MFR" 1, payload length (4), payload checksum (4), checksum of these with store, segment and place (4), payload
 //! ```
-//! The last checksum ties a frame to its place, so what an older file left on the disk is not taken for one. All are
+//! Behind the last frame of the last segment may stand zeros. The last checksum ties a frame to its place, so what an older file left on the disk is not taken for one. All are
 //! CRC-32 (IEEE 802.3).
 
 use std::fs::{self, File};
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::Position;
+use crate::points;
 
 pub const SEGMENT_HEADER: usize = 32;
 pub const FRAME_HEADER: usize = 16;
@@ -29,11 +30,17 @@ pub struct Damage {
     pub path: PathBuf,
     pub offset: u64,
     pub why: String,
+    /// The system's error, if it did not give the bytes: that says nothing of what they are.
+    pub os: Option<i32>,
 }
 
 impl Damage {
     pub fn new(path: &Path, offset: u64, why: impl ToString) -> Damage {
-        Damage { path: path.to_path_buf(), offset, why: why.to_string() }
+        Damage { path: path.to_path_buf(), offset, why: why.to_string(), os: None }
+    }
+
+    pub fn unread(path: &Path, offset: u64, error: &io::Error) -> Damage {
+        Damage { os: error.raw_os_error(), ..Damage::new(path, offset, error) }
     }
 }
 
@@ -58,21 +65,36 @@ pub fn create(dir: &Path, id: Uuid, number: u32) -> io::Result<File> {
     let path = path(dir, number);
     let mut options = File::options();
     let file = options.create_new(true).read(true).write(true).mode(0o600).open(&path)?;
+    points::reach("journal.segment.made");
     file.write_all_at(&header(id, number), 0)?;
     file.sync_all()?;
     File::open(dir)?.sync_all()?;
     Ok(file)
 }
 
-/// Opens the last segment for appending at `end`; what stands behind was never acknowledged.
-pub fn open_tail(path: &Path, end: u64) -> io::Result<File> {
+/// True for what a crash leaves of a segment that was being made: its header is not whole, so nothing was acknowledged in it.
+pub fn is_unborn(path: &Path) -> io::Result<bool> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    let mut head = vec![0; SEGMENT_HEADER.min(len as usize)];
+    file.read_exact_at(&mut head, 0)?;
+    Ok(len < SEGMENT_HEADER as u64 || (len == SEGMENT_HEADER as u64 && head.iter().all(|byte| *byte == 0)))
+}
+
+/// Opens the last segment for appending at `end`, and says how long its file is. What stands behind was never
+/// acknowledged, and is cut off unless it is zeros.
+pub fn open_tail(path: &Path, end: u64) -> io::Result<(File, u64)> {
     let file = File::options().read(true).write(true).open(path)?;
-    if file.metadata()?.len() > end {
+    let len = file.metadata()?.len();
+    let mut rest = vec![0; usize::try_from(len.saturating_sub(end)).unwrap_or_default()];
+    file.read_exact_at(&mut rest, end)?;
+    let room = if rest.iter().all(|byte| *byte == 0) { len } else { end };
+    if room < len {
         file.set_len(end)?;
     }
     // What was read may be in the page cache only: it counts as durable from now on.
     file.sync_all()?;
-    Ok(file)
+    Ok((file, room))
 }
 
 /// Fills in the header of a frame that is to stand at `at`.
@@ -86,7 +108,7 @@ pub fn seal(frame: &mut [u8], id: Uuid, at: Position) {
     head[12..].copy_from_slice(&check.to_le_bytes());
 }
 
-fn header(id: Uuid, number: u32) -> [u8; SEGMENT_HEADER] {
+pub fn header(id: Uuid, number: u32) -> [u8; SEGMENT_HEADER] {
     let mut bytes = [0; SEGMENT_HEADER];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..24].copy_from_slice(id.as_bytes());
@@ -94,6 +116,11 @@ fn header(id: Uuid, number: u32) -> [u8; SEGMENT_HEADER] {
     let check = crc32fast::hash(&bytes[..28]);
     bytes[28..].copy_from_slice(&check.to_le_bytes());
     bytes
+}
+
+/// True if it is the header of a segment with this number, but of another store.
+pub fn is_foreign(head: &[u8], number: u32) -> bool {
+    head.starts_with(&MAGIC) && head.get(24..28) == Some(&number.to_le_bytes())
 }
 
 fn frame_check(head: &[u8], id: Uuid, at: Position) -> u32 {
@@ -119,13 +146,16 @@ pub struct Frames {
 impl Frames {
     pub fn open(path: &Path, id: Uuid, number: u32) -> Result<Frames, Damage> {
         let damage = |why: String| Damage::new(path, 0, why);
-        let mut file = File::open(path).map_err(|error| damage(error.to_string()))?;
-        let len = file.metadata().map_err(|error| damage(error.to_string()))?.len();
+        let unread = |error: io::Error| Damage::unread(path, 0, &error);
+        let mut file = File::open(path).map_err(unread)?;
+        let len = file.metadata().map_err(unread)?.len();
         let mut head = [0; SEGMENT_HEADER];
-        file.read_exact(&mut head).map_err(|error| damage(format!("the segment's header: {error}")))?;
+        file.read_exact(&mut head).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => damage("the segment's header is cut short".into()),
+            _ => unread(error),
+        })?;
         if head != header(id, number) {
-            let foreign = head[..8] == MAGIC && head[24..28] == number.to_le_bytes();
-            return Err(damage(if foreign {
+            return Err(damage(if is_foreign(&head, number) {
                 "the segment belongs to another store".into()
             } else {
                 "the segment's header is damaged".into()
@@ -139,7 +169,7 @@ impl Frames {
     /// Goes on at a frame that begins at `offset`.
     pub fn seek(&mut self, offset: u64) -> Result<(), Damage> {
         self.offset = offset;
-        self.file.seek(SeekFrom::Start(offset)).map_err(|error| self.damage(offset, error.to_string()))?;
+        self.file.seek(SeekFrom::Start(offset)).map_err(|error| Damage::unread(&self.path, offset, &error))?;
         Ok(())
     }
 
@@ -167,25 +197,17 @@ impl Frames {
                 true if self.whole_after(begin)?.is_none() => Ok(None),
                 _ => Err(self.damage(begin, why)),
             },
-            Err(Unread::Io(error)) => Err(self.damage(begin, error.to_string())),
+            Err(Unread::Io(error)) => Err(Damage::unread(&self.path, begin, &error)),
         }
     }
 
     /// Where the first whole frame after `begin` begins.
     pub fn whole_after(&mut self, begin: u64) -> Result<Option<u64>, Damage> {
-        let failed = |this: &Frames, error: io::Error| this.damage(begin, error.to_string());
+        let failed = |this: &Frames, error: io::Error| Damage::unread(&this.path, begin, &error);
         let mut rest = Vec::new();
         self.file.seek(SeekFrom::Start(begin + 1)).map_err(|error| failed(self, error))?;
         self.file.read_to_end(&mut rest).map_err(|error| failed(self, error))?;
-        let at = |index: usize| begin + 1 + index as u64;
-        let whole = |index: &usize| {
-            let here = Position { segment: self.number, offset: at(*index) };
-            let Some((head, rest)) = rest[*index..].split_at_checked(FRAME_HEADER) else { return false };
-            check(head, self.id, here)
-                .is_some_and(|(len, crc)| rest.get(..len).is_some_and(|payload| crc32fast::hash(payload) == crc))
-        };
-        let places = rest.windows(FRAME.len()).enumerate().filter(|(_, four)| **four == FRAME);
-        Ok(places.map(|(index, _)| index).find(whole).map(at))
+        Ok(first_whole(&rest, self.id, Position { segment: self.number, offset: begin + 1 }))
     }
 
     fn read(&mut self) -> Result<(), Unread> {
@@ -225,6 +247,26 @@ impl Frames {
 enum Unread {
     Torn(String),
     Io(io::Error),
+}
+
+/// Bytes of the payload behind this header of a frame, if it is one at this place.
+pub fn payload_len(head: &[u8], id: Uuid, at: Position) -> Option<usize> {
+    check(head.get(..FRAME_HEADER)?, id, at).map(|(len, _)| len)
+}
+
+/// Where the first whole frame begins within `bytes`, which stand at `at`.
+pub fn first_whole(bytes: &[u8], id: Uuid, at: Position) -> Option<u64> {
+    let here = |index: usize| Position { offset: at.offset + index as u64, ..at };
+    let places = bytes.windows(FRAME.len()).enumerate().filter(|(_, four)| **four == FRAME);
+    let whole = |index: &usize| whole(&bytes[*index..], id, here(*index)).is_some();
+    places.map(|(index, _)| index).find(whole).map(|index| here(index).offset)
+}
+
+/// The payload of the frame that `bytes` begin with, if it is whole.
+pub fn whole(bytes: &[u8], id: Uuid, at: Position) -> Option<&[u8]> {
+    let (head, rest) = bytes.split_at_checked(FRAME_HEADER)?;
+    let (len, crc) = check(head, id, at)?;
+    rest.get(..len).filter(|payload| crc32fast::hash(payload) == crc)
 }
 
 /// Length and checksum of the payload, if this is the header of a frame at this place.

@@ -12,13 +12,11 @@ impl Shared {
     }
 }
 
+/// Looks a key up.
+type Below<'b> = &'b dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, String>;
+
 /// `below` is the index: what neither layer in memory knows.
-pub(super) fn apply(
-    state: &mut State,
-    below: &dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, String>,
-    at: Position,
-    payload: &[u8],
-) -> Result<(), String> {
+pub fn apply(state: &mut State, below: Below<'_>, at: Position, payload: &[u8]) -> Result<(), String> {
     for entry in entry::entries(payload) {
         let (entry, range) = entry?;
         let offset = at.offset + range.start as u64;
@@ -34,7 +32,8 @@ pub(super) fn apply(
                 let key = keys::record(run, seq);
                 let slot = (seq % keys::CHUNK) as usize * Pointer::LEN;
                 let fresh = flags & FRESH != 0;
-                if state.active.get(&key).is_none() {
+                // What was removed may get a record all the same: a log that can be written can be read.
+                if state.active.get(&key).flatten().is_none() {
                     let chunk = match (fresh, state.known(&key)) {
                         (true, _) => None,
                         (false, Some(chunk)) => chunk.map(<[u8]>::to_vec),
@@ -42,7 +41,7 @@ pub(super) fn apply(
                     };
                     state.active.put(&key, chunk.unwrap_or_default(), fresh);
                 }
-                let chunk = state.active.get_mut(&key).ok_or("a record of a run that was removed")?;
+                let chunk = state.active.get_mut(&key).ok_or("a record has no place in the index")?;
                 let grows = (slot + Pointer::LEN).saturating_sub(chunk.len());
                 // Records that are carried forward may stand behind their followers: the hole is filled later.
                 chunk.resize(chunk.len() + grows, 0);

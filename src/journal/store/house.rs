@@ -31,6 +31,10 @@ pub(super) fn start(shared: Arc<Shared>) -> Option<JoinHandle<()>> {
         if let Err(panic) = kept {
             shared.give_up(format!("the housekeeping of the journal broke off: {}", panic_text(&*panic)));
         }
+        // No one may wait for a thread that has ended.
+        let mut wants = shared.lock_wants();
+        wants.ended = true;
+        wants.compact.clear();
     });
     thread.inspect_err(|error| tracing::error!(%error, "the journal's housekeeping cannot be started")).ok()
 }
@@ -41,7 +45,7 @@ impl Shared {
         loop {
             let close = {
                 let mut wants = self.lock_wants();
-                while !(wants.spill || wants.close) {
+                while !(wants.spill || wants.close || !wants.compact.is_empty()) {
                     wants = self.wake.wait(wants).unwrap_or_else(PoisonError::into_inner);
                 }
                 wants.spill = false;
@@ -67,15 +71,30 @@ impl Shared {
             if close {
                 return;
             }
+            let asked = std::mem::take(&mut self.lock_wants().compact);
+            if !asked.is_empty() {
+                let done = self.compact();
+                for reply in asked {
+                    let answer = match &done {
+                        Ok(()) => Ok(()),
+                        Err(Fault::NoSpace) => {
+                            Err("there is no room on the disk, or a backup is being made".to_string())
+                        }
+                        Err(Fault::Broken(why)) => Err(why.clone()),
+                    };
+                    // Who no longer waits has no use for it.
+                    let _ = reply.send(answer);
+                }
+                if let Err(Fault::Broken(why)) = done {
+                    return self.give_up(why);
+                }
+            }
             let mut segments = self.lock_log().segments().count();
             while self.is_wasteful() {
                 match self.drop_oldest() {
                     // All was looked at: what is left is needed.
-                    Ok(()) if segments <= 1 => {
-                        let bytes = self.lock_log().bytes();
-                        self.state_mut().live = bytes;
-                    }
-                    Ok(()) => segments -= 1,
+                    Ok(_) if segments <= 1 => self.all_is_needed(),
+                    Ok(_) => segments -= 1,
                     Err(Fault::NoSpace) => {
                         self.wait_to_try_again();
                         break;
@@ -156,8 +175,30 @@ impl Shared {
         Ok(())
     }
 
-    /// Carries forward what is needed of the oldest segment, and drops it.
-    pub(super) fn drop_oldest(&self) -> Result<(), Fault> {
+    /// Carries forward what is needed of every segment.
+    fn compact(&self) -> Result<(), Fault> {
+        let last = {
+            let mut log = self.lock_log();
+            let last = log.end().segment;
+            log.roll()?;
+            last
+        };
+        while self.lock_log().first() <= last {
+            if self.lock_wants().close || !self.drop_oldest()? {
+                return Err(Fault::NoSpace);
+            }
+        }
+        self.all_is_needed();
+        Ok(())
+    }
+
+    fn all_is_needed(&self) {
+        let log = self.lock_log();
+        self.state_mut().live = log.bytes();
+    }
+
+    /// Carries forward what is needed of the oldest segment, and drops it: false if somebody reads it.
+    fn drop_oldest(&self) -> Result<bool, Fault> {
         let (number, mut frames) = {
             let log = self.lock_log();
             let number = log.first();
@@ -182,6 +223,7 @@ impl Shared {
             }
         }
         self.carry(&carry)?;
+        points::reach("journal.carry.after");
         // Nothing may point there any more, on disk too.
         for _ in 0..2 {
             self.freeze();
@@ -193,14 +235,18 @@ impl Shared {
         let mut log = self.lock_log();
         if self.lock_wants().held > 0 {
             // Whoever reads it now finds it as it is; it is dropped another time, with little left to carry.
-            return Ok(());
+            return Ok(false);
         }
         let mut batch = Batch::default();
         batch.push(&Entry::Put { flags: 0, key: keys::FIRST, value: &(number + 1).to_le_bytes() });
         self.write(&mut log, &mut batch)?;
+        points::reach("journal.drop.before");
+        let dropped = log.drop_before(number + 1);
+        // After it is gone, so that nobody opens it again: the disk has its space once the last handle is closed.
         self.reader.forget(number);
-        log.drop_before(number + 1)
-            .map_err(|error| Fault::Broken(format!("segment {number} could not be removed: {error}")))
+        points::reach("journal.drop.after");
+        dropped.map_err(|error| Fault::Broken(format!("segment {number} could not be removed: {error}")))?;
+        Ok(true)
     }
 
     /// Appends entries again that are needed still.
@@ -293,5 +339,6 @@ impl Index for Gone {
 const GONE: &str = "the index of the journal could not be opened again";
 
 fn broken(damage: Damage) -> Fault {
-    Fault::Broken(damage.to_string())
+    // It is tried again once there are fewer.
+    if no_files(damage.os) { Fault::NoSpace } else { Fault::Broken(damage.to_string()) }
 }

@@ -1,5 +1,8 @@
 //! `http.request`: one request to any HTTP API. All but GET and HEAD carry an `Idempotency-Key`, the same on each repeat.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -68,7 +71,7 @@ fn request(call: &Call<'_>) -> Result<HttpRequest, Failure> {
     let value = kind.and_then(|kind| input.get(kind)).unwrap_or(&Value::Null);
     let (body, content_type) = match kind {
         None => (None, None),
-        Some("json") => (Some(value.to_string().into_bytes()), Some("application/json".to_owned())),
+        Some("json") => (Some(json_bytes(value)), Some("application/json".to_owned())),
         Some("form") => (Some(body_text(value)?.into_bytes()), Some("application/x-www-form-urlencoded".to_owned())),
         Some("multipart") => {
             let (body, content_type) = multipart::encode(value, call.key)?;
@@ -91,10 +94,14 @@ fn request(call: &Call<'_>) -> Result<HttpRequest, Failure> {
     Ok(request)
 }
 
+fn json_bytes(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a JSON value always has a text")
+}
+
 /// The URL: absolute, or below the connection's base.
 fn target(call: &Call<'_>) -> Result<Url, Failure> {
     let text = call.input.get("url").and_then(Value::as_str).unwrap_or_default();
-    let url = match (call.connection, Url::parse(text)) {
+    let url = match (call.connection, parsed(text)) {
         (_, Ok(url)) => url,
         (Some(connection), Err(url::ParseError::RelativeUrlWithoutBase)) => {
             let base = base(connection)?;
@@ -128,6 +135,28 @@ fn target(call: &Call<'_>) -> Result<Url, Failure> {
         }
     }
     Ok(url)
+}
+
+/// Most URLs come again with the next run, and reading one costs more than the rest of making the request.
+fn parsed(text: &str) -> Result<Url, url::ParseError> {
+    const KEPT: usize = 64;
+    const LONGEST: usize = 512;
+    thread_local! {
+        static KNOWN: RefCell<HashMap<String, Url>> = RefCell::default();
+    }
+    KNOWN.with_borrow_mut(|known| match known.get(text) {
+        Some(url) => Ok(url.clone()),
+        None => {
+            let url = Url::parse(text)?;
+            if text.len() <= LONGEST {
+                if known.len() >= KEPT {
+                    known.clear();
+                }
+                known.insert(text.to_owned(), url.clone());
+            }
+            Ok(url)
+        }
+    })
 }
 
 fn base(connection: &Connection) -> Result<Url, Failure> {

@@ -142,8 +142,8 @@ fn a_step_that_cannot_be_begun_with_is_refused_in_words() {
     let why = |steps: &str, from: &BeginAt| origin.again(steps, from, []).map(|_| ()).unwrap_err();
     assert_snapshot!(why(ORDER, &step("boook")), @"flow `staged` has no step `boook`; did you mean `book`?");
     assert_snapshot!(why(ORDER, &step("tell")), @"step `book` failed too, and does not follow; begin with it, or with what failed");
-    let other_kind =
-        ORDER.replace("action: http.request\n    with: {url: \"http://crm.test/customer\"}", "set: {a: 1}");
+    let other_kind = ORDER
+        .replace("action: http.request\n    with: {url: \"http://crm.test/customer\"}", "set: {body: {name: Ada}}");
     assert_snapshot!(why(&other_kind, &BeginAt::Failed), @"step `customer` is of another kind now, so what it gave cannot be taken over; take the old version");
     let renamed = ORDER.replace("id: book", "id: order");
     assert_snapshot!(why(&renamed, &BeginAt::Failed), @"step `book` failed, and the flow's list has no such step any more; take the old version");

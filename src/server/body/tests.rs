@@ -1,6 +1,7 @@
 //! Bodies in bounds: what is read, what is refused, and with which code.
 
 use axum::http::HeaderName;
+use axum::response::IntoResponse as _;
 use serde_json::json;
 
 use super::*;
@@ -176,4 +177,19 @@ async fn bodies_in_flight_share_a_budget() {
     assert_eq!(reader.budget.available_permits(), IN_FLIGHT_KIB as usize - 10);
     drop(taken);
     assert_eq!(reader.budget.available_permits(), IN_FLIGHT_KIB as usize);
+}
+
+#[tokio::test]
+async fn requests_being_read_are_bounded_and_the_next_is_told_to_come_again() {
+    let reader = Reader::new(&Limits { connections: 2, ..Limits::default() });
+    let none = HeaderMap::new();
+    let first = reader.collect(&none, Incoming::from("{}")).await.unwrap();
+    let second = reader.read(&none, Incoming::from("{}")).await.unwrap();
+    let refused = reader.collect(&none, Incoming::from("{}")).await.err().unwrap();
+    assert_eq!(refused.code, Code::Busy);
+    assert_eq!(refused.into_response().headers()["retry-after"], "1");
+    drop(first);
+    assert!(reader.collect(&none, Incoming::from("{}")).await.is_ok());
+    drop(second);
+    assert_eq!(reader.requests.available_permits(), 2);
 }
