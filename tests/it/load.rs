@@ -197,11 +197,13 @@ impl Load {
         }
         self.tally.still_open(open);
         let seen = effects.keys().filter(|(kind, ..)| kind == "beat").map(|(_, tick, _)| *tick);
-        let first = self.first_tick.or(seen.min()).unwrap_or(now);
-        for tick in (first..=now).step_by(1000) {
-            self.tally.tick(tick, happened("beat", tick, "once"));
+        // Until the first one is seen nobody knows when they are.
+        if let Some(first) = self.first_tick.or(seen.min()) {
+            let ticks: Vec<u64> = (first..=now).step_by(1000).collect();
+            ticks.iter().for_each(|tick| self.tally.tick(*tick, happened("beat", *tick, "once")));
+            // Two accounts within a second have none between them.
+            self.first_tick = Some(first + ticks.len() as u64 * 1000);
         }
-        self.first_tick = Some(first + (now - first) / 1000 * 1000 + 1000);
         for ((kind, number, at), (times, keys)) in &effects {
             self.tally.effect(kind, &format!("{number} {at}"), *times, keys);
         }
