@@ -157,7 +157,7 @@ fn connector(data: &[u8]) {
 struct Unknown;
 
 impl Names for Unknown {
-    fn find(&self, _path: &[Key]) -> Named {
+    fn find(&self, _path: &[Key]) -> Named<'_> {
         Named::of(Shape::any(), 0)
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 struct Described;
 
 impl Names for Described {
-    fn find(&self, path: &[Key]) -> Named {
+    fn find(&self, path: &[Key]) -> Named<'_> {
         match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["trigger", "body", ..] => Named::of(lead(false), 2),
             ["closed", ..] => Named::of(lead(true), 1),
