@@ -62,7 +62,7 @@ impl Server {
     /// True if it knows anything of `/accept`, whatever it says.
     fn answers(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect(self.public) else { return false };
-        let request = "POST /accept HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let request = "POST /accept HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         let mut text = String::new();
         let asked = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut text));
         asked.is_ok() && text.starts_with("HTTP/1.1 2")
@@ -83,7 +83,7 @@ impl Server {
         stream.set_nodelay(true).expect("a socket option");
         let mut buffer = vec![0; 16 * 1024];
         for body in bodies {
-            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+            let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
             let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
             stream.write_all(request.as_bytes()).expect("sent");
             let mut have = 0;
@@ -99,7 +99,7 @@ impl Server {
 
     pub fn get(&self, path: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(self.admin).expect("a connection");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).expect("sent");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("an answer");
