@@ -110,6 +110,7 @@ impl Engine {
             }
             _ => {
                 if let Some(ticket) = ticket {
+                    self.in_line.keep(run, bytes);
                     ticket.line_up(id);
                 }
             }

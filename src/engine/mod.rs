@@ -12,6 +12,7 @@ mod children;
 mod drive;
 mod flying;
 mod ids;
+mod in_line;
 mod keys;
 mod lanes;
 mod letters;
@@ -41,6 +42,7 @@ use crate::outbound::Outbound;
 use crate::run::{Digest, Place, Response, RunId, Status};
 
 pub use ask::Wanted;
+pub use ids::next as next_id;
 pub use keys::InstanceKey;
 pub use letters::{Resubmission, Resubmitted};
 pub use resume::Delivered;
@@ -128,6 +130,8 @@ pub struct Engine {
     /// Runs that are being read to go on, and what is asked of them meanwhile.
     taken_up: Mutex<HashMap<RunId, Vec<Command>>>,
     queue: Arc<queue::Queue>,
+    /// Those in line for the first time, as they were accepted, within a bound.
+    in_line: in_line::InLine,
     timers: queue::Timers,
     answers: answers::Answers,
     /// Definitions that are not live any more but that open runs pin.
@@ -171,6 +175,7 @@ impl Engine {
             suspects: Mutex::default(),
             working: Mutex::default(),
             taken_up: Mutex::default(),
+            in_line: in_line::InLine::default(),
             timers: queue::Timers::default(),
             answers: answers::Answers::default(),
             pinned: Mutex::default(),
