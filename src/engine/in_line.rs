@@ -1,7 +1,8 @@
 //! Runs in line that are still in memory as they were accepted, so that they need not be read from the journal again.
 //!
-//! It may forget any of them: what it does not have is read. Only the one task that takes runs up takes them out, and a
-//! run that is in line for the first time has no record beside its first, so what is here is never old.
+//! It may forget any of them: what it does not have is read. A run comes here before it is durable, and leaves when it is
+//! taken up for the first time, for whatever reason; until then it has no record beside its first. So what is here is
+//! never old.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -45,6 +46,11 @@ impl InLine {
             known.bytes += weight;
             known.runs.insert(run.id, Accepted { run, recorded, weight });
         }
+    }
+
+    /// It did not become durable.
+    pub fn forget(&self, run: RunId) {
+        self.take(run);
     }
 
     /// The run and the bytes of its record; it is forgotten here.

@@ -1,8 +1,9 @@
 //! Drives runs: append, apply, next, perform. Timers, slots, and what the API asks of runs.
 //!
 //! Each run at work is one task (`drive`) that owns its state; all others are a few bytes: an entry in the queue or
-//! among the timers, read again from the journal when it is their turn. So what is in memory can always be derived
-//! from the journal, and the number of open runs is bounded by the disk alone.
+//! among the timers, read again from the journal when it is their turn, unless they are in line for the first time and
+//! still remembered. So what is in memory can always be derived from the journal, and the number of open runs is bounded
+//! by the disk alone.
 
 mod accept;
 mod alerts;
