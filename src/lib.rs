@@ -1,4 +1,5 @@
 #![doc = "Millstream: a YAML file becomes a durable endpoint that carries each request through connectors."]
+mod alike;
 pub mod access;
 pub mod catalog;
 pub mod cli;

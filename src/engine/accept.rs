@@ -79,6 +79,11 @@ impl Engine {
             claim,
             definition: Some((live.digest.0, live.definition.clone())),
         };
+        if ticket.is_some() {
+            // Before it is durable, and so before anyone can order anything of it: a run that went on already must never be
+            // found there as it was.
+            self.in_line.keep(run.clone(), bytes);
+        }
         points::reach("accept.append.before");
         let appended = self.journal.append(append).await;
         points::reach("accept.append.after");
@@ -86,12 +91,14 @@ impl Engine {
             Ok(Appended::Durable) => {}
             Ok(Appended::Duplicate(first)) => {
                 self.answers.forget(id);
+                self.in_line.forget(id);
                 Metrics::count(&self.metrics.repeats);
                 let answer = if live.flow.answers { Some(self.answer_of(first).await) } else { None };
                 return Ok(Accepted { run: first, repeat: true, answer });
             }
             Err(error) => {
                 self.answers.forget(id);
+                self.in_line.forget(id);
                 return Err(self.refuse(error.into()));
             }
         }

@@ -261,7 +261,7 @@ impl Engine {
             timeout: call.timeout,
             output_limit: self.limits.output_bytes,
         };
-        self.outbound.perform(call).await
+        self.outbound.perform_fitting(call).await
     }
 
     /// A call came back.

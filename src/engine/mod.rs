@@ -1,8 +1,9 @@
 //! Drives runs: append, apply, next, perform. Timers, slots, and what the API asks of runs.
 //!
 //! Each run at work is one task (`drive`) that owns its state; all others are a few bytes: an entry in the queue or
-//! among the timers, read again from the journal when it is their turn. So what is in memory can always be derived
-//! from the journal, and the number of open runs is bounded by the disk alone.
+//! among the timers, read again from the journal when it is their turn, unless they are in line for the first time and
+//! still remembered. So what is in memory can always be derived from the journal, and the number of open runs is bounded
+//! by the disk alone.
 
 mod accept;
 mod alerts;
@@ -12,6 +13,7 @@ mod children;
 mod drive;
 mod flying;
 mod ids;
+mod in_line;
 mod keys;
 mod lanes;
 mod letters;
@@ -41,6 +43,7 @@ use crate::outbound::Outbound;
 use crate::run::{Digest, Place, Response, RunId, Status};
 
 pub use ask::Wanted;
+pub use ids::next as next_id;
 pub use keys::InstanceKey;
 pub use letters::{Resubmission, Resubmitted};
 pub use resume::Delivered;
@@ -128,6 +131,8 @@ pub struct Engine {
     /// Runs that are being read to go on, and what is asked of them meanwhile.
     taken_up: Mutex<HashMap<RunId, Vec<Command>>>,
     queue: Arc<queue::Queue>,
+    /// Those in line for the first time, as they were accepted, within a bound.
+    in_line: in_line::InLine,
     timers: queue::Timers,
     answers: answers::Answers,
     /// Definitions that are not live any more but that open runs pin.
@@ -171,6 +176,7 @@ impl Engine {
             suspects: Mutex::default(),
             working: Mutex::default(),
             taken_up: Mutex::default(),
+            in_line: in_line::InLine::default(),
             timers: queue::Timers::default(),
             answers: answers::Answers::default(),
             pinned: Mutex::default(),

@@ -127,6 +127,13 @@ impl Engine {
             }
             lock(&self.taken_up).insert(id, Vec::new());
             let taking = Taking { engine: self.clone(), run: id, seat };
+            if let Some((run, bytes)) = self.in_line.take(id)
+                && let Ok(live) = self.definition(&run.started.definition, &run.started.flow)
+            {
+                let work = Work::new(run, live, Status::Queued, slot, bytes);
+                self.clone().set_to_work(work, None, command);
+                continue;
+            }
             // In a task of its own: a large run takes a while to read, and others go on meanwhile.
             tokio::spawn(async move {
                 let engine = &taking.engine;

@@ -1,5 +1,6 @@
 //! What a flow's templates can name at one of its steps, before anything ran.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::Inside;
@@ -95,14 +96,14 @@ pub fn resumed() -> Shape {
 }
 
 impl Names for InReach<'_> {
-    fn find(&self, path: &[Key]) -> Named {
+    fn find<'n>(&'n self, path: &[Key]) -> Named<'n> {
         let first = path.first().map(String::as_str).unwrap_or_default();
         let second = path.get(1).map(String::as_str);
         match (first, second) {
-            ("trigger", _) => Named::Known(self.trigger.clone(), 1),
+            ("trigger", _) => Named::Known(Cow::Borrowed(&self.trigger), 1),
             ("steps", Some(id)) => self.step(id),
             ("vars", Some(name)) => match self.vars.get(name) {
-                Some(shape) => Named::Known(Shape { types: shape.types.or(Types::NULL), ..shape.clone() }, 2),
+                Some(shape) => Named::of(Shape { types: shape.types.or(Types::NULL), ..shape.clone() }, 2),
                 None if self.inside.vars.contains_key(name) => {
                     let owner = &self.inside.vars[name];
                     let hint = "bring it out with `collect`, or as a step's output".to_owned();
@@ -115,9 +116,9 @@ impl Names for InReach<'_> {
                 }
             },
             ("env", Some(name)) => match self.env {
-                None => Named::Known(Shape::of(Types::STRING.or(Types::NULL)), 2),
+                None => Named::of(Shape::of(Types::STRING.or(Types::NULL)), 2),
                 Some(env) if env.iter().any(|known| known == name) => {
-                    Named::Known(Shape::of(Types::STRING.or(Types::NULL)), 2)
+                    Named::of(Shape::of(Types::STRING.or(Types::NULL)), 2)
                 }
                 Some(_) => {
                     let hint = format!("allow it in millstream.yaml: `env: [{name}]`");
@@ -126,22 +127,22 @@ impl Names for InReach<'_> {
             },
             ("flow", _) => {
                 let description = Shape::of(Types::STRING.or(Types::NULL));
-                Named::Known(object([("id", Shape::of(Types::STRING)), ("description", description)]), 1)
+                Named::of(object([("id", Shape::of(Types::STRING)), ("description", description)]), 1)
             }
             ("run", _) if second == Some("error") && !self.failing => {
                 wrong("`run.error` is there only in `on_failure`".into(), Some("a `catch` has `steps.ID.error`".into()))
             }
             ("run", _) => self.run(path.get(2).map(String::as_str).filter(|_| second == Some("resume_urls"))),
             ("item", _) => match self.loops.iter().rev().find_map(|(_, item)| item.as_ref()) {
-                Some(item) => Named::Known(item.clone(), 1),
+                Some(item) => Named::Known(Cow::Borrowed(item), 1),
                 None => wrong("there is an `item` only inside of a `foreach`".into(), None),
             },
-            ("index", _) if !self.loops.is_empty() => Named::Known(Shape::of(Types::NUMBER), 1),
+            ("index", _) if !self.loops.is_empty() => Named::of(Shape::of(Types::NUMBER), 1),
             ("index", _) => wrong("there is an `index` only inside of a `foreach` or an `until`".into(), None),
             ("loops", Some(id)) => match self.loops.iter().find(|(own, _)| own == id) {
                 Some((_, item)) => {
                     let item = item.clone().map(|item| ("item", item));
-                    Named::Known(object([("index", Shape::of(Types::NUMBER))].into_iter().chain(item)), 2)
+                    Named::of(object([("index", Shape::of(Types::NUMBER))].into_iter().chain(item)), 2)
                 }
                 None => {
                     let hint = suggest(id, self.loops.iter().map(|(id, _)| id.as_str()));
@@ -182,7 +183,7 @@ impl Names for InReach<'_> {
 
 impl InReach<'_> {
     /// What `run` holds; `wait` is the step whose URL is named.
-    fn run(&self, wait: Option<&str>) -> Named {
+    fn run(&self, wait: Option<&str>) -> Named<'static> {
         let text = || Shape::of(Types::STRING);
         let here = |loops: &[String]| {
             loops.len() <= self.loops.len() && loops.iter().zip(&self.loops).all(|(id, (own, _))| id == own)
@@ -213,12 +214,12 @@ impl InReach<'_> {
             error.properties.insert("step".to_owned(), Shape::of(Types::STRING.or(Types::NULL)));
             fields.push(("error", error));
         }
-        Named::Known(object(fields), 1)
+        Named::of(object(fields), 1)
     }
 
-    fn step(&self, id: &str) -> Named {
+    fn step(&self, id: &str) -> Named<'_> {
         if let Some(shape) = self.steps.get(id) {
-            return Named::Known(shape.clone(), 2);
+            return Named::Known(Cow::Borrowed(shape), 2);
         }
         if let Some(each) = self.inside.foreach.get(id).filter(|each| self.loops.iter().all(|(own, _)| own != *each)) {
             let hint = format!("bring it out: `collect:` in `{each}` becomes `steps.{each}.output`");
@@ -236,6 +237,6 @@ impl InReach<'_> {
     }
 }
 
-fn wrong(what: String, hint: Option<String>) -> Named {
+fn wrong(what: String, hint: Option<String>) -> Named<'static> {
     Named::Wrong { what, hint }
 }

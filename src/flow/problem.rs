@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 /// How much it matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The file is not used.
@@ -33,7 +33,7 @@ pub enum Severity {
 /// };
 /// assert!(problem.to_string().starts_with("flows/order-paid.yaml:14:17  E-FLOW-007  unknown connection\n"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Problem {
     pub severity: Severity,
     /// Stable; each has a page in `docs/errors/`.

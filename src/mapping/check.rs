@@ -195,9 +195,12 @@ impl Checker<'_> {
             Root::Key(up) => return frame(up).map_or_else(Shape::any, |(_, key)| key.clone()),
             Root::Index(_) => return Shape::of(Types::NUMBER),
             Root::First(_) | Root::Last(_) => return Shape::of(Types::BOOLEAN),
-            Root::This(up) => walk(frame(up).map_or_else(Shape::any, |(this, _)| this.clone()), &path.keys, &path.text),
+            Root::This(up) => match frame(up) {
+                Some((this, _)) => walk(this, &path.keys, &path.text),
+                None => Walked::Found(Shape::any()),
+            },
             Root::Scope => match self.names.find(&path.keys) {
-                Named::Known(shape, known) => walk(shape, path.keys.get(known..).unwrap_or_default(), &path.text),
+                Named::Known(shape, known) => walk(&shape, path.keys.get(known..).unwrap_or_default(), &path.text),
                 Named::Wrong { what, hint } => Walked::Never { what, hint: hint.or_else(|| self.this_hint(path)) },
                 Named::Doubtful { what, hint } => Walked::Doubtful { what, hint, near: true },
             },
@@ -231,25 +234,28 @@ fn offset(expr: &Expr) -> Option<usize> {
 }
 
 /// Walks a shape as [`super::walk`] walks a value.
-fn walk(mut shape: Shape, keys: &[Key], text: &str) -> Walked {
+fn walk(shape: &Shape, keys: &[Key], text: &str) -> Walked {
+    let any = Shape::any();
+    // No longer than `any` lives, which stands for what is not described.
+    let mut shape: &Shape = shape;
     let mut nullable = false;
     for (i, key) in keys.iter().enumerate() {
         nullable |= shape.types.meets(Types::NULL);
-        let holder = holder(keys, i);
+        let holder = || holder(keys, i);
         if !shape.types.meets(Types::OBJECT.or(Types::ARRAY)) {
             if shape.types.within(Types::NULL) {
                 return Walked::Found(Shape::of(Types::NULL));
             }
-            let what = format!("`{text}`: {holder} is {} and has no `{key}`", words(shape.types));
+            let what = format!("`{text}`: {} is {} and has no `{key}`", holder(), words(shape.types));
             return Walked::Never { what, hint: None };
         }
         if !shape.types.meets(Types::OBJECT) {
             if index(key).is_none() {
-                let what = format!("`{text}`: {holder} is a list and has no `{key}`");
+                let what = format!("`{text}`: {} is a list and has no `{key}`", holder());
                 return Walked::Never { what, hint: Some(format!("one item is read by its number: `0.{key}`")) };
             }
             nullable = true;
-            shape = shape.items.map_or_else(Shape::any, |items| *items);
+            shape = shape.items.as_deref().unwrap_or(&any);
             continue;
         }
         if shape.types.meets(Types::ARRAY) && index(key).is_some() {
@@ -258,8 +264,8 @@ fn walk(mut shape: Shape, keys: &[Key], text: &str) -> Walked {
         let exact = shape.properties.get_key_value(key);
         let Some((name, found)) = exact.or_else(|| only_ignoring_case(shape.properties.iter(), key)) else {
             let near = nearest(key, shape.properties.keys().map(String::as_str));
-            let hint = near.map(|near| format!("did you mean `{near}`?")).or_else(|| known(&shape));
-            let what = format!("`{text}`: {holder} has no `{key}`");
+            let hint = near.map(|near| format!("did you mean `{near}`?")).or_else(|| known(shape));
+            let what = format!("`{text}`: {} has no `{key}`", holder());
             return match (shape.closed, shape.properties.is_empty()) {
                 (true, _) => Walked::Never { what, hint },
                 (false, false) => {
@@ -270,8 +276,9 @@ fn walk(mut shape: Shape, keys: &[Key], text: &str) -> Walked {
             };
         };
         nullable |= !shape.required.contains(name);
-        shape = found.clone();
+        shape = found;
     }
+    let mut shape = shape.clone();
     if nullable {
         shape.types = shape.types.or(Types::NULL);
         if !shape.values.is_empty() && !shape.values.contains(&Value::Null) {

@@ -29,7 +29,7 @@ pub struct Mapping {
 enum Node {
     /// Holds no template anywhere.
     Literal(Value),
-    Leaf(Box<Template>),
+    Leaf(Template),
     List(Vec<Node>),
     Object(Vec<(String, Node)>),
 }
@@ -70,7 +70,7 @@ fn parse(json: &Value, at: &mut Vec<String>, errors: &mut Vec<(String, ParseErro
     }
     match json {
         Value::String(text) if text.contains("{{") => match Template::parse(text) {
-            Ok(template) => Node::Leaf(Box::new(Template { pointer: pointer(at), ..template })),
+            Ok(template) => Node::Leaf(Template { pointer: pointer(at).into(), ..template }),
             Err(error) => {
                 errors.push((pointer(at), error));
                 Node::Literal(Value::Null)

@@ -29,6 +29,7 @@ mod http_edges;
 mod kill_each;
 mod letters;
 mod load;
+mod many;
 mod mapping;
 mod mapping_check;
 mod outbound_calls;

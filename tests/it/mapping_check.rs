@@ -10,11 +10,11 @@ use serde_json::json;
 struct Described;
 
 impl Names for Described {
-    fn find(&self, path: &[Key]) -> Named {
+    fn find(&self, path: &[Key]) -> Named<'_> {
         match path.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["trigger", "body", ..] => Named::Known(lead(false), 2),
-            ["closed", ..] => Named::Known(lead(true), 1),
-            ["vars", ..] => Named::Known(Shape::any(), 1),
+            ["trigger", "body", ..] => Named::of(lead(false), 2),
+            ["closed", ..] => Named::of(lead(true), 1),
+            ["vars", ..] => Named::of(Shape::any(), 1),
             ["steps", ..] => Named::Doubtful { what: "`steps.x` may be skipped".into(), hint: None },
             _ => Named::Wrong { what: format!("there is no `{}`", path[0]), hint: None },
         }

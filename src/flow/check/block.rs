@@ -27,10 +27,7 @@ impl Checker<'_> {
                 None if position == 0 => Vec::new(),
                 None => vec![After { position: position as u32 - 1, on: Ends::DEFAULT }],
             };
-            if let Some(text) = &step.when {
-                self.condition(text, &child(&step.at, "when"), reach);
-            }
-            let when = step.when.as_ref().and_then(|text| Condition::parse(text).ok());
+            let when = step.when.as_ref().and_then(|text| self.condition(text, &child(&step.at, "when"), reach));
             let (kind, output) = match step.kind {
                 Some(kind) => self.kind(kind, &step.at, step.id.as_deref().unwrap_or_default(), reach),
                 None => (None, Shape::any()),

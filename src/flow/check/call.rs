@@ -1,6 +1,6 @@
 //! Checks `action` steps (connector, action, connection, whether the inputs can fit), and calls of other flows.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::*;
 
@@ -8,7 +8,8 @@ impl Checker<'_> {
     pub(super) fn call(&mut self, read: CallFile, at: &str, reach: &InReach<'_>) -> (Option<Kind>, Shape) {
         let with = child(at, "with");
         // What is missing from a `with` that is not there is missing from the action.
-        let whole = if self.source.has(&with) { with.clone() } else { child(at, "action") };
+        let absent = read.with.as_object().is_some_and(Map::is_empty) && !self.source.has(&with);
+        let whole = if absent { child(at, "action") } else { with.clone() };
         let (input, got) = self.mapping(&read.with, &with, reach);
         let Some((connector, action)) = self.known.connectors.action(&read.name) else {
             self.unknown_action(&read.name, &child(at, "action"));

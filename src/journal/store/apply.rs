@@ -32,21 +32,17 @@ pub fn apply(state: &mut State, below: Below<'_>, at: Position, payload: &[u8]) 
                 let key = keys::record(run, seq);
                 let slot = (seq % keys::CHUNK) as usize * Pointer::LEN;
                 let fresh = flags & FRESH != 0;
+                let State { active, frozen, .. } = state;
+                let older = || match frozen.as_ref().and_then(|frozen| frozen.0.get(&key)) {
+                    Some(chunk) => Ok(chunk.unwrap_or_default().to_vec()),
+                    None => below(&key).map(Option::unwrap_or_default),
+                };
                 // What was removed may get a record all the same: a log that can be written can be read.
-                if state.active.get(&key).flatten().is_none() {
-                    let chunk = match (fresh, state.known(&key)) {
-                        (true, _) => None,
-                        (false, Some(chunk)) => chunk.map(<[u8]>::to_vec),
-                        (false, None) => below(&key)?,
-                    };
-                    state.active.put(&key, chunk.unwrap_or_default(), fresh);
-                }
-                let chunk = state.active.get_mut(&key).ok_or("a record has no place in the index")?;
-                let grows = (slot + Pointer::LEN).saturating_sub(chunk.len());
-                // Records that are carried forward may stand behind their followers: the hole is filled later.
-                chunk.resize(chunk.len() + grows, 0);
-                chunk[slot..slot + Pointer::LEN].copy_from_slice(&point(bytes).encode());
-                state.active.grew(grows);
+                active.edit(&key, fresh, older, |chunk| {
+                    // Records that are carried forward may stand behind their followers: the hole is filled later.
+                    chunk.resize(chunk.len().max(slot + Pointer::LEN), 0);
+                    chunk[slot..slot + Pointer::LEN].copy_from_slice(&point(bytes).encode());
+                })?;
                 state.weigh(flags, weight(Pointer::LEN, bytes.len()));
             }
             Entry::Definition { flags, hash, text } => {
