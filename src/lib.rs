@@ -12,6 +12,7 @@ pub mod mapping;
 pub mod outbound;
 pub mod points;
 pub mod private;
+pub mod rehearse;
 pub mod run;
 pub mod schema;
 pub mod server;

@@ -37,6 +37,8 @@ enum What {
     },
     /// Shows a run step by step.
     Show { run: String },
+    /// Turns a run that has ended into a test case, secrets hidden; see `millstream test`.
+    Record(super::record::Args),
     /// Starts new runs with the requests of these, which are handled then; they keep the idempotency keys.
     ///
     /// By filter it takes failed and timed out runs unless --status says otherwise, without those that were handled and
@@ -122,6 +124,7 @@ impl Args {
                     }
                     Ok(ExitCode::SUCCESS)
                 }
+                What::Record(args) => args.give(place).await,
                 What::Resubmit(resubmit) => resubmit.give(place).await,
                 What::Handle { runs, note, cancel_held } => {
                     let mut asked = Map::new();

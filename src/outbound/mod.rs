@@ -162,6 +162,23 @@ impl Outbound {
         }
     }
 
+    /// What an answer to the call, or the failure to get one, would come to. Sends nothing.
+    ///
+    /// # Errors
+    /// As [`Outbound::perform`]; an action that makes no HTTP request has no such answer.
+    pub fn judged(call: Call<'_>, answer: Result<&connector::Answer, Failure>) -> Result<Value, Failure> {
+        let action = call.checked()?;
+        match &call.connector.kind {
+            Kind::Native => builtin::judged(&call, answer),
+            Kind::Declared(_) => {
+                match connector::judge(call.connector, action, call.context(action), answer?, Timestamp::now()) {
+                    Outcome::Done(value) => Ok(value),
+                    Outcome::Unauthorized(failure) | Outcome::Failed(failure) => Err(failure),
+                }
+            }
+        }
+    }
+
     /// Tries a connection out with the request that its connector declares for that; what the connector shows of the
     /// answer, or null if it declares none.
     pub async fn test(&self, connector: &Arc<Connector>, connection: &Arc<Connection>) -> Result<Value, Failure> {
