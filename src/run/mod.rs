@@ -20,6 +20,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod why;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub use record::{RECORD_VERSION, Record, Unreadable};
 pub use request::{Body, Origin, Parent, Rejected, Request, Response, Started};
 pub use status::{Handled, Status, Summary};
 pub use takeover::{BeginAt, Ended, Gave, Taken, Takeover, TookOver};
+pub use why::why;
 
 /// The whole state of one run. Plain data: folding the same events gives the same.
 #[derive(Debug, Clone)]
