@@ -56,9 +56,9 @@ fn pointer_of(value: &Value, step: &str, at: &mut String) -> Option<String> {
                 return Some(at.clone());
             }
             // Data of a step may look like a step.
-            map.iter().filter(|(key, _)| !["with", "trigger", "mock"].contains(&key.as_str())).find_map(|(key, value)| {
-                pointer_of(value, step, &mut child(at, key))
-            })
+            map.iter()
+                .filter(|(key, _)| !["with", "trigger", "mock"].contains(&key.as_str()))
+                .find_map(|(key, value)| pointer_of(value, step, &mut child(at, key)))
         }
         Value::Array(items) => {
             let mut items = items.iter().enumerate();

@@ -70,23 +70,33 @@ pub fn find(dir: &Path) -> Vec<PathBuf> {
     found.map(|path| path.strip_prefix(dir).map(Path::to_owned).unwrap_or(path)).collect()
 }
 
-/// Plays the cases of these files whose file, name or flow holds `filter`, some at once.
-pub fn run(snapshot: &Snapshot, tests: &[PathBuf], filter: Option<&str>, bless: Bless) -> Told {
-    let mut told = Told::default();
-    let mut read = Vec::new();
+/// What is wrong with the test files of the project.
+pub fn check(snapshot: &Snapshot) -> Vec<Problem> {
+    read(snapshot, &find(&snapshot.dir)).1
+}
+
+fn read(snapshot: &Snapshot, tests: &[PathBuf]) -> (Vec<TestFile>, Vec<Problem>) {
+    let (mut read, mut problems) = (Vec::new(), Vec::new());
     for file in tests {
         match std::fs::read_to_string(snapshot.dir.join(file)) {
             Ok(text) => {
-                let (test, problems) = TestFile::read(file, &text, snapshot);
-                told.problems.extend(problems);
+                let (test, found) = TestFile::read(file, &text, snapshot);
+                problems.extend(found);
                 read.push(test);
             }
             Err(error) => {
                 let (source, _, _) = Source::read(file, "");
-                told.problems.push(source.problem(crate::flow::NO_FILE, "", At::Value, error.to_string(), None));
+                problems.push(source.problem(crate::flow::NO_FILE, "", At::Value, error.to_string(), None));
             }
         }
     }
+    (read, problems)
+}
+
+/// Plays the cases of these files whose file, name or flow holds `filter`, some at once.
+pub fn run(snapshot: &Snapshot, tests: &[PathBuf], filter: Option<&str>, bless: Bless) -> Told {
+    let (read, problems) = read(snapshot, tests);
+    let mut told = Told { problems, ..Told::default() };
     let filter = filter.map(str::to_lowercase);
     let wanted = |test: &TestFile, case: &Case| {
         let fits = |text: &str| filter.as_ref().is_none_or(|filter| text.to_lowercase().contains(filter));

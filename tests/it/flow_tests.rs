@@ -256,8 +256,14 @@ cases:
     let row: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(row, ["lead", "4/5", "1/2", "known:", "then,", "tell"], "{said}");
     let xml = fs::read_to_string(report).unwrap();
-    assert!(xml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites tests=\"2\" failures=\"1\""), "{xml}");
-    assert!(xml.contains("<testcase name=\"good &lt;&amp;&gt;\" classname=\"lead\" file=\"tests/lead.test.yaml\""), "{xml}");
+    assert!(
+        xml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites tests=\"2\" failures=\"1\""),
+        "{xml}"
+    );
+    assert!(
+        xml.contains("<testcase name=\"good &lt;&amp;&gt;\" classname=\"lead\" file=\"tests/lead.test.yaml\""),
+        "{xml}"
+    );
     assert!(xml.contains("<failure message=\"expected failed, got succeeded\">tests/lead.test.yaml:6:"), "{xml}");
 }
 
@@ -311,7 +317,8 @@ steps:
 "#;
     let app = App::with(&[("flows/lead.yaml", &flow.replace("URL", &remote.url("")))]);
     remote.answers([503, 200, 200, 200]);
-    let body = json!({"name": "Ann {{x}}", "api_key": "s3cr3t-k3y", "items": [{"n": 1}, {"n": 2}], "lines": "a\n b: c\n"});
+    let body =
+        json!({"name": "Ann {{x}}", "api_key": "s3cr3t-k3y", "items": [{"n": 1}, {"n": 2}], "lines": "a\n b: c\n"});
     let run = app.post("lead", &body).run();
     let waiting = app.run_when(&run, &["waiting"]);
     let mut url = String::new();
@@ -330,7 +337,10 @@ steps:
     assert!(output.status.success() && said.contains("the case passes with the flow as it is now"), "{said}");
     let text = fs::read_to_string(app.path("tests/real.test.yaml")).unwrap();
     assert!(!text.contains("s3cr3t-k3y") && !text.contains("/hooks/"), "{text}");
-    assert!(text.contains("api_key: \"(hidden)\"") && text.contains("note: key \"") || text.contains("key (hidden)"), "{text}");
+    assert!(
+        text.contains("api_key: \"(hidden)\"") && text.contains("note: key \"") || text.contains("key (hidden)"),
+        "{text}"
+    );
     let (passed, said) = tested(&app, &[]);
     assert!(passed && said.contains("1 passed, 0 failed"), "{said}\n{text}");
     // It is a test: a change of the flow shows.
@@ -390,20 +400,30 @@ steps:
     assert_eq!((&told["is"], &told["expression"]), (&json!("Ada"), &json!("{{vars.first}}")), "{told:#}");
     assert_eq!((&told["file"], &told["line"]), (&json!("flows/lead.yaml"), &json!(14)), "{told:#}");
     let set = &told["from"][0];
-    assert_eq!((&set["path"], &set["is"], &set["expression"]), (&json!("vars.first"), &json!("Ada"), &json!("{{trim trigger.body.name}}")));
+    assert_eq!(
+        (&set["path"], &set["is"], &set["expression"]),
+        (&json!("vars.first"), &json!("Ada"), &json!("{{trim trigger.body.name}}"))
+    );
     let came = &set["from"][0];
     assert_eq!((&came["path"], &came["is"]), (&json!("trigger.body.name"), &json!(" Ada ")), "{told:#}");
     assert_eq!(came["because"], "it came in with the request's body");
 
     // The last execution unless another is asked for, and the item it had.
     let n = why("create_lead.json.record.n");
-    assert_eq!((&n["is"], &n["from"][0]["is"], &n["from"][0]["from"][0]["is"]), (&json!(2), &json!(2), &json!(2)), "{n:#}");
+    assert_eq!(
+        (&n["is"], &n["from"][0]["is"], &n["from"][0]["from"][0]["is"]),
+        (&json!(2), &json!(2), &json!(2)),
+        "{n:#}"
+    );
     assert_eq!(n["from"][0]["from"][0]["path"], "trigger.body.items.1.n");
     assert_eq!(why("create_lead.json.record.fixed")["because"], "it stands so in the flow's file");
     let last = why("last.json.last");
     assert_eq!((&last["is"], &last["from"][0]["expression"]), (&json!(2), &json!("{{loops.each.item.n}}")), "{last:#}");
     let answered = why("create_lead.output.status");
-    assert_eq!((&answered["is"], &answered["because"]), (&json!(200), &json!("http.request answered it to step `create_lead`")));
+    assert_eq!(
+        (&answered["is"], &answered["because"]),
+        (&json!(200), &json!("http.request answered it to step `create_lead`"))
+    );
     assert_eq!(why("hidden.output.first")["is"], "(secure)");
 
     let same = app.api("GET", &format!("/runs/{run}/why?value=create_lead[0].json.record.firstname"), None).json();
@@ -413,7 +433,9 @@ steps:
         shown,
         "create_lead.json.record.firstname = \"Ada\"\n  through {{vars.first}}  (flows/lead.yaml:14)\n  from vars.first = \"Ada\"\n    through {{trim trigger.body.name}}  (flows/lead.yaml:5)\n    from trigger.body.name = \" Ada \"\n      it came in with the request's body\n"
     );
-    for (asked, said) in [("create_laed.x", "did you mean `create_lead`?"), ("create_lead[9].x", "ran 2 times"), ("[", "names no value")] {
+    for (asked, said) in
+        [("create_laed.x", "did you mean `create_lead`?"), ("create_lead[9].x", "ran 2 times"), ("[", "names no value")]
+    {
         let output = app.cli(&["runs", "show", &run, "--why", asked]);
         assert!(!output.status.success() && words(&output.stderr).contains(said), "{asked}: {}", words(&output.stderr));
     }

@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn a_value_is_named_by_its_step_and_keys() {
-        let read = |text: &str| Asked::read(text).map(|asked| (asked.step, asked.number, asked.output, asked.keys.join("/")));
+        let read =
+            |text: &str| Asked::read(text).map(|asked| (asked.step, asked.number, asked.output, asked.keys.join("/")));
         let value = |step: &str, number, output, keys: &str| Ok((step.to_owned(), number, output, keys.to_owned()));
         assert_eq!(read("create_lead.record.firstname"), value("create_lead", None, None, "record/firstname"));
         assert_eq!(read("steps.create_lead.output.id"), value("create_lead", None, Some(true), "id"));

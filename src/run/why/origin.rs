@@ -138,7 +138,9 @@ impl Story<'_> {
     fn collected(&self, each: &Foreach, execution: &Execution, keys: &[Key], depth: usize) -> Value {
         let Some(collect) = &each.collect else { return json!({"because": "the loop collects nothing"}) };
         let item = keys.first().and_then(|key| key.parse::<u32>().ok());
-        let Some(item) = item else { return json!({"because": "it has what each iteration gave; ask for one of them"}) };
+        let Some(item) = item else {
+            return json!({"because": "it has what each iteration gave; ask for one of them"});
+        };
         let ended = self.events().find_map(|(number, _, event)| match event {
             Event::Left { place, sub, .. } if *place == execution.place && *sub == item => Some(number),
             _ => None,
@@ -151,8 +153,7 @@ impl Story<'_> {
     /// The item of the innermost loop around the reader, or of the one called `id`.
     fn item(&self, id: Option<&str>, rest: &[Key], reader: &Execution, depth: usize) -> Value {
         let handler = if reader.place.0.first() == Some(&crate::flow::HANDLER) { 2 } else { 0 };
-        let ends = (handler + 1..=reader.place.0.len()).step_by(2).rev();
-        let found = ends.filter(|end| *end < reader.place.0.len()).find_map(|end| {
+        let found = (handler + 1..reader.place.0.len()).step_by(2).rev().find_map(|end| {
             let place = Place(reader.place.0[..end].to_vec());
             let step = self.flow.step(&place.0)?;
             let wanted = id.is_none_or(|id| id == step.id);

@@ -70,9 +70,10 @@ pub(super) async fn why(
     let run = run_id(&run)?;
     let query = query.unwrap_or_default();
     let mut asked = url::form_urlencoded::parse(query.as_bytes());
-    let asked = asked.find(|(name, _)| name == "value").map(|(_, value)| value.into_owned()).ok_or_else(|| {
-        invalid("`value` says which: `?value=create_lead.record.firstname`.".to_owned())
-    })?;
+    let asked = asked
+        .find(|(name, _)| name == "value")
+        .map(|(_, value)| value.into_owned())
+        .ok_or_else(|| invalid("`value` says which: `?value=create_lead.record.firstname`.".to_owned()))?;
     let engine = app.engine.clone();
     let mut told = aside(move || engine.why(run, &asked)).await?;
     if who.role < Role::Operator {
