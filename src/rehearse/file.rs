@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::mock::{MOCK_KEYS, Mock, error_keys, read_mocks};
 use super::reader::{Reader, StepName};
+use super::snapshot;
 use super::wanted::{EXPECT_KEYS, Expect, RESPONSE_KEYS, STEP_KEYS};
 use crate::catalog::Snapshot;
 use crate::flow::{self, At, Kind, Problem, Source, TriggerKind, child};
@@ -148,8 +149,9 @@ impl Reader<'_> {
             let at = format!("/cases/{index}");
             let before = self.problems.len();
             let Some(case) = self.case(value, &at, &common, map.get("mocks")) else { continue };
-            if let Some(first) = names.insert(case.name.clone(), index) {
-                let what = format!("case {} has this name too", first + 1);
+            // As files of snapshots are called.
+            if let Some(first) = names.insert(snapshot::slug(&case.name), index) {
+                let what = format!("case {} has this name too, as far as letters and digits go", first + 1);
                 self.say(flow::DUPLICATE_ID, &child(&at, "name"), At::Value, what, Some("rename one".into()));
             }
             if self.problems.len() == before {

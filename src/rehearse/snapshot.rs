@@ -18,6 +18,8 @@ pub enum Bless {
     Write,
 }
 
+/// Longest name of a file, bytes; file systems take 255.
+const LONGEST: usize = 200;
 /// Of histories, what changes with every change of the flow or says nothing.
 const LEFT_OUT: [&str; 2] = ["definition", "key"];
 
@@ -25,9 +27,15 @@ const LEFT_OUT: [&str; 2] = ["definition", "key"];
 pub(super) fn path(file: &Path, case: &str) -> PathBuf {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let stem = name.trim_end_matches(".yml").trim_end_matches(".yaml").trim_end_matches(".test");
+    file.with_file_name("__snapshots__").join(stem).join(format!("{}.json", slug(case)))
+}
+
+/// A case's name as a file can have it.
+pub(super) fn slug(case: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
-    let slug: String = case.chars().map(plain).take(100).collect();
-    file.with_file_name("__snapshots__").join(stem).join(format!("{slug}.json"))
+    let mut slug: String = case.chars().map(plain).collect();
+    slug.truncate(slug.floor_char_boundary(LONGEST));
+    slug
 }
 
 /// All that came of a case, as a person reads it.

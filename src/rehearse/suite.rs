@@ -72,7 +72,12 @@ pub fn find(dir: &Path) -> Vec<PathBuf> {
 
 /// What is wrong with the test files of the project.
 pub fn check(snapshot: &Snapshot) -> Vec<Problem> {
-    read(snapshot, &find(&snapshot.dir)).1
+    let mut problems = read(snapshot, &find(&snapshot.dir)).1;
+    if !snapshot.is_sound() {
+        // The flow is there, most likely, with an error that is told where it is.
+        problems.retain(|problem| problem.code != crate::flow::UNKNOWN_FLOW.0);
+    }
+    problems
 }
 
 fn read(snapshot: &Snapshot, tests: &[PathBuf]) -> (Vec<TestFile>, Vec<Problem>) {
@@ -115,24 +120,21 @@ pub fn run(snapshot: &Snapshot, tests: &[PathBuf], filter: Option<&str>, bless: 
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some((test, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((test, case)) = cases.get(number) else { return };
                     let begun = Instant::now();
                     let played = play(case, snapshot);
                     let verdict = Verdict { took: begun.elapsed(), ..verdict(snapshot, test, case, &played, bless) };
                     coverage.lock().expect(locked).add(&played);
-                    done.lock().expect(locked).push((verdict, (test.file.clone(), case.pointer.clone())));
+                    done.lock().expect(locked).push((number, verdict));
                 }
             });
         }
     });
     let mut done = done.into_inner().expect(locked);
-    let order = |file: &Path, name: &str| {
-        let test = read.iter().position(|test| test.file == file);
-        let case = test.and_then(|test| read[test].cases.iter().position(|case| case.name == name));
-        (test, case)
-    };
-    done.sort_by_key(|(verdict, _)| order(&verdict.file, &verdict.case));
-    told.verdicts = done.into_iter().map(|(verdict, _)| verdict).collect();
+    done.sort_by_key(|(number, _)| *number);
+    told.verdicts = done.into_iter().map(|(_, verdict)| verdict).collect();
     told.coverage = coverage.into_inner().expect(locked);
     told
 }

@@ -154,8 +154,9 @@ impl Story<'_> {
     fn rendered(&self, template: &Template, at: &str, execution: &Execution, rest: &[Key], depth: usize) -> Value {
         // At the end of an iteration the place is the iteration's own.
         let place = &execution.place.0;
-        let step = self.flow.step(&place[..place.len() - (place.len() + 1) % 2]).map(|step| step.id.as_str());
-        let mut told = json!({"step": step, "at": at, "expression": template.source()});
+        let step = self.flow.step(&place[..place.len() - (place.len() + 1) % 2]);
+        let hidden = step.is_some_and(|step| step.secure.inputs);
+        let mut told = json!({"step": step.map(|step| step.id.as_str()), "at": at, "expression": template.source()});
         let Some((run, now)) = self.before(execution.begins) else { return told };
         let around = Around::new(now, self.env);
         let scope = InRun { run: &run, flow: self.flow, path: &execution.place.0, around: &around };
@@ -177,6 +178,10 @@ impl Story<'_> {
             let mut one = self.origin(&keys, execution, depth.saturating_sub(1));
             if one.get("is").is_none() {
                 one["is"] = is.unwrap_or_default();
+            }
+            // What a step hides that it was given is not told as what it was made of.
+            if hidden {
+                one["is"] = json!(HIDDEN);
             }
             one["path"] = json!(keys.join("."));
             from.push(one);

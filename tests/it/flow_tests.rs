@@ -329,7 +329,7 @@ steps:
         !url.is_empty()
     });
     let path = url[url.find("/hooks/").unwrap()..].to_owned();
-    assert_eq!(app.post_to(&path, r#"{"by": "Bob"}"#).status, 200, "{waiting}");
+    assert_eq!(app.post_to(&path, r#"{"by": "Bob"}"#).status, 202, "{waiting}");
     assert_eq!(app.ended(&run)["status"], "succeeded");
 
     let output = app.cli(&["runs", "record", &run, "--to", app.path("tests/real.test.yaml").to_str().unwrap()]);
@@ -385,7 +385,7 @@ steps:
           json: { record: { firstname: "{{vars.first}}", n: "{{item.n}}", fixed: 7 } }
     collect: { id: "{{steps.create_lead.output.status}}", n: "{{loops.each.item.n}}" }
   - id: hidden
-    set: { first: "{{trigger.body.name}}" }
+    set: { other: "{{trigger.body.name}}" }
     secure: [inputs, outputs]
   - id: last
     action: http.request
@@ -424,7 +424,8 @@ steps:
         (&answered["is"], &answered["because"]),
         (&json!(200), &json!("http.request answered it to step `create_lead`"))
     );
-    assert_eq!(why("hidden.output.first")["is"], "(secure)");
+    let hidden = why("hidden.output.other");
+    assert_eq!((&hidden["is"], &hidden["from"][0]["is"]), (&json!("(secure)"), &json!("(secure)")), "{hidden:#}");
 
     let same = app.api("GET", &format!("/runs/{run}/why?value=create_lead[0].json.record.firstname"), None).json();
     assert_eq!(same, told);

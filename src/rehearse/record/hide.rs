@@ -63,7 +63,8 @@ impl Hider {
                 }
                 Value::String(HIDDEN.to_owned())
             }
-            Value::Number(_) => Value::String(HIDDEN.to_owned()),
+            // Of the same type, so that a schema takes it.
+            Value::Number(_) => Value::from(0),
             Value::Array(items) => items.iter().map(|item| self.bury(item)).collect(),
             Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), self.bury(value))).collect(),
             Value::Null | Value::Bool(_) => value.clone(),
