@@ -213,7 +213,8 @@ impl Reader<'_> {
             None => Expect::default(),
         };
         let snapshot = self.flag(map, at, "snapshot").unwrap_or(false);
-        if !map.contains_key("expect") && !snapshot {
+        let nothing = map.get("expect").is_none_or(|expect| expect.as_object().is_some_and(Map::is_empty));
+        if nothing && !snapshot {
             let hint = "write `expect: {status: succeeded}`, or `snapshot: true`".to_owned();
             let what = "the case expects nothing, so it could not fail".to_owned();
             self.say(flow::MISSING_KEY, at, At::Value, what, Some(hint));

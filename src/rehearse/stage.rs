@@ -164,7 +164,7 @@ impl Stage<'_> {
     }
 
     fn play(&mut self) -> Result<(), Fault> {
-        loop {
+        for _ in 0..MAX_EVENTS {
             // Runs that are called join while others are decided.
             let mut index = 0;
             while index < self.actors.len() {
@@ -187,6 +187,7 @@ impl Stage<'_> {
                 }
             }
         }
+        Err(Fault::new("the case goes round in circles; please report it"))
     }
 
     /// Decides what follows for one run, and sends off what it calls.
