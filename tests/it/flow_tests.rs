@@ -5,6 +5,9 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use millstream::catalog::Catalog;
+use millstream::config::Config;
+use millstream::rehearse;
 use serde_json::{Value, json};
 
 use crate::app::{App, Remote, repository};
@@ -34,7 +37,7 @@ const SLACK: &str = "slack: {connector: slack, credentials: {bot_token: {secret:
 
 fn program(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-    command.arg("--dir").arg(dir).args(args).stdin(Stdio::null()).output().unwrap()
+    command.arg("--dir").arg(dir).args(args).stdin(Stdio::null()).output().expect("the program starts")
 }
 
 fn words(bytes: &[u8]) -> String {
@@ -440,6 +443,35 @@ steps:
         let output = app.cli(&["runs", "show", &run, "--why", asked]);
         assert!(!output.status.success() && words(&output.stderr).contains(said), "{asked}: {}", words(&output.stderr));
     }
+}
+
+#[test]
+fn a_damaged_test_file_is_told_of_or_played_and_never_breaks_what_reads_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut wrong, mut failed, mut passed) = (0, 0, 0);
+    for project in ["child-flow", "approval-by-link", "page-through-an-api", "dynamics365", "nightly-digest"] {
+        let dir = root.join("examples").join(project);
+        let snapshot = Catalog::load(&dir, None, &Config::default()).current();
+        for file in rehearse::find(&dir) {
+            let text = fs::read_to_string(dir.join(&file)).unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            for at in 0..lines.len() {
+                let less = |line: &str| line.strip_prefix("  ").unwrap_or(line).to_owned();
+                let swapped =
+                    |line: &str| line.replace(['[', '{'], "\u{1}").replace([']', '}'], "").replace('\u{1}', "- ");
+                let changes: [&dyn Fn(&str) -> String; 3] = [&|_| String::new(), &less, &swapped];
+                for change in changes {
+                    let mut damaged: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+                    damaged[at] = change(lines[at]);
+                    let told = rehearse::run_text(&snapshot, &file, &damaged.join("\n"));
+                    wrong += usize::from(!told.problems.is_empty());
+                    failed += told.verdicts.iter().filter(|verdict| !verdict.passed).count();
+                    passed += told.verdicts.iter().filter(|verdict| verdict.passed).count();
+                }
+            }
+        }
+    }
+    assert!(wrong > 100 && failed > 30 && passed > 100, "{wrong} {failed} {passed}");
 }
 
 #[test]

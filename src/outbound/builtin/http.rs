@@ -24,16 +24,21 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Fai
     };
     let deadline = Instant::now() + call.timeout();
     let answer = inner.client.send(&request, attached.as_ref(), deadline, call.output_limit).await;
-    settled(call, &request, answer.as_ref().map_err(Clone::clone))
+    settled(call, &request, answer.as_ref().map_err(Clone::clone), Timestamp::now())
 }
 
 /// What an answer to the call, or the failure to get one, comes to. Sends nothing.
-pub(super) fn judged(call: &Call<'_>, answer: Result<&Answer, Failure>) -> Result<Value, Failure> {
-    settled(call, &request(call)?, answer)
+pub(super) fn judged(call: &Call<'_>, answer: Result<&Answer, Failure>, now: Timestamp) -> Result<Value, Failure> {
+    settled(call, &request(call)?, answer, now)
 }
 
-fn settled(call: &Call<'_>, request: &HttpRequest, answer: Result<&Answer, Failure>) -> Result<Value, Failure> {
-    let judged = answer.and_then(|answer| judge(&call.name(), answer, call.output_limit, Timestamp::now()));
+fn settled(
+    call: &Call<'_>,
+    request: &HttpRequest,
+    answer: Result<&Answer, Failure>,
+    now: Timestamp,
+) -> Result<Value, Failure> {
+    let judged = answer.and_then(|answer| judge(&call.name(), answer, call.output_limit, now));
     let reads = matches!(request.method.as_str(), "GET" | "HEAD");
     judged.map_err(|mut failure| {
         // A read that may have happened changed nothing.

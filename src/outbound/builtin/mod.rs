@@ -4,6 +4,7 @@ mod http;
 mod multipart;
 pub(super) mod sql;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Call, Inner};
@@ -28,9 +29,9 @@ pub(super) fn preview(call: &Call<'_>) -> Result<Value, Failure> {
 }
 
 /// What an answer to the call, or the failure to get one, comes to.
-pub(super) fn judged(call: &Call<'_>, answer: Result<&Answer, Failure>) -> Result<Value, Failure> {
+pub(super) fn judged(call: &Call<'_>, answer: Result<&Answer, Failure>, now: Timestamp) -> Result<Value, Failure> {
     match (call.connector.name.as_str(), call.action) {
-        ("http", "request") => http::judged(call, answer),
+        ("http", "request") => http::judged(call, answer, now),
         _ => answer.and_then(|_| {
             let what = format!("`{}` makes no HTTP request", call.name());
             Err(Failure::new(Class::Permanent, "connector.native", what))

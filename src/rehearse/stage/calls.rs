@@ -50,7 +50,7 @@ impl Stage<'_> {
         let (takes, answer) = if reply.delay > limit {
             let what = format!("`{}.{}` did not answer in time", call.connector.name, call.action);
             let failure = Failure::new(Class::Unknown, "outbound.timeout", what);
-            (limit, settled(sent, failure))
+            (limit, Outbound::judged(sent, Err(failure), self.at()))
         } else {
             let answer = match &reply.what {
                 What::Output(output) => {
@@ -58,7 +58,7 @@ impl Stage<'_> {
                     let scope = JsonScope { now: self.at(), seed: case.seed, ..JsonScope::new(scope) };
                     Ok(output.render(&scope).map_err(|error| rendered(reply, &error))?)
                 }
-                What::Answer(answer) => judged(&name, reply, sent, answer)?,
+                What::Answer(answer) => judged(&name, reply, sent, answer, self.at())?,
                 What::Failure(failure) => Err(failure.clone()),
             };
             (reply.delay, answer)
@@ -160,19 +160,15 @@ impl Stage<'_> {
     }
 }
 
-/// How the connector takes a failure to get an answer.
-fn settled(call: outbound::Call<'_>, failure: Failure) -> Result<Value, Failure> {
-    Outbound::judged(call, Err(failure))
-}
-
 /// What the connector makes of the answer.
 fn judged(
     (_, step): &StepName,
     reply: &Reply,
     call: outbound::Call<'_>,
     answer: &Answer,
+    now: Timestamp,
 ) -> Result<Result<Value, Failure>, Fault> {
-    match Outbound::judged(call, Ok(answer)) {
+    match Outbound::judged(call, Ok(answer), now) {
         Err(failure) if failure.code == "connector.native" => {
             let what = format!("the action of step `{step}` makes no HTTP request, so it gets no `status`");
             let hint = Some("mock it with `output` or `error`".to_owned());
