@@ -81,7 +81,13 @@ fn sources(out: &mut String, told: &Value, depth: usize) {
     let indent = "  ".repeat(depth);
     if let Some(expression) = told.get("expression").and_then(Value::as_str) {
         let line = told.get("line").map(|line| format!("  ({}:{line})", text(told, "file"))).unwrap_or_default();
-        let _ = writeln!(out, "{indent}through {}{line}", expression.trim_end());
+        let expression = expression.trim_end();
+        // Text over several lines stands below, so that what it was made of can be told from it.
+        let expression = match expression.contains('\n') {
+            true => expression.lines().map(|line| format!("\n{indent}  | {line}")).collect(),
+            false => format!(" {expression}"),
+        };
+        let _ = writeln!(out, "{indent}through{expression}{line}");
     }
     if let Some(because) = told.get("because").and_then(Value::as_str) {
         let run = told.get("run").and_then(Value::as_str).map(|run| format!(" (run {run})")).unwrap_or_default();

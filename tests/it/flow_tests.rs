@@ -392,7 +392,7 @@ steps:
     secure: [inputs, outputs]
   - id: last
     action: http.request
-    with: { method: POST, url: URL/last, json: { sum: "{{length steps.each.output}} of {{steps.each.output.[1].id}}", last: "{{steps.each.output.[1].n}}" } }
+    with: { method: POST, url: URL/last, json: { lines: "Dear\n{{vars.first}}", sum: "{{length steps.each.output}} of {{steps.each.output.[1].id}}", last: "{{steps.each.output.[1].n}}" } }
 "#;
     let app = App::with(&[("flows/lead.yaml", &flow.replace("URL", &remote.url("")))]);
     let run = app.post("lead", &json!({"name": " Ada ", "items": [{"n": 1}, {"n": 2}]})).run();
