@@ -146,6 +146,11 @@ impl Catalog {
     }
 }
 
+/// Every YAML file in a folder and below, in order; hidden ones and editors' leavings are passed over.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    folder::walk(folder).files.into_keys().collect()
+}
+
 /// The folder where the last good versions lie.
 fn last_good(data: &Path) -> PathBuf {
     data.join("last-good")

@@ -1,4 +1,4 @@
-//! `millstream check`: all problems of all files at once.
+//! `millstream check`: all problems of all files at once, tests included.
 
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use super::{Place, print_json};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::flow::Severity;
+use crate::rehearse;
 
 /// Checks all files of the project folder and says everything that is wrong with them.
 #[derive(Debug, clap::Args)]
@@ -23,17 +24,19 @@ impl Args {
         let config = Config::load(&dir)?;
         let catalog = Catalog::load(&dir, None, &config);
         let snapshot = catalog.current();
-        let sound = snapshot.is_sound() && (!self.strict || snapshot.problems.is_empty());
+        let mut problems = snapshot.problems.clone();
+        problems.extend(rehearse::check(&snapshot));
+        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+        let sound = if self.strict { problems.is_empty() } else { errors == 0 };
         if place.json {
             let mut flows: Vec<&String> = snapshot.flows.keys().collect();
             flows.sort();
-            print_json(&json!({"ok": sound, "flows": flows, "problems": snapshot.problems}))?;
+            print_json(&json!({"ok": sound, "flows": flows, "problems": problems}))?;
         } else {
-            for problem in &snapshot.problems {
+            for problem in &problems {
                 println!("{problem}\n");
             }
-            let errors = snapshot.problems.iter().filter(|p| p.severity == Severity::Error).count();
-            let warnings = snapshot.problems.len() - errors;
+            let warnings = problems.len() - errors;
             let flows = snapshot.flows.len();
             println!("{}, {}, {}", counted(flows, "flow"), counted(errors, "error"), counted(warnings, "warning"));
         }

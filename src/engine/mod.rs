@@ -24,6 +24,7 @@ mod resume;
 mod retention;
 mod schedule;
 mod split;
+mod why;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};

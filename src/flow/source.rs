@@ -4,9 +4,10 @@
 //! JSON Pointer, and which keys stand twice. That second pass is made once something must be shown: most files have
 //! nothing wrong, and with many of them it would be a third of their start.
 
-use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Map, Value};
@@ -21,9 +22,9 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 pub struct Source {
     pub file: PathBuf,
     text: String,
-    places: OnceCell<Places>,
+    places: OnceLock<Places>,
     /// Two keys of a map are one in JSON, as `1` and `"1"`; serde_yaml itself refuses those that are equal in YAML.
-    twice: Cell<bool>,
+    twice: AtomicBool,
 }
 
 /// Where everything in a file stands.
@@ -63,7 +64,7 @@ impl Source {
     pub fn read(file: &Path, text: &str) -> (Source, Option<Value>, Vec<Problem>) {
         let kept = if text.len() > MAX_BYTES { "" } else { text };
         let (file, text_kept) = (file.to_owned(), kept.to_owned());
-        let source = Source { file, text: text_kept, places: OnceCell::new(), twice: Cell::new(false) };
+        let source = Source { file, text: text_kept, places: OnceLock::new(), twice: AtomicBool::new(false) };
         if text.len() > MAX_BYTES {
             let what = format!("the file has {} bytes; the limit is {MAX_BYTES}", text.len());
             let problem = source.at_line(problem::TOO_LARGE, 1, 1, 1, what, Some("split it into several flows".into()));
@@ -81,7 +82,7 @@ impl Source {
         };
         let mut problems = Vec::new();
         let value = source.json(value, String::new(), &mut problems);
-        if source.twice.get() {
+        if source.twice.load(Ordering::Relaxed) {
             problems.extend(source.twice());
         }
         (source, Some(value), problems)
@@ -274,7 +275,7 @@ impl Source {
                     let at = child(&pointer, &key);
                     let value = self.json(value, at, problems);
                     if map.insert(key, value).is_some() {
-                        self.twice.set(true);
+                        self.twice.store(true, Ordering::Relaxed);
                     }
                 }
                 Value::Object(map)

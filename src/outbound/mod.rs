@@ -102,8 +102,12 @@ impl<'c> Call<'c> {
     }
 
     fn context(&self, action: &Action) -> Context {
+        self.context_at(action, Timestamp::now())
+    }
+
+    fn context_at(&self, action: &Action, now: Timestamp) -> Context {
         let connection = self.connection.map(Arc::as_ref);
-        Context::new(self.connector, action, connection, self.input, self.key, Timestamp::now())
+        Context::new(self.connector, action, connection, self.input, self.key, now)
     }
 }
 
@@ -177,6 +181,27 @@ impl Outbound {
                 let context = call.context(action);
                 let request = connector::prepare(call.connector, action, call.connection.map(Arc::as_ref), &context)?;
                 Ok(request.preview())
+            }
+        }
+    }
+
+    /// What an answer to the call that came at `now`, or the failure to get one, would come to. Sends nothing.
+    ///
+    /// # Errors
+    /// As [`Outbound::perform`]; an action that makes no HTTP request has no such answer.
+    pub fn judged(
+        call: Call<'_>,
+        answer: Result<&connector::Answer, Failure>,
+        now: Timestamp,
+    ) -> Result<Value, Failure> {
+        let action = call.checked()?;
+        match &call.connector.kind {
+            Kind::Native => builtin::judged(&call, answer, now),
+            Kind::Declared(_) => {
+                match connector::judge(call.connector, action, call.context_at(action, now), answer?, now) {
+                    Outcome::Done(value) => Ok(value),
+                    Outcome::Unauthorized(failure) | Outcome::Failed(failure) => Err(failure),
+                }
             }
         }
     }

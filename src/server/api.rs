@@ -38,6 +38,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/flows/{flow}/runs", Operator, "start_run", start),
         Route::read("/runs", Viewer, runs::list),
         Route::read("/runs/{run}", Viewer, run),
+        Route::read("/runs/{run}/why", Viewer, runs::why),
         Route::post("/runs/{run}/resubmit", Operator, "resubmit_run", runs::resubmit),
         Route::post("/runs/{run}/handle", Operator, "handle_run", runs::handle),
         Route::post("/runs/{run}/cancel", Operator, "cancel_run", runs::cancel),

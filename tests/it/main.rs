@@ -20,6 +20,7 @@ mod faults;
 mod faults_answers;
 mod faulty;
 mod flood;
+mod flow_tests;
 mod functions;
 mod functions_bounds;
 mod fuzz;

@@ -60,6 +60,28 @@ pub(super) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> A
     Ok(Json(json!({"runs": runs, "next": next})).into_response())
 }
 
+/// Where a value of a run came from.
+pub(super) async fn why(
+    State(app): State<App>,
+    Extension(who): Extension<Who>,
+    Path(run): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let run = run_id(&run)?;
+    let query = query.unwrap_or_default();
+    let mut asked = url::form_urlencoded::parse(query.as_bytes());
+    let asked = asked
+        .find(|(name, _)| name == "value")
+        .map(|(_, value)| value.into_owned())
+        .ok_or_else(|| invalid("`value` says which: `?value=create_lead.record.firstname`.".to_owned()))?;
+    let engine = app.engine.clone();
+    let mut told = aside(move || engine.why(run, &asked)).await?;
+    if who.role < Role::Operator {
+        waits::hide_keys(&mut told);
+    }
+    Ok(Json(told).into_response())
+}
+
 pub(super) async fn resubmit(
     State(app): State<App>,
     Path(run): Path<String>,
