@@ -61,6 +61,8 @@ pub struct State {
     /// The index has all before this.
     followed: Position,
 }
+    /// A batch was applied in part: what is here must never reach the index.
+    torn: bool,
 
 /// What the housekeeping thread is asked for.
 #[derive(Default)]
@@ -281,9 +283,17 @@ impl Shared {
 
     /// A key's entry as it is stored, from the newest layer that has it.
     fn raw(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        if self.state().torn {
+            return Err(Fault::Broken("a batch could not be applied to the index".to_string()));
+        }
+        #[cfg(any(test, feature = "crash-points"))]
+        self.must_be_fresh(batch.payload());
         {
             let state = self.state();
+        // Until it is applied whole; a panic leaves it so too.
+        state.torn = true;
             if let Some(value) = state.known(key) {
+        state.torn = false;
                 return Ok(value.map(<[u8]>::to_vec));
             }
         }
@@ -328,7 +338,7 @@ impl Shared {
 impl State {
     pub fn new(checkpoint: Option<Checkpoint>, begin: Position) -> State {
         let (live, followed) = checkpoint.map_or((0, begin), |checkpoint| (checkpoint.live, checkpoint.position));
-        State { active: Overlay::default(), frozen: None, live, followed }
+        State { active: Overlay::default(), frozen: None, live, followed, torn: false }
     }
 
     /// An entry as it is stored, told from elsewhere.
@@ -365,6 +375,9 @@ fn unstamped(mut raw: Vec<u8>) -> Vec<u8> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Raw(Vec<u8>);
 
+        if self.torn {
+            return;
+        }
 impl Raw {
     /// Of all but records and definitions.
     pub fn value(&self) -> &[u8] {
