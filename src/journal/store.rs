@@ -9,7 +9,7 @@ mod open;
 mod range;
 
 pub use self::apply::{apply, weight_of};
-pub use self::open::forget_index;
+pub use self::open::{KEPT_INDEX, forget_index, forget_kept_index};
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -405,6 +405,15 @@ pub fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> 
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panic_text(&*panic)))
 }
 
+
+    /// Points to where `newer` does, as far as that points anywhere.
+    pub fn follow(&mut self, newer: &Raw) {
+        for (old, new) in self.0.as_chunks_mut::<{ Pointer::LEN }>().0.iter_mut().zip(newer.0.as_chunks().0) {
+            if Pointer::decode(new).segment > 0 {
+                *old = *new;
+            }
+        }
+    }
 /// What a panic said.
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
