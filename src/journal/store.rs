@@ -107,10 +107,17 @@ impl Store {
         let log = Log::create(folder, id, disk).map_err(|error| Unfit::Other(error.to_string()))?;
         let index = open(folder).map_err(Unfit::Other)?;
         let state = State::new(None, log.end());
-        Ok(Store::start(folder, id, open, log, index, state))
+        Store::start(folder, id, open, log, index, state)
     }
 
-    fn start(folder: &Path, id: Uuid, open: index::Open, log: Log, index: Box<dyn Index>, state: State) -> Store {
+    fn start(
+        folder: &Path,
+        id: Uuid,
+        open: index::Open,
+        log: Log,
+        index: Box<dyn Index>,
+        state: State,
+    ) -> Result<Store, Unfit> {
         let shared = Arc::new(Shared {
             folder: folder.to_path_buf(),
             id,
@@ -122,8 +129,8 @@ impl Store {
             wants: Mutex::default(),
             wake: Condvar::new(),
         });
-        let house = house::start(shared.clone());
-        Store { shared, house: Mutex::new(house) }
+        let house = house::start(shared.clone())?;
+        Ok(Store { shared, house: Mutex::new(Some(house)) })
     }
 
     pub fn path(&self) -> &Path {
