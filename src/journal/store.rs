@@ -26,6 +26,7 @@ use super::index::{self, Checkpoint, Index};
 use super::keys;
 use super::log::{Damage, Fault, Log, Pointer, Position, Reader, no_files};
 use super::overlay::Overlay;
+use crate::run::RunId;
 
 /// Where the index cannot take them, no more batches are taken beyond this.
 const MOST_OVERLAY_BYTES: usize = 64 * 1024 * 1024;
@@ -60,9 +61,9 @@ pub struct State {
     live: u64,
     /// The index has all before this.
     followed: Position,
-}
     /// A batch was applied in part: what is here must never reach the index.
     torn: bool,
+}
 
 /// What the housekeeping thread is asked for.
 #[derive(Default)]
@@ -143,11 +144,20 @@ impl Store {
         self.shared.write(&mut log, &mut batch)
     }
 
-    /// True if less than `needed` bytes may still be written.
-    pub fn lacks(&self, needed: u64) -> bool {
+    /// Bytes that may still be written.
+    pub fn free(&self) -> u64 {
         let mut log = self.shared.lock_log();
         // A disk that does not say how much is free is not held against the journal.
-        (log.disk.free)(&self.shared.folder).unwrap_or(u64::MAX) < needed
+        (log.disk.free)(&self.shared.folder).unwrap_or(u64::MAX)
+    }
+
+    /// True if this record of a run is among what was written lately; of what only the index has it says nothing, so it
+    /// costs little.
+    pub fn has_lately(&self, run: RunId, seq: u32) -> bool {
+        let state = self.shared.state();
+        let chunk = state.known(&keys::record(run, seq)).flatten().unwrap_or_default();
+        let place = chunk.as_chunks().0.get((seq % keys::CHUNK) as usize).map(Pointer::decode);
+        place.is_some_and(|place| place.segment > 0)
     }
 
     /// The value of a key.
@@ -273,9 +283,17 @@ impl Shared {
             tracing::error!("the index of the journal cannot be written: nothing is taken in until it can");
             return Err(Fault::NoSpace);
         }
+        if self.state().torn {
+            return Err(Fault::Broken("a batch could not be applied to the index".to_string()));
+        }
+        #[cfg(any(test, feature = "crash-points"))]
+        self.must_be_fresh(batch.payload());
         let position = log.append(batch.frame())?;
         let mut state = self.state_mut();
+        // Until it is applied whole; a panic leaves it so too.
+        state.torn = true;
         self.apply(&mut state, position, batch.payload()).map_err(Fault::Broken)?;
+        state.torn = false;
         let full = state.active.bytes() > log.disk.overlay_bytes;
         if full && state.frozen.is_none() {
             state.freeze(self.id, log.end());
@@ -290,17 +308,9 @@ impl Shared {
 
     /// A key's entry as it is stored, from the newest layer that has it.
     fn raw(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        if self.state().torn {
-            return Err(Fault::Broken("a batch could not be applied to the index".to_string()));
-        }
-        #[cfg(any(test, feature = "crash-points"))]
-        self.must_be_fresh(batch.payload());
         {
             let state = self.state();
-        // Until it is applied whole; a panic leaves it so too.
-        state.torn = true;
             if let Some(value) = state.known(key) {
-        state.torn = false;
                 return Ok(value.map(<[u8]>::to_vec));
             }
         }
@@ -365,6 +375,9 @@ impl State {
 
     /// Gives what was changed so far to the housekeeping.
     fn freeze(&mut self, id: Uuid, position: Position) {
+        if self.torn {
+            return;
+        }
         let checkpoint = Checkpoint { id, position, live: self.live };
         self.frozen = Some(Arc::new((std::mem::take(&mut self.active), checkpoint)));
     }
@@ -382,9 +395,6 @@ fn unstamped(mut raw: Vec<u8>) -> Vec<u8> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Raw(Vec<u8>);
 
-        if self.torn {
-            return;
-        }
 impl Raw {
     /// Of all but records and definitions.
     pub fn value(&self) -> &[u8] {
@@ -394,6 +404,15 @@ impl Raw {
     /// Of records and definitions.
     pub fn pointers(&self) -> Vec<Pointer> {
         pointers(&self.0)
+    }
+
+    /// Points to where `newer` does, as far as that points anywhere.
+    pub fn follow(&mut self, newer: &Raw) {
+        for (old, new) in self.0.as_chunks_mut::<{ Pointer::LEN }>().0.iter_mut().zip(newer.0.as_chunks().0) {
+            if Pointer::decode(new).segment > 0 {
+                *old = *new;
+            }
+        }
     }
 }
 
@@ -412,15 +431,6 @@ pub fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> 
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panic_text(&*panic)))
 }
 
-
-    /// Points to where `newer` does, as far as that points anywhere.
-    pub fn follow(&mut self, newer: &Raw) {
-        for (old, new) in self.0.as_chunks_mut::<{ Pointer::LEN }>().0.iter_mut().zip(newer.0.as_chunks().0) {
-            if Pointer::decode(new).segment > 0 {
-                *old = *new;
-            }
-        }
-    }
 /// What a panic said.
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
