@@ -13,6 +13,7 @@ mod children;
 mod drive;
 mod flying;
 mod ids;
+mod hidden;
 mod in_line;
 mod keys;
 mod lanes;

@@ -17,8 +17,8 @@ use crate::run::{BeginAt, Status, Summary, told_handled};
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 1_000;
 
-pub(super) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> Answer {
-    let mut wanted = Wanted::default();
+pub(super) async fn list(State(app): State<App>, Extension(who): Extension<Who>, RawQuery(query): RawQuery) -> Answer {
+    let mut wanted = Wanted { hidden: who.role < Role::Operator, ..Wanted::default() };
     let mut cursor = None;
     let mut limit = PAGE;
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
