@@ -289,8 +289,10 @@ impl Engine {
             }
             Command::Look => return flying.look(),
             // Who asked has gone, and was told to come again.
-            Command::Deliver(_, _, delivery) if delivery.reply.is_closed() => return,
-            Command::Deliver(place, input, super::resume::Delivery { reply, .. }) => {
+            Command::Deliver(_, delivery) if delivery.reply.is_closed() => return,
+            Command::Deliver(place, delivery) => {
+                let Some(input) = delivery.take() else { return };
+                let reply = delivery.reply;
                 match super::resume::resumed(&work.run, &work.live.flow, place, input) {
                     Ok(event) => {
                         work.deliveries.push((reply, Delivered::Taken));

@@ -108,7 +108,7 @@ enum Command {
     /// A run that it waits for has news.
     Look,
     /// A POST came for one of its `wait` steps. Answered once it is durable.
-    Deliver(Place, Arc<Value>, resume::Delivery),
+    Deliver(Place, resume::Delivery),
 }
 
 /// Old definitions kept ready; beyond it they are read from the journal again.

@@ -67,7 +67,8 @@ impl Engine {
             return Err(Refusal::Busy { retry_after: Duration::from_secs(2) });
         }
         let (reply, receive) = oneshot::channel();
-        let delivery = Delivery { reply, _pending: Pending { engine: self.clone(), key } };
+        let caller = Caller(Arc::new(Mutex::new(Some(Arc::new(input)))));
+        let delivery = Delivery { reply, input: caller.0.clone(), _pending: Pending { engine: self.clone(), key } };
         points::reach("resume.deliver.before");
         self.command(run, Command::Deliver(place, Arc::new(input), delivery));
         match tokio::time::timeout(PATIENCE, receive).await {
@@ -97,9 +98,29 @@ impl Engine {
         }
     }
 }
+    /// What the POST brought; gone once its caller has.
+    input: Brought,
 
 /// Who waits for a POST to be durable.
 pub(super) struct Delivery {
+impl Delivery {
+    /// What the POST brought, if its caller still waits.
+    pub fn take(&self) -> Option<Arc<Value>> {
+        lock(&self.input).take()
+    }
+}
+
+type Brought = Arc<Mutex<Option<Arc<Value>>>>;
+
+/// A caller who waits. Its POST may stay in line for long, but what it brought is not kept without it.
+struct Caller(Brought);
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        lock(&self.0).take();
+    }
+}
+
     pub reply: oneshot::Sender<Delivered>,
     _pending: Pending,
 }
