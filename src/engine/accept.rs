@@ -93,7 +93,8 @@ impl Engine {
                 self.answers.forget(id);
                 self.in_line.forget(id);
                 Metrics::count(&self.metrics.repeats);
-                let answer = if live.flow.answers { Some(self.answer_of(first).await) } else { None };
+                taken(taking);
+                let answer = if live.flow.answers { Some(self.answer_of(first)?) } else { None };
                 return Ok(Accepted { run: first, repeat: true, answer });
             }
             Err(error) => {
@@ -233,7 +234,7 @@ impl Engine {
     }
 
     /// The answer of a run that an equal request started before.
-    async fn answer_of(&self, run: RunId) -> tokio::sync::oneshot::Receiver<Answer> {
+    fn answer_of(&self, run: RunId) -> Result<tokio::sync::oneshot::Receiver<Answer>, Refusal> {
         let receive = self.answers.wait(run);
         // Looked up after getting in line, so that an answer given in between is not missed.
         let answer = match self.read(run) {
@@ -243,12 +244,14 @@ impl Engine {
                 (None, None) if found.held.is_some() => Some(Answer::None(Status::Held)),
                 (None, None) => None,
             },
-            Ok(None) | Err(_) => Some(Answer::None(Status::Failed)),
+            // Claims outlive their runs.
+            Ok(None) => Some(Answer::Removed),
+            Err(why) => return Err(self.refuse(Refusal::Unavailable { retry_after: SOON, why })),
         };
         if let Some(answer) = answer {
             self.answers.give(run, &answer);
         }
-        receive
+        Ok(receive)
     }
 }
 

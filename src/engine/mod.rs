@@ -66,6 +66,8 @@ pub enum Answer {
     Response(Arc<Response>),
     /// The run ended (or is held) without reaching a `response` step.
     None(Status),
+    /// Of a repeat: the run that stands for it has ended and is kept no longer, and so is its response.
+    Removed,
 }
 
 /// Why a request was not let in. Nothing was kept.
