@@ -63,6 +63,11 @@ impl Engine {
         key: uuid::Uuid,
     ) -> Result<bool, Failure> {
         let fault = |code: &str, message: String| Err(Failure::new(Class::Permanent, code, message));
+            // It panicked, and may have begun: nobody would ever tell of it.
+            Err(_) => {
+                let message = format!("beginning run {child} broke off inside Millstream; please report it");
+                Some(Err(Failure::new(Class::Unknown, "engine.panic", message)))
+            }
         loop {
             let Some(called) = self.flow(name).filter(|called| called.flow.enabled) else {
                 return fault("run.no_flow", format!("there is no flow `{name}`, or it is not enabled"));
