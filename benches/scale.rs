@@ -233,7 +233,8 @@ impl Caller {
     /// Head and body of the answer.
     fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> (String, String) {
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}content-type: application/json\r\n");
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}content-type: application/json\r\n");
         let request = format!("{head}content-length: {length}\r\n\r\n{body}");
         self.stream.get_mut().write_all(request.as_bytes()).expect("sent");
         let (head, body) = message(&mut self.stream).expect("an answer");

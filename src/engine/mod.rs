@@ -6,14 +6,15 @@
 //! by the disk alone.
 
 mod accept;
+mod again;
 mod alerts;
 mod answers;
 mod ask;
 mod children;
 mod drive;
 mod flying;
-mod ids;
 mod hidden;
+mod ids;
 mod in_line;
 mod keys;
 mod lanes;
@@ -33,7 +34,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::catalog::{Catalog, Definition, LiveFlow};
@@ -131,8 +131,9 @@ pub struct Engine {
     suspects: Mutex<HashSet<RunId>>,
     /// Runs at work, and how to reach their tasks.
     working: Mutex<HashMap<RunId, mpsc::UnboundedSender<Command>>>,
-    /// Runs that are being read to go on, and what is asked of them meanwhile.
+    /// Runs that are being accepted or read to go on, and what is asked of them meanwhile.
     taken_up: Mutex<HashMap<RunId, Vec<Command>>>,
+    troubles: again::Troubles,
     queue: Arc<queue::Queue>,
     /// Those in line for the first time, as they were accepted, within a bound.
     in_line: in_line::InLine,
@@ -179,6 +180,7 @@ impl Engine {
             suspects: Mutex::default(),
             working: Mutex::default(),
             taken_up: Mutex::default(),
+            troubles: again::Troubles::default(),
             in_line: in_line::InLine::default(),
             timers: queue::Timers::default(),
             answers: answers::Answers::default(),
@@ -257,16 +259,16 @@ impl Engine {
     }
 
     /// The definition with this digest: live, known, or read from the journal.
-    fn definition(&self, digest: &Digest, flow: &str) -> Result<Arc<LiveFlow>, String> {
+    fn definition(&self, digest: &Digest, flow: &str) -> Result<Arc<LiveFlow>, NoDefinition> {
         if let Some(live) = self.catalog.current().flows.get(flow).filter(|live| live.digest == *digest) {
             return Ok(live.clone());
         }
         if let Some(live) = lock(&self.pinned).get(digest) {
             return Ok(live.clone());
         }
-        let text = self.journal.definition(&digest.0).map_err(|error| error.to_string())?;
-        let text = text.ok_or("the journal lacks the flow's version that the run began with")?;
-        let live = Arc::new(Definition::open(&text)?);
+        let text = self.journal.definition(&digest.0).map_err(|error| NoDefinition::Unread(error.to_string()))?;
+        let lacking = || NoDefinition::Unfit("the journal lacks the flow's version that the run began with".to_owned());
+        let live = Arc::new(Definition::open(&text.ok_or_else(lacking)?).map_err(NoDefinition::Unfit)?);
         let mut pinned = lock(&self.pinned);
         if pinned.len() >= PINNED {
             pinned.clear();
@@ -274,6 +276,16 @@ impl Engine {
         pinned.insert(*digest, live.clone());
         Ok(live)
     }
+}
+
+/// Why a definition cannot be had.
+#[derive(Debug, thiserror::Error)]
+enum NoDefinition {
+    /// It may be another time.
+    #[error("{0}")]
+    Unread(String),
+    #[error("{0}")]
+    Unfit(String),
 }
 
 /// Locks; a panic elsewhere while holding the lock left plain data behind that is still good.

@@ -39,6 +39,7 @@ mod overload;
 mod overload_connections;
 mod papers;
 mod power;
+mod reads;
 mod reload;
 mod remote;
 mod removal;
