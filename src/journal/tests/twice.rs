@@ -82,8 +82,9 @@ async fn a_batch_that_could_not_be_applied_whole_is_not_counted_as_read_from_the
     journal.append(start).await.unwrap();
     journal.close().await;
 
-    // The second record belongs beside the first one, which only the index knows.
+    // The second record belongs beside the first one, which only the index knows. The index has something else to take.
     let journal = open();
+    journal.set("name", Some(b"value".to_vec())).await.unwrap();
     UPSET.store(true, Ordering::SeqCst);
     let failed = journal.append(more).await;
     assert!(matches!(failed, Err(Error::Failed(_))), "{failed:?}");
