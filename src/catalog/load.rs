@@ -24,7 +24,8 @@ use last_good::Copies;
 /// Files beside the last good flows: which file has which id, connector files by name, connections.
 const OWNERS: &str = "ids.json";
 const CONNECTORS: &str = "connectors.json";
-const CONNECTIONS: &str = "connections.yaml";
+/// Also its name in the project folder.
+pub(super) const CONNECTIONS: &str = "connections.yaml";
 
 /// Remembers what was read, so that a reload costs what has changed.
 pub(super) struct Loader {

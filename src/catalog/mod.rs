@@ -141,6 +141,11 @@ impl Catalog {
         self.loader().is_named(name)
     }
 
+    /// True for the project folder itself.
+    fn is_project(&self, folder: &Path) -> bool {
+        self.current.load().dir == folder
+    }
+
     fn loader(&self) -> MutexGuard<'_, load::Loader> {
         self.loader.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,6 +13,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::Catalog;
 use super::folder::{self, Stamp};
+use super::load::CONNECTIONS;
 
 /// How long the folders must be quiet where more is likely to come: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(40);
@@ -91,8 +92,12 @@ impl Watching {
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Signal::Changed(event)) => {
                     let mut changes = Changes::default();
-                    changes.add(event);
-                    if changes.settle(signals) {
+                    let matters = |path: &Path| self.matters(path);
+                    changes.add(event, &matters);
+                    if changes.is_empty() {
+                        continue;
+                    }
+                    if changes.settle(signals, &matters) {
                         return;
                     }
                     changes
@@ -118,6 +123,14 @@ impl Watching {
                 }
             }
         }
+    }
+
+    /// False for a file of the project folder itself that nothing here reads, as a log that is written there without end.
+    fn matters(&self, path: &Path) -> bool {
+        let beside = path.parent().is_some_and(|folder| self.catalog.is_project(folder));
+        let named = path.file_name().is_some_and(|name| name == CONNECTIONS || self.catalog.is_named(name));
+        // What went away may have been a folder, or a link to one.
+        !beside || named || !fs::symlink_metadata(path).is_ok_and(|one| one.is_file())
     }
 
     /// The flow files that changed, if nothing else did that matters.
@@ -201,13 +214,17 @@ struct Changes {
 }
 
 impl Changes {
-    fn add(&mut self, event: Option<Event>) {
+    fn is_empty(&self) -> bool {
+        self.paths.is_empty() && !self.unknown
+    }
+
+    fn add(&mut self, event: Option<Event>, matters: &dyn Fn(&Path) -> bool) {
         let Some(event) = event.filter(|event| !event.need_rescan() && !event.paths.is_empty()) else {
             self.unknown = true;
             return;
         };
         for path in event.paths {
-            if is_leaving(&path, &event.kind) {
+            if is_leaving(&path, &event.kind) || !matters(&path) {
                 continue;
             }
             match event.kind {
@@ -230,12 +247,12 @@ impl Changes {
     }
 
     /// Waits until nothing changes any more; true if it is time to stop.
-    fn settle(&mut self, signals: &Receiver<Signal>) -> bool {
+    fn settle(&mut self, signals: &Receiver<Signal>, matters: &dyn Fn(&Path) -> bool) -> bool {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             let settled = self.open.is_empty() && self.gone.is_empty() && !self.unknown;
             match signals.recv_timeout(if settled { SETTLED } else { QUIET }) {
-                Ok(Signal::Changed(event)) => self.add(event),
+                Ok(Signal::Changed(event)) => self.add(event, matters),
                 Err(RecvTimeoutError::Timeout) => return false,
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
             }

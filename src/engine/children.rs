@@ -32,8 +32,21 @@ impl Engine {
             _ => return fault("engine.fault", format!("there is no call at {}", parent.place)),
         };
         match self.read(child) {
-            Ok(Some((run, _))) => return run.outcome(),
+            Ok(Some((run, _))) => {
+                self.troubles.end(child);
+                return run.outcome();
+            }
             Ok(None) => {}
+            // That may pass: whoever waits looks again.
+            Err(error) if !self.troubles.are_lasting(child) => {
+                tracing::error!(run = %child, %error, "a called run cannot be read; it is tried again");
+                let (engine, wait) = (self.clone(), self.troubles.count(child));
+                tokio::spawn(async move {
+                    tokio::time::sleep(wait).await;
+                    engine.command(parent.run, Command::Look);
+                });
+                return None;
+            }
             Err(why) => return fault("run.child_unreadable", format!("run {child} of flow `{name}`: {why}")),
         }
         // In a task of its own, and told of if nobody waits any more: between an append and its end a run is nobody's, so
@@ -48,8 +61,13 @@ impl Engine {
         });
         match told.await {
             Ok(Ok(true)) => self.read(child).ok().flatten().and_then(|(run, _)| run.outcome()),
-            Ok(Ok(false)) | Err(_) => None,
+            Ok(Ok(false)) => None,
             Ok(Err(failure)) => Some(Err(failure)),
+            // It panicked, and may have begun: nobody would ever tell of it.
+            Err(_) => {
+                let message = format!("beginning run {child} broke off inside Millstream; please report it");
+                Some(Err(Failure::new(Class::Unknown, "engine.panic", message)))
+            }
         }
     }
 
@@ -104,7 +122,7 @@ impl Engine {
     }
 
     /// Tells those whom `events` concern: a parent, and children whom nobody waits for any more.
-    pub(super) fn tell_relatives(&self, run: &Run, events: &[Event]) {
+    pub(super) fn tell_relatives(self: &Arc<Self>, run: &Run, events: &[Event]) {
         for event in events {
             let over = matches!(event, Event::Finished { .. } | Event::Failing { .. });
             if let Some(parent) = &run.started.parent

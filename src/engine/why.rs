@@ -31,6 +31,16 @@ impl Engine {
         told["value"] = json!(asked);
         Ok(told)
     }
+
+    /// The same for those who may only read.
+    ///
+    /// # Errors
+    /// As [`Engine::why`].
+    pub fn why_hidden(&self, run: RunId, asked: &str) -> Result<Value, Denied> {
+        let mut told = self.why(run, asked)?;
+        hidden::hide(&mut told, &self.keys_of(run)?);
+        Ok(told)
+    }
 }
 
 /// Adds to each expression the line of the file where it stands.

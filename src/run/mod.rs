@@ -44,6 +44,7 @@ pub use next::{Around, Next};
 pub use outcome::answered;
 pub use record::{RECORD_VERSION, Record, Unreadable};
 pub use request::{Body, Origin, Parent, Rejected, Request, Response, Started};
+pub use scope::place_of;
 pub use status::{Handled, Status, Summary};
 pub use takeover::{BeginAt, Ended, Gave, Taken, Takeover, TookOver};
 pub use why::why;

@@ -42,6 +42,7 @@ mod overload;
 mod overload_connections;
 mod papers;
 mod power;
+mod reads;
 mod reload;
 mod remote;
 mod removal;

@@ -10,6 +10,19 @@ impl Shared {
     pub(super) fn apply(&self, state: &mut State, at: Position, payload: &[u8]) -> Result<(), String> {
         apply(state, &|key| self.on_index(|index| index.get(key)), at, payload)
     }
+
+    /// An entry that is said to be new and is not would leave what it replaces in the index for ever.
+    #[cfg(any(test, feature = "crash-points"))]
+    pub(super) fn must_be_fresh(&self, payload: &[u8]) {
+        for (entry, _) in entry::entries(payload).flatten() {
+            let key = match entry {
+                Entry::Record { flags, run, seq, .. } if flags & FRESH != 0 => keys::record(run, seq).to_vec(),
+                Entry::Put { flags, key, .. } if flags & FRESH != 0 => key.to_vec(),
+                _ => continue,
+            };
+            assert!(!matches!(self.raw(&key), Ok(Some(_))), "{} is not new", key.escape_ascii());
+        }
+    }
 }
 
 /// Looks a key up.

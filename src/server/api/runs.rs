@@ -17,8 +17,8 @@ use crate::run::{BeginAt, Status, Summary, told_handled};
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 1_000;
 
-pub(super) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> Answer {
-    let mut wanted = Wanted::default();
+pub(super) async fn list(State(app): State<App>, Extension(who): Extension<Who>, RawQuery(query): RawQuery) -> Answer {
+    let mut wanted = Wanted { hidden: who.role < Role::Operator, ..Wanted::default() };
     let mut cursor = None;
     let mut limit = PAGE;
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -75,10 +75,8 @@ pub(super) async fn why(
         .map(|(_, value)| value.into_owned())
         .ok_or_else(|| invalid("`value` says which: `?value=create_lead.record.firstname`.".to_owned()))?;
     let engine = app.engine.clone();
-    let mut told = aside(move || engine.why(run, &asked)).await?;
-    if who.role < Role::Operator {
-        waits::hide_keys(&mut told);
-    }
+    let hidden = who.role < Role::Operator;
+    let told = aside(move || if hidden { engine.why_hidden(run, &asked) } else { engine.why(run, &asked) }).await?;
     Ok(Json(told).into_response())
 }
 
