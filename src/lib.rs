@@ -1,6 +1,6 @@
 #![doc = "Millstream: a YAML file becomes a durable endpoint that carries each request through connectors."]
-mod alike;
 pub mod access;
+mod alike;
 pub mod catalog;
 pub mod cli;
 pub mod config;

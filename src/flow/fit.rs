@@ -1,51 +1,176 @@
-//! Whether what a mapping will give can fit what an action takes.
+//! Whether what a mapping will give fits what an action takes: what never fits, what need not, and null.
 
 use super::problem::{self, Code, nearest, suggest};
 use super::source::{At, child};
+use crate::mapping::fallback;
 use crate::schema::{Shape, Types};
 
-/// One misfit: code, JSON Pointer within the mapping, where to point, what, and what to do.
-pub type Misfit = (Code, String, At, String, Option<String>);
+/// One misfit.
+pub struct Misfit {
+    pub code: Code,
+    /// JSON Pointer within the mapping.
+    pub pointer: String,
+    pub at: At,
+    pub what: String,
+    pub remedy: Remedy,
+}
 
-/// Compares `got` with `want`; only what can never fit is a misfit.
+/// What to do about a misfit.
+#[derive(Debug, PartialEq)]
+pub enum Remedy {
+    None,
+    Hint(String),
+    /// Null where these types are wanted: `needed`, or else the key may be left out.
+    Null {
+        wanted: Types,
+        needed: bool,
+    },
+}
+
+/// Where something is wanted.
+struct Target<'t> {
+    at: &'t str,
+    /// False for a key that may be left out.
+    needed: bool,
+}
+
+/// Compares `got` with `want`.
+///
+/// Of what nothing is known nothing is said; ranges, formats and lengths are for the run to judge.
 pub fn misfits(want: &Shape, got: &Shape, at: &str, found: &mut Vec<Misfit>) {
+    compare(want, got, &Target { at, needed: true }, found);
+}
+
+fn compare(want: &Shape, got: &Shape, target: &Target<'_>, found: &mut Vec<Misfit>) {
+    let at = target.at;
+    let mut say = |code, what, remedy| found.push(Misfit { code, pointer: at.to_owned(), at: At::Value, what, remedy });
     if !got.types.meets(want.types) {
         let what = format!("this is {}; {} is wanted", words(got.types), words(want.types));
-        found.push((problem::CANNOT_FIT, at.to_owned(), At::Value, what, None));
+        return say(problem::CANNOT_FIT, what, Remedy::None);
+    }
+    let bare = got.types.without(Types::NULL);
+    if is_known(got) && !bare.within(want.types) {
+        let what = format!("this may be {}; {} is wanted", words(bare.without(want.types)), words(want.types));
+        say(problem::MAY_NOT_FIT, what, convert(want.types));
+    }
+    if is_known(got) && got.types.meets(Types::NULL) && !want.types.meets(Types::NULL) {
+        let what = format!("this may be null; {} is wanted", words(want.types));
+        say(problem::MAY_BE_NULL, what, Remedy::Null { wanted: want.types, needed: target.needed });
+    }
+    values(want, got, at, found);
+    if bare == Types::ARRAY
+        && want.types.meets(Types::ARRAY)
+        && let (Some(want), Some(got)) = (&want.items, &got.items)
+    {
+        items(want, got, at, found);
+    }
+    if got.types == Types::OBJECT && want.types.meets(Types::OBJECT) {
+        keys(want, got, at, found);
+    }
+}
+
+/// True if something is known of it but that it may be null.
+fn is_known(shape: &Shape) -> bool {
+    !Types::ANY.without(Types::NULL).within(shape.types)
+}
+
+fn values(want: &Shape, got: &Shape, at: &str, found: &mut Vec<Misfit>) {
+    if want.values.is_empty() || got.values.is_empty() {
         return;
     }
-    if !want.values.is_empty() && !got.values.is_empty() && !got.values.iter().any(|v| want.values.contains(v)) {
-        let values: Vec<String> = want.values.iter().map(ToString::to_string).collect();
-        let what = format!("{} is not one of the possible values", got.values[0]);
-        let hint = Some(format!("possible: {}", values.join(", ")));
-        found.push((problem::CANNOT_FIT, at.to_owned(), At::Value, what, hint));
+    let impossible = |value: &&serde_json::Value| !value.is_null() && !want.values.contains(value);
+    let Some(value) = got.values.iter().find(impossible) else { return };
+    let never = !got.values.iter().any(|value| want.values.contains(value));
+    let (code, may) =
+        if never { (problem::CANNOT_FIT, "is") } else { (problem::MAY_NOT_FIT, "is possible here, but is") };
+    let what = format!("{value} {may} not one of the possible values");
+    let possible: Vec<String> = want.values.iter().map(ToString::to_string).collect();
+    let remedy = Remedy::Hint(format!("possible: {}", possible.join(", ")));
+    found.push(Misfit { code, pointer: at.to_owned(), at: At::Value, what, remedy });
+}
+
+/// A list may be empty, so no item is a certain misfit.
+fn items(want: &Shape, got: &Shape, at: &str, found: &mut Vec<Misfit>) {
+    let mut inner = Vec::new();
+    compare(want, got, &Target { at: "", needed: true }, &mut inner);
+    for one in inner {
+        let code = if one.code == problem::MAY_BE_NULL { one.code } else { problem::MAY_NOT_FIT };
+        let key = one.pointer.rsplit('/').next().filter(|key| !key.is_empty());
+        let whose = key.map_or_else(|| "an item".to_owned(), |key| format!("`{key}` of an item"));
+        let what = format!("{whose} of this list: {}", one.what);
+        let remedy = match one.remedy {
+            Remedy::Null { .. } => Remedy::Hint(NAMES_NO_ONE.to_owned()),
+            remedy @ (Remedy::None | Remedy::Hint(_)) => remedy,
+        };
+        found.push(Misfit { code, pointer: at.to_owned(), at: At::Value, what, remedy });
     }
-    if got.types != Types::OBJECT || !want.types.meets(Types::OBJECT) {
-        return;
-    }
+}
+
+/// What to do where no expression of its own gives the value.
+pub const NAMES_NO_ONE: &str =
+    "if it is always sent, list its key as `required` in the schema; or else name its fields one by one";
+
+fn keys(want: &Shape, got: &Shape, at: &str, found: &mut Vec<Misfit>) {
     let mut meant = Vec::new();
     for (key, got) in &got.properties {
         match want.properties.get(key) {
-            Some(want) => misfits(want, got, &child(at, key), found),
+            Some(want_it) => {
+                let needed = want.required.contains(key);
+                compare(want_it, got, &Target { at: &child(at, key), needed }, found);
+            }
             None if want.closed => {
                 meant.extend(nearest(key, want.properties.keys().map(String::as_str)));
                 let hint = suggest(key, want.properties.keys().map(String::as_str));
                 let what = format!("there is no input `{key}`");
-                found.push((problem::UNKNOWN_KEY, child(at, key), At::Key, what, hint));
+                let remedy = hint.map_or(Remedy::None, Remedy::Hint);
+                found.push(Misfit { code: problem::UNKNOWN_KEY, pointer: child(at, key), at: At::Key, what, remedy });
             }
             None => {}
         }
     }
-    if got.closed {
+    for key in &want.required {
+        let kind = want.properties.get(key).map_or(Types::ANY, |shape| shape.types);
         // A key that was misspelt is not also missing.
-        let absent = |key: &&String| !got.properties.contains_key(*key) && !meant.contains(&key.as_str());
-        for key in want.required.iter().filter(absent) {
-            let kind = want.properties.get(key).map_or(Types::ANY, |shape| shape.types);
+        let absent = !got.properties.contains_key(key) && !meant.contains(&key.as_str());
+        if got.closed && absent {
             let what = format!("the input `{key}` ({}) is missing", words(kind));
-            let hint = Some(format!("add `{key}: …`"));
-            found.push((problem::MISSING_INPUT, at.to_owned(), At::Value, what, hint));
+            let remedy = Remedy::Hint(format!("add `{key}: …`"));
+            found.push(Misfit { code: problem::MISSING_INPUT, pointer: at.to_owned(), at: At::Value, what, remedy });
+        } else if got.properties.contains_key(key) && !got.required.contains(key) {
+            let what = format!("`{key}` may be left out, but it is required");
+            let remedy = Remedy::Null { wanted: kind, needed: true };
+            found.push(Misfit { code: problem::MAY_BE_NULL, pointer: child(at, key), at: At::Value, what, remedy });
         }
     }
+}
+
+/// What to write instead of the whole expression `text`, whose null would fail the run; `needed` unless its key may be
+/// left out. `None` if it is no whole expression.
+pub fn mend(text: &str, wanted: Types, needed: bool) -> Option<String> {
+    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim_matches(['{', '}', '~', ' ']);
+    if inner.contains("{{") {
+        return None;
+    }
+    let inner = inner.strip_prefix("optional ").unwrap_or(inner).trim();
+    let is_path = inner.contains('[') || !inner.contains(char::is_whitespace);
+    let value = if is_path || inner.starts_with('(') { inner.to_owned() } else { format!("({inner})") };
+    let other = fallback(wanted).map(|other| format!("`{{{{coalesce {value} {other}}}}}`"));
+    let fails = format!("`{{{{required {value}}}}}`, which fails the step with its name");
+    let leaves = format!("`{{{{optional {value}}}}}`, which leaves the key out");
+    let ways: Vec<String> = other.into_iter().chain([if needed { fails } else { leaves }]).collect();
+    let schema = if inner.starts_with("trigger.body.") {
+        "; if it is always sent, list it as `required` in the schema"
+    } else {
+        ""
+    };
+    Some(format!("write {}{schema}", ways.join(" or ")))
+}
+
+/// How a value of another type becomes one that is wanted.
+fn convert(wanted: Types) -> Remedy {
+    let ways = [(Types::STRING, "string"), (Types::NUMBER, "int")];
+    let way = ways.into_iter().find(|(types, _)| wanted.without(Types::NULL) == *types);
+    way.map_or(Remedy::None, |(_, name)| Remedy::Hint(format!("convert it: `{{{{{name} …}}}}`")))
 }
 
 /// A set of types, as a person says it.
@@ -78,7 +203,7 @@ mod tests {
     fn found(schema: &Value, got: &Shape) -> Vec<String> {
         let mut found = Vec::new();
         misfits(&Shape::of_schema(schema), got, "", &mut found);
-        found.into_iter().map(|(code, pointer, _, what, _)| format!("{pointer} {} {what}", code.0)).collect()
+        found.into_iter().map(|one| format!("{} {} {}", one.pointer, one.code.0, one.what)).collect()
     }
 
     fn given(types: &[(&str, Types)], closed: bool) -> Shape {

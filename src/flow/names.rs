@@ -4,20 +4,31 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::Inside;
+use super::doubt::{Asked, Doubt, Vars};
 use super::problem::suggest;
-use crate::mapping::{Key, Named, Names};
+use crate::mapping::{self, Key, Named, Names, Template};
 use crate::schema::{Shape, Types};
 
 /// The names in reach of a step. Grows as the checker walks the file.
 #[derive(Debug, Clone)]
 pub struct InReach<'n> {
     pub trigger: Shape,
-    /// Steps that can have ended before: what `steps.<id>` holds.
+    /// Steps that can have ended before: what `steps.<id>` holds where they succeeded.
     pub steps: BTreeMap<String, Shape>,
+    /// Those of them that need not have run.
+    pub doubts: BTreeMap<String, Doubt>,
     /// Every step of the flow.
     pub all_steps: &'n BTreeSet<String>,
     /// Every variable that some step sets.
-    pub vars: &'n BTreeMap<String, Shape>,
+    pub vars: &'n BTreeSet<String>,
+    /// Those that can have a value by now.
+    pub now: Vars,
+    /// True where each step runs after the one above, so that what sets a variable last is known.
+    pub in_turn: bool,
+    /// What the conditions around ask about.
+    pub asked: Asked,
+    /// Conditions that have ended the run in one of their branches: the list they stand in knows them from there on.
+    pub lasting: Vec<Template>,
     pub env: Option<&'n [String]>,
     /// What can be named from some places only.
     pub inside: &'n Inside,
@@ -102,15 +113,17 @@ impl Names for InReach<'_> {
         match (first, second) {
             ("trigger", _) => Named::Known(Cow::Borrowed(&self.trigger), 1),
             ("steps", Some(id)) => self.step(id),
-            ("vars", Some(name)) => match self.vars.get(name) {
-                Some(shape) => Named::of(Shape { types: shape.types.or(Types::NULL), ..shape.clone() }, 2),
+            ("vars", Some(name)) => match self.now.get(name) {
+                Some(shape) => Named::Known(Cow::Borrowed(shape), 2),
+                // That it has no value yet is a doubt.
+                None if self.vars.contains(name) => Named::of(Shape::any(), 2),
                 None if self.inside.vars.contains_key(name) => {
                     let owner = &self.inside.vars[name];
                     let hint = "bring it out with `collect`, or as a step's output".to_owned();
                     wrong(format!("`{name}` is a variable inside of `{owner}`, whose steps run at once"), Some(hint))
                 }
                 None => {
-                    let hint = suggest(name, self.vars.keys().map(String::as_str));
+                    let hint = suggest(name, self.vars.iter().map(String::as_str));
                     let hint = hint.or_else(|| Some(format!("give it a value before: `set: {{{name}: …}}`")));
                     wrong(format!("no step sets a variable `{name}`"), hint)
                 }
@@ -170,7 +183,7 @@ impl Names for InReach<'_> {
                     Some(format!("did you mean `steps.{other}.output`?"))
                 } else if self.trigger.properties.contains_key(other) {
                     Some(format!("did you mean `trigger.{other}`?"))
-                } else if self.vars.contains_key(other) {
+                } else if self.vars.contains(other) {
                     Some(format!("did you mean `vars.{other}`?"))
                 } else {
                     suggest(other, ROOTS)
@@ -179,9 +192,46 @@ impl Names for InReach<'_> {
             }
         }
     }
+
+    fn doubt(&self, path: &[Key]) -> Option<mapping::Doubt> {
+        let second = path.get(1)?;
+        match path.first()?.as_str() {
+            "vars" if self.vars.contains(second) && !self.now.contains_key(second) => {
+                let what = format!("no step has given `{second}` a value before this one");
+                Some(mapping::Doubt { what, hint: Some("move the `set` step up, or this one down".to_owned()) })
+            }
+            "steps" if path.get(2).is_none_or(|field| field.eq_ignore_ascii_case("output")) => {
+                let doubt = self.doubts.get(second).filter(|doubt| !doubt.is_settled(&self.asked))?;
+                let written = path.join(".");
+                let what = format!("`{written}` is null after {}", doubt.why);
+                let hint = format!(
+                    "write `{{{{coalesce {written} \"…\"}}}}` or `{{{{optional {written}}}}}`, or ask for `steps.{second}.status` in a `when`"
+                );
+                Some(mapping::Doubt { what, hint: Some(hint) })
+            }
+            _ => None,
+        }
+    }
+
+    fn is_asked(&self, path: &[Key]) -> bool {
+        self.asked.has(path)
+    }
 }
 
 impl InReach<'_> {
+    /// The same below a condition. `holds`: what is there runs only where it is true.
+    pub fn asking(&self, condition: Option<&Template>, holds: bool) -> Self {
+        let mut inside = self.clone();
+        inside.lasting.clear();
+        condition.into_iter().for_each(|condition| inside.asked.add(condition, holds));
+        inside
+    }
+
+    /// The same with what has come to be known of variables since.
+    pub fn knowing(&self, now: Vars) -> Self {
+        InReach { now, ..self.clone() }
+    }
+
     /// What `run` holds; `wait` is the step whose URL is named.
     fn run(&self, wait: Option<&str>) -> Named<'static> {
         let text = || Shape::of(Types::STRING);

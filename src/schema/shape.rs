@@ -191,7 +191,7 @@ impl Shape {
     }
 
     /// What holds of a value that has one of the shapes, it is not known which.
-    fn either(self, other: Shape) -> Shape {
+    pub fn either(self, other: Shape) -> Shape {
         let types = self.types.or(other.types);
         let values = match (self.values.is_empty(), other.values.is_empty()) {
             (false, false) if self.values.len() + other.values.len() <= MAX_VALUES => {
