@@ -103,6 +103,7 @@ impl Checker<'_> {
         let mut reach = InReach {
             trigger: Shape::any(),
             steps: BTreeMap::new(),
+            own: String::new(),
             doubts: BTreeMap::new(),
             all_steps: &all_steps,
             vars: &vars,
@@ -122,7 +123,7 @@ impl Checker<'_> {
         let mut on_failure = read.on_failure.map(|steps| {
             // Whichever step failed: those below it, and it, left nothing behind.
             for id in reach.steps.keys() {
-                let why = format!("`{id}`, which need not have succeeded when `on_failure` begins");
+                let why = format!("`{id}` need not have succeeded when `on_failure` begins");
                 reach.doubts.insert(id.clone(), Doubt::new(id, why, None));
             }
             reach.now = self.given.iter().map(|(name, shape)| (name.clone(), possibly(shape.clone()))).collect();

@@ -5,6 +5,9 @@ use super::source::{At, child};
 use crate::mapping::fallback;
 use crate::schema::{Shape, Types};
 
+/// What can be converted.
+const SCALAR: Types = Types::STRING.or(Types::NUMBER).or(Types::BOOLEAN);
+
 /// One misfit.
 pub struct Misfit {
     pub code: Code,
@@ -44,16 +47,19 @@ pub fn misfits(want: &Shape, got: &Shape, at: &str, found: &mut Vec<Misfit>) {
 fn compare(want: &Shape, got: &Shape, target: &Target<'_>, found: &mut Vec<Misfit>) {
     let at = target.at;
     let mut say = |code, what, remedy| found.push(Misfit { code, pointer: at.to_owned(), at: At::Value, what, remedy });
-    if !got.types.meets(want.types) {
-        let what = format!("this is {}; {} is wanted", words(got.types), words(want.types));
-        return say(problem::CANNOT_FIT, what, Remedy::None);
-    }
     let bare = got.types.without(Types::NULL);
-    if is_known(got) && !bare.within(want.types) {
+    // What fits only where it is null is as wrong as what never fits.
+    let fits = if bare == Types::NONE { got.types.meets(want.types) } else { bare.meets(want.types) };
+    if !fits {
+        let what = format!("this is {}; {} is wanted", words(got.types), words(want.types));
+        let scalar = got.types.within(SCALAR);
+        return say(problem::CANNOT_FIT, what, if scalar { convert(want.types) } else { Remedy::None });
+    }
+    if got.is_known() && !bare.within(want.types) {
         let what = format!("this may be {}; {} is wanted", words(bare.without(want.types)), words(want.types));
         say(problem::MAY_NOT_FIT, what, convert(want.types));
     }
-    if is_known(got) && got.types.meets(Types::NULL) && !want.types.meets(Types::NULL) {
+    if got.is_known() && got.types.meets(Types::NULL) && !want.types.meets(Types::NULL) {
         let what = format!("this may be null; {} is wanted", words(want.types));
         say(problem::MAY_BE_NULL, what, Remedy::Null { wanted: want.types, needed: target.needed });
     }
@@ -67,11 +73,6 @@ fn compare(want: &Shape, got: &Shape, target: &Target<'_>, found: &mut Vec<Misfi
     if got.types == Types::OBJECT && want.types.meets(Types::OBJECT) {
         keys(want, got, at, found);
     }
-}
-
-/// True if something is known of it but that it may be null.
-fn is_known(shape: &Shape) -> bool {
-    !Types::ANY.without(Types::NULL).within(shape.types)
 }
 
 fn values(want: &Shape, got: &Shape, at: &str, found: &mut Vec<Misfit>) {

@@ -15,6 +15,8 @@ pub struct InReach<'n> {
     pub trigger: Shape,
     /// Steps that can have ended before: what `steps.<id>` holds where they succeeded.
     pub steps: BTreeMap<String, Shape>,
+    /// The step that is being checked.
+    pub own: String,
     /// Those of them that need not have run.
     pub doubts: BTreeMap<String, Doubt>,
     /// Every step of the flow.
@@ -75,15 +77,21 @@ pub fn tick() -> Shape {
 /// What `steps.<id>` holds, given the shape of the step's output; a scope also lists its steps.
 pub fn step(output: Shape, listed: bool) -> Shape {
     let error = Shape { types: Types::OBJECT.or(Types::NULL), ..error() };
-    let mut step = object([("output", output), ("status", Shape::of(Types::STRING)), ("error", error)]);
+    let mut step = object([("output", output), ("status", status()), ("error", error)]);
     if listed {
-        let one = [("id", Shape::of(Types::STRING)), ("status", Shape::of(Types::STRING)), ("output", Shape::any())];
+        let one = [("id", Shape::of(Types::STRING)), ("status", status()), ("output", Shape::any())];
         let nullable = Shape { types: Types::OBJECT.or(Types::NULL), ..self::error() };
         let one = object(one.into_iter().chain([("error", nullable)]));
         let all = Shape { items: Some(Box::new(one)), ..Shape::of(Types::ARRAY) };
         step.properties.insert("results".to_owned(), all);
     }
     step
+}
+
+/// How far a step is, as `State` of a run names it.
+fn status() -> Shape {
+    let names = ["pending", "running", "in_doubt", "waiting", "held", "succeeded", "failed", "timed_out", "skipped"];
+    Shape { values: names.map(Into::into).to_vec(), ..Shape::of(Types::STRING) }
 }
 
 /// Why something failed.
@@ -110,6 +118,7 @@ impl Names for InReach<'_> {
     fn find<'n>(&'n self, path: &[Key]) -> Named<'n> {
         let first = path.first().map(String::as_str).unwrap_or_default();
         let second = path.get(1).map(String::as_str);
+        let inside = || Some("move the step into the loop's `do`".to_owned());
         match (first, second) {
             ("trigger", _) => Named::Known(Cow::Borrowed(&self.trigger), 1),
             ("steps", Some(id)) => self.step(id),
@@ -148,10 +157,10 @@ impl Names for InReach<'_> {
             ("run", _) => self.run(path.get(2).map(String::as_str).filter(|_| second == Some("resume_urls"))),
             ("item", _) => match self.loops.iter().rev().find_map(|(_, item)| item.as_ref()) {
                 Some(item) => Named::Known(Cow::Borrowed(item), 1),
-                None => wrong("there is an `item` only inside of a `foreach`".into(), None),
+                None => wrong("there is an `item` only inside of a `foreach`".into(), inside()),
             },
             ("index", _) if !self.loops.is_empty() => Named::of(Shape::of(Types::NUMBER), 1),
-            ("index", _) => wrong("there is an `index` only inside of a `foreach` or an `until`".into(), None),
+            ("index", _) => wrong("there is an `index` only inside of a `foreach` or an `until`".into(), inside()),
             ("loops", Some(id)) => match self.loops.iter().find(|(own, _)| own == id) {
                 Some((_, item)) => {
                     let item = item.clone().map(|item| ("item", item));
@@ -203,7 +212,7 @@ impl Names for InReach<'_> {
             "steps" if path.get(2).is_none_or(|field| field.eq_ignore_ascii_case("output")) => {
                 let doubt = self.doubts.get(second).filter(|doubt| !doubt.is_settled(&self.asked))?;
                 let written = path.join(".");
-                let what = format!("`{written}` is null after {}", doubt.why);
+                let what = format!("`{written}` may be null: {}", doubt.why);
                 let hint = format!(
                     "write `{{{{coalesce {written} \"…\"}}}}` or `{{{{optional {written}}}}}`, or ask for `steps.{second}.status` in a `when`"
                 );
@@ -277,6 +286,10 @@ impl InReach<'_> {
                 format!("step `{id}` runs once an item of `{each}`, so from outside it has no one value"),
                 Some(hint),
             );
+        }
+        if self.own == id {
+            let hint = "name it in a step below".to_owned();
+            return wrong(format!("step `{id}` has no output before it has run"), Some(hint));
         }
         if self.all_steps.contains(id) {
             let hint = "move it up, or put this step after it".to_owned();

@@ -48,6 +48,8 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
     best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, candidate)| candidate)
 }
 
+const CONVERT: &str = "convert it, as with `(string …)` or `(int …)`, or make the schema say what is sent";
+
 struct Checker<'n> {
     names: &'n dyn Names,
     /// Null is an answer like another: this is a condition.
@@ -162,7 +164,9 @@ impl<'n> Checker<'n> {
         for (i, (arg, shape)) in call.args.iter().zip(&shapes).enumerate() {
             let Some(param) = call.function.param(i) else { continue };
             let offset = offset(arg).unwrap_or(call.offset);
-            if !shape.types.meets(param.types) {
+            let bare = shape.types.without(Types::NULL);
+            // What fits only where it is null is as wrong as what never fits.
+            if !(if bare == Types::NONE { shape.types } else { bare }).meets(param.types) {
                 let (wanted, given) = (words(param.types), words(shape.types));
                 let what = format!("`{name}` needs {wanted} for `{}`, but {} is {given}", param.name, arg.describe());
                 let hint = Some(format!("it is written {}", call.function.signature()));
@@ -170,19 +174,26 @@ impl<'n> Checker<'n> {
                 continue;
             }
             // Of a value of which nothing is known, nothing is worth saying.
-            let known = !Types::ANY.within(shape.types);
-            if known && shape.types.meets(Types::NULL) && !param.types.meets(Types::NULL) {
+            if !shape.is_known() {
+                continue;
+            }
+            let other = shape.types.without(param.types.or(Types::NULL));
+            if other != Types::NONE {
+                let (wanted, other) = (words(param.types), words(other));
+                let what =
+                    format!("`{name}` needs {wanted} for `{}`, but {} may be {other}", param.name, arg.describe());
+                self.find("W-MAP-012", false, offset, what, Some(CONVERT.to_owned()));
+            }
+            if shape.types.meets(Types::NULL) && !param.types.meets(Types::NULL) {
                 let what = format!("{} may be missing or null, and `{name}` refuses null", arg.describe());
-                let other = super::fallback(param.types).unwrap_or("…");
-                let hint = match arg {
-                    Expr::Path(path) => format!("give it another value there: `(default {} {other})`", path.text),
-                    Expr::Literal(_) | Expr::Call(_) | Expr::Query(_) => {
-                        format!("give it another value there: `(default … {other})`")
-                    }
-                };
-                let hint = Some(hint);
+                let fallback = super::fallback(param.types).unwrap_or("…");
+                let path = if let Expr::Path(path) = arg { path.text.as_str() } else { "…" };
+                let hint = Some(format!("give it another value there: `(default {path} {fallback})`"));
                 self.find("W-MAP-013", false, offset, what, hint);
             }
+        }
+        if let ("less" | "lessOrEquals" | "greater" | "greaterOrEquals", [a, b]) = (name, shapes.as_slice()) {
+            self.ordered(call, a, b);
         }
         if let ("equals", [a, b]) = (name, shapes.as_slice()) {
             self.equals(call, a, b);
@@ -190,6 +201,25 @@ impl<'n> Checker<'n> {
         match call.function.infer {
             Some(infer) => infer(&shapes),
             None => Shape::of(call.function.result),
+        }
+    }
+
+    /// Two numbers can be put in order, or two texts.
+    fn ordered(&mut self, call: &Call, a: &Shape, b: &Shape) {
+        let ordered = Types::NUMBER.or(Types::STRING);
+        let known = a.is_known() && b.is_known();
+        let (a, b) = (a.types.and(ordered), b.types.and(ordered));
+        if (a == b && a != ordered) || a == Types::NONE || b == Types::NONE {
+            return;
+        }
+        let (left, right) = (call.args[0].describe(), call.args[1].describe());
+        let hint = Some("compare two numbers or two texts: convert one with `int` or `string`".to_owned());
+        if !a.meets(b) {
+            let what = format!("`{}`: {left} is {}, but {right} is {}", call.function.name, words(a), words(b));
+            self.find("E-MAP-012", true, call.offset, what, hint);
+        } else if known {
+            let what = format!("`{}`: {left} and {right} may be a text and a number", call.function.name);
+            self.find("W-MAP-012", false, call.offset, what, hint);
         }
     }
 
@@ -294,7 +324,7 @@ fn walk(shape: &Shape, keys: &[Key], text: &str, asked: &dyn Fn(usize) -> bool) 
     let mut nullable = false;
     for (i, key) in keys.iter().enumerate() {
         nullable = (nullable || shape.types.meets(Types::NULL)) && !asked(i);
-        let holder = || holder(keys, i);
+        let holder = || holder(keys, i, text);
         if !shape.types.meets(Types::OBJECT.or(Types::ARRAY)) {
             if shape.types.within(Types::NULL) {
                 return Walked::Found(Shape::of(Types::NULL));
@@ -317,7 +347,12 @@ fn walk(shape: &Shape, keys: &[Key], text: &str, asked: &dyn Fn(usize) -> bool) 
         let exact = shape.properties.get_key_value(key);
         let Some((name, found)) = exact.or_else(|| only_ignoring_case(shape.properties.iter(), key)) else {
             let near = nearest(key, shape.properties.keys().map(String::as_str));
-            let hint = near.map(|near| format!("did you mean `{near}`?")).or_else(|| known(shape));
+            let further = || {
+                let before = text.strip_suffix(keys[i..].join(".").as_str()).unwrap_or_default();
+                Some(format!("{before}{}", further(shape, key)?))
+            };
+            let meant = near.map(str::to_owned).or_else(further).map(|meant| format!("did you mean `{meant}`?"));
+            let hint = meant.or_else(|| known(shape));
             let what = format!("`{text}`: {} has no `{key}`", holder());
             return match (shape.closed, shape.properties.is_empty()) {
                 (true, _) => Walked::Never { what, hint },
@@ -343,11 +378,22 @@ fn walk(shape: &Shape, keys: &[Key], text: &str, asked: &dyn Fn(usize) -> bool) 
     Walked::Found(shape)
 }
 
-fn holder(keys: &[Key], i: usize) -> String {
-    match i.checked_sub(1) {
-        Some(before) => format!("`{}`", keys[before]),
-        None => "the value".to_owned(),
+/// What should have the key `i`: the key before it, or what stands before all of them.
+fn holder(keys: &[Key], i: usize, text: &str) -> String {
+    if let Some(before) = i.checked_sub(1) {
+        return format!("`{}`", keys[before]);
     }
+    let before = text.strip_suffix(keys.join(".").as_str()).and_then(|before| before.strip_suffix('.'));
+    before.filter(|before| !before.is_empty()).map_or_else(|| "the value".to_owned(), |before| format!("`{before}`"))
+}
+
+/// The way to a key that stands one level further in.
+fn further(shape: &Shape, key: &str) -> Option<String> {
+    let mut found = shape.properties.iter().filter_map(|(outer, inner)| {
+        let (name, _) = only_ignoring_case(inner.properties.iter(), key)?;
+        Some(format!("{outer}.{name}"))
+    });
+    found.next().filter(|_| found.next().is_none())
 }
 
 fn known(shape: &Shape) -> Option<String> {

@@ -9,7 +9,7 @@ use super::functions::{self, Function};
 use super::guard::guarded;
 use super::query::Query;
 use super::resolve::{Frame, resolve};
-use super::syntax::{Places, explain};
+use super::syntax::{self, Places, explain};
 
 /// Deepest nesting of blocks and calls. What is compiled is evaluated by recursion, on any thread's stack.
 const MAX_DEPTH: usize = 32;
@@ -137,7 +137,8 @@ impl Compiler<'_> {
         self.no_hash(&name, &helper)?;
         let offset = self.locate(&name);
         let Some(function) = functions::find(&name) else {
-            let hint = functions::nearest(&name).map(|near| format!("did you mean `{near}`?"));
+            let near = syntax::elsewhere(&name).or_else(|| functions::nearest(&name));
+            let hint = near.map(|near| format!("did you mean `{near}`?"));
             let hint = hint.or_else(|| Some("`millstream functions` lists them all".to_owned()));
             return Err(ParseError { code: "E-MAP-004", offset, what: format!("there is no function `{name}`"), hint });
         };

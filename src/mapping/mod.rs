@@ -244,10 +244,15 @@ impl Condition {
     /// As [`Template::check`]; a type that can never be boolean or null is a certain finding.
     pub fn check(&self, names: &dyn Names) -> Vec<Finding> {
         let (shape, mut findings) = self.template.check_asking(names);
-        if !shape.types.meets(Types::BOOLEAN.or(Types::NULL)) {
+        let judged = Types::BOOLEAN.or(Types::NULL);
+        let hint = Some("compare it: `{{equals … …}}`, or ask `{{not (empty …)}}`".to_owned());
+        let other = shape.types.without(judged);
+        if !shape.types.meets(judged) {
             let what = format!("a condition must be a boolean or null; this one is {}", functions::words(shape.types));
-            let hint = Some("compare it: `{{equals … …}}`, or ask `{{not (empty …)}}`".to_owned());
             findings.push(Finding { code: "E-MAP-014", certain: true, offset: 0, what, hint });
+        } else if shape.is_known() && other != Types::NONE {
+            let what = format!("a condition must be a boolean or null; this one may be {}", functions::words(other));
+            findings.push(Finding { code: "W-MAP-012", certain: false, offset: 0, what, hint });
         }
         findings
     }

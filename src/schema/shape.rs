@@ -102,6 +102,11 @@ impl Shape {
         Shape::of(Types::ANY)
     }
 
+    /// True if something is known of it but that it may be null.
+    pub fn is_known(&self) -> bool {
+        !Types::ANY.without(Types::NULL).within(self.types)
+    }
+
     /// Only the types are known.
     pub fn of(types: Types) -> Shape {
         Shape {

@@ -6,6 +6,8 @@ mod alerts;
 mod app;
 mod canaries;
 mod check;
+mod check_command;
+mod check_promise;
 mod cli;
 mod connector_docs;
 mod control;

@@ -36,6 +36,7 @@ impl Checker<'_> {
                 None if position == 0 => Vec::new(),
                 None => vec![After { position: position as u32 - 1, on: Ends::DEFAULT }],
             };
+            reach.own = step.id.clone().unwrap_or_default();
             let when = step.when.as_ref();
             let certain = when.is_none() && !step.continues;
             course.add(&after, certain);
@@ -72,9 +73,9 @@ impl Checker<'_> {
             }
             let id = step.id.unwrap_or_default();
             let why = match (&when, step.continues) {
-                (Some(_), _) => "which runs only if its `when` holds".to_owned(),
-                (None, true) => "which may fail and be passed over (`on_error: continue`)".to_owned(),
-                (None, false) => "which this step does not wait for to succeed (`run_after`)".to_owned(),
+                (Some(_), _) => "runs only if its `when` holds".to_owned(),
+                (None, true) => "may fail and be passed over (`on_error: continue`)".to_owned(),
+                (None, false) => "need not have succeeded when this step runs (`run_after`)".to_owned(),
             };
             let under = when.as_ref().map(|when| when.template().source().to_owned());
             passed.push(Passed { id: id.clone(), ids, inner, why, under });
@@ -132,13 +133,13 @@ fn doubts(reach: &mut InReach<'_>, outside: &BTreeMap<String, Doubt>, passed: &[
             found.extend(step.inner.iter().map(|(id, doubt)| (id.clone(), doubt.clone())));
             continue;
         }
-        let why = format!("`{}`, {}", step.id, step.why);
+        let why = format!("`{}` {}", step.id, step.why);
         found.insert(step.id.clone(), Doubt::new(&step.id, why, step.under.clone()));
         for id in &step.ids {
             let doubt = match step.inner.get(id) {
                 Some(doubt) => doubt.clone().further(&step.id, step.under.clone()),
                 None => {
-                    let why = format!("`{id}`, a step of `{}`, {}", step.id, step.why);
+                    let why = format!("`{id}` is inside of `{}`, which {}", step.id, step.why);
                     Doubt::new(id, why, step.under.clone()).further(&step.id, step.under.clone())
                 }
             };

@@ -146,7 +146,8 @@ impl Checker<'_> {
         after.steps.insert(id.to_owned(), names::step(Shape::of(Types::NULL), true));
         after.now = self.torn(&before.now, &set);
         tried.doubt(&mut after.doubts, |step| {
-            Doubt::new(step, format!("`{step}`, which need not have succeeded in `{id}`"), None).further(id, None)
+            Doubt::new(step, format!("`{step}` may be the step of `{id}` that failed, or one that followed it"), None)
+                .further(id, None)
         });
         let handled = catch.map(|steps| self.inner(steps, &after, Apart::No, id));
         let mut last = after.clone();
@@ -162,7 +163,7 @@ impl Checker<'_> {
             Some((_, left)) if !left.ends => {
                 let now = either(&tried.now, &left.now);
                 tried.doubt(&mut reach.doubts, |step| {
-                    let why = format!("`{step}`, a step of `{id}`, which may fail and be caught");
+                    let why = format!("`{step}` is inside of `{id}`, which may fail and be caught");
                     Doubt::new(step, why, None).further(id, None)
                 });
                 reach.now = now;
@@ -293,7 +294,7 @@ impl Left {
 }
 
 fn in_catch(step: &str, id: &str) -> Doubt {
-    Doubt::new(step, format!("`{step}`, which runs only if `{id}` fails (`catch`)"), None).further(id, None)
+    Doubt::new(step, format!("`{step}` runs only if `{id}` fails (`catch`)"), None).further(id, None)
 }
 
 /// Adds branches to what can be named below, of which one has run: that of `asked`.
@@ -310,7 +311,7 @@ fn join(reach: &mut InReach<'_>, id: &str, asked: Option<&Template>, branches: V
             let doubt = match left.doubts.get(step) {
                 Some(doubt) => doubt.clone().further(id, under.clone()),
                 None => {
-                    let why = format!("`{step}`, which is in a branch of `{id}`");
+                    let why = format!("`{step}` is in a branch of `{id}`");
                     Doubt::new(step, why, under.clone()).further(id, under.clone())
                 }
             };
