@@ -21,7 +21,7 @@ use super::file::{
     self, CallFile, DedupeFile, FlowFile, KindFile, MockFile, RequestFile, SchemaFile, StepFile, TriggerFile,
     TriggerKindFile,
 };
-use super::fit::{Misfit, NAMES_NO_ONE, Remedy, mend, misfits};
+use super::fit::{Misfit, NAMES_NO_ONE, Remedy, convert, mend, misfits};
 use super::names::{self, InReach};
 use super::problem::{self, Code, Problem, Severity, nearest, suggest};
 use super::source::{At, Source, child};
@@ -212,9 +212,10 @@ impl Checker<'_> {
             let hint = match remedy {
                 Remedy::None => None,
                 Remedy::Hint(hint) => Some(hint),
+                Remedy::Convert(wanted) => self.value.pointer(&pointer).and_then(|given| convert(given, wanted)),
                 Remedy::Null { wanted, needed } => {
-                    let text = self.value.pointer(&pointer).and_then(Value::as_str);
-                    Some(text.and_then(|text| mend(text, wanted, needed)).unwrap_or_else(|| NAMES_NO_ONE.to_owned()))
+                    let mended = self.value.pointer(&pointer).and_then(|given| mend(given, wanted, needed));
+                    Some(mended.unwrap_or_else(|| NAMES_NO_ONE.to_owned()))
                 }
             };
             self.say(code, &pointer, at, what, hint);

@@ -1,5 +1,7 @@
 //! Whether what a mapping will give fits what an action takes: what never fits, what need not, and null.
 
+use serde_json::Value;
+
 use super::problem::{self, Code, nearest, suggest};
 use super::source::{At, child};
 use crate::mapping::fallback;
@@ -23,6 +25,8 @@ pub struct Misfit {
 pub enum Remedy {
     None,
     Hint(String),
+    /// These types are wanted.
+    Convert(Types),
     /// Null where these types are wanted: `needed`, or else the key may be left out.
     Null {
         wanted: Types,
@@ -53,11 +57,11 @@ fn compare(want: &Shape, got: &Shape, target: &Target<'_>, found: &mut Vec<Misfi
     if !fits {
         let what = format!("this is {}; {} is wanted", words(got.types), words(want.types));
         let scalar = got.types.within(SCALAR);
-        return say(problem::CANNOT_FIT, what, if scalar { convert(want.types) } else { Remedy::None });
+        return say(problem::CANNOT_FIT, what, if scalar { Remedy::Convert(want.types) } else { Remedy::None });
     }
     if got.is_known() && !bare.within(want.types) {
         let what = format!("this may be {}; {} is wanted", words(bare.without(want.types)), words(want.types));
-        say(problem::MAY_NOT_FIT, what, convert(want.types));
+        say(problem::MAY_NOT_FIT, what, Remedy::Convert(want.types));
     }
     if got.is_known() && got.types.meets(Types::NULL) && !want.types.meets(Types::NULL) {
         let what = format!("this may be null; {} is wanted", words(want.types));
@@ -79,7 +83,7 @@ fn values(want: &Shape, got: &Shape, at: &str, found: &mut Vec<Misfit>) {
     if want.values.is_empty() || got.values.is_empty() {
         return;
     }
-    let impossible = |value: &&serde_json::Value| !value.is_null() && !want.values.contains(value);
+    let impossible = |value: &&Value| !value.is_null() && !want.values.contains(value);
     let Some(value) = got.values.iter().find(impossible) else { return };
     let never = !got.values.iter().any(|value| want.values.contains(value));
     let (code, may) =
@@ -101,6 +105,7 @@ fn items(want: &Shape, got: &Shape, at: &str, found: &mut Vec<Misfit>) {
         let what = format!("{whose} of this list: {}", one.what);
         let remedy = match one.remedy {
             Remedy::Null { .. } => Remedy::Hint(NAMES_NO_ONE.to_owned()),
+            Remedy::Convert(_) => Remedy::None,
             remedy @ (Remedy::None | Remedy::Hint(_)) => remedy,
         };
         found.push(Misfit { code, pointer: at.to_owned(), at: At::Value, what, remedy });
@@ -145,33 +150,45 @@ fn keys(want: &Shape, got: &Shape, at: &str, found: &mut Vec<Misfit>) {
     }
 }
 
-/// What to write instead of the whole expression `text`, whose null would fail the run; `needed` unless its key may be
-/// left out. `None` if it is no whole expression.
-pub fn mend(text: &str, wanted: Types, needed: bool) -> Option<String> {
-    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim_matches(['{', '}', '~', ' ']);
-    if inner.contains("{{") {
-        return None;
-    }
-    let inner = inner.strip_prefix("optional ").unwrap_or(inner).trim();
-    let is_path = inner.contains('[') || !inner.contains(char::is_whitespace);
-    let value = if is_path || inner.starts_with('(') { inner.to_owned() } else { format!("({inner})") };
+/// What to write instead of `given`, whose null would fail the run; `needed` unless its key may be left out. `None` if it
+/// is no whole expression.
+pub fn mend(given: &Value, wanted: Types, needed: bool) -> Option<String> {
+    let inner = expression(given)?;
+    let value = argument(inner);
     let other = fallback(wanted).map(|other| format!("`{{{{coalesce {value} {other}}}}}`"));
     let fails = format!("`{{{{required {value}}}}}`, which fails the step with its name");
     let leaves = format!("`{{{{optional {value}}}}}`, which leaves the key out");
     let ways: Vec<String> = other.into_iter().chain([if needed { fails } else { leaves }]).collect();
-    let schema = if inner.starts_with("trigger.body.") {
-        "; if it is always sent, list it as `required` in the schema"
-    } else {
-        ""
-    };
+    let sent = inner.starts_with("trigger.body.");
+    let schema = if sent { "; if it is always sent, list it as `required` in the schema" } else { "" };
     Some(format!("write {}{schema}", ways.join(" or ")))
 }
 
-/// How a value of another type becomes one that is wanted.
-fn convert(wanted: Types) -> Remedy {
+/// How `given` becomes a value of another type that is wanted.
+pub fn convert(given: &Value, wanted: Types) -> Option<String> {
     let ways = [(Types::STRING, "string"), (Types::NUMBER, "int")];
-    let way = ways.into_iter().find(|(types, _)| wanted.without(Types::NULL) == *types);
-    way.map_or(Remedy::None, |(_, name)| Remedy::Hint(format!("convert it: `{{{{{name} …}}}}`")))
+    let (_, way) = ways.into_iter().find(|(types, _)| wanted.without(Types::NULL) == *types)?;
+    match given {
+        Value::Number(_) | Value::Bool(_) => (way == "string").then(|| format!("put it in quotes: `\"{given}\"`")),
+        Value::String(text) if !text.contains("{{") => {
+            let number = way == "int" && text.parse::<serde_json::Number>().is_ok();
+            number.then(|| format!("write it without quotes: `{text}`"))
+        }
+        given => Some(format!("convert it: `{{{{{way} {}}}}}`", argument(expression(given)?))),
+    }
+}
+
+/// What stands within the braces of a whole expression, without the `optional` before it.
+fn expression(given: &Value) -> Option<&str> {
+    let inner = given.as_str()?.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim_matches(['{', '}', '~', ' ']);
+    let inner = inner.strip_prefix("optional ").unwrap_or(inner).trim();
+    (!inner.contains("{{")).then_some(inner)
+}
+
+/// An expression as it stands among the arguments of a function.
+fn argument(inner: &str) -> String {
+    let is_one = inner.contains('[') || !inner.contains(char::is_whitespace) || inner.starts_with('(');
+    if is_one { inner.to_owned() } else { format!("({inner})") }
 }
 
 /// A set of types, as a person says it.
@@ -197,7 +214,7 @@ pub fn words(types: Types) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -244,6 +261,56 @@ mod tests {
         let mut wrong = given(&[("email", Types::STRING)], true);
         wrong.properties.insert("code".to_owned(), code);
         assert_eq!(found(&lead(), &wrong), ["/code E-FLOW-016 \"INX\" is not one of the possible values"]);
+    }
+
+    #[test]
+    fn what_may_be_null_or_another_type_is_a_warning_unless_nothing_is_known() {
+        let mut maybe =
+            given(&[("email", Types::STRING.or(Types::NULL)), ("seats", Types::NUMBER.or(Types::STRING))], true);
+        maybe.required = vec!["seats".to_owned()];
+        let expected = [
+            "/email W-FLOW-026 this may be null; text is wanted",
+            "/seats W-FLOW-025 this may be text; a number is wanted",
+            "/email W-FLOW-026 `email` may be left out, but it is required",
+        ];
+        assert_eq!(found(&lead(), &maybe), expected);
+
+        let mut code = Shape::of(Types::STRING);
+        code.values = vec![json!("INS"), json!("INX")];
+        let mut some = given(&[], true);
+        some.properties.extend([("email".to_owned(), Shape::of(Types::STRING)), ("code".to_owned(), code)]);
+        some.required = vec!["email".to_owned()];
+        let expected = ["/code W-FLOW-025 \"INX\" is possible here, but is not one of the possible values"];
+        assert_eq!(found(&lead(), &some), expected);
+    }
+
+    #[test]
+    fn the_items_of_a_list_are_compared_too() {
+        let want = json!({"type": "array", "items": {"type": "string"}});
+        let list = |items: Types| Shape { items: Some(Box::new(Shape::of(items))), ..Shape::of(Types::ARRAY) };
+        assert!(found(&want, &list(Types::STRING)).is_empty());
+        assert!(found(&want, &Shape::of(Types::ARRAY)).is_empty());
+        let expected = [" W-FLOW-025 an item of this list: this is a number; text is wanted"];
+        assert_eq!(found(&want, &list(Types::NUMBER)), expected);
+    }
+
+    #[test]
+    fn a_remedy_is_written_for_the_very_expression() {
+        let mend = |text: &str, needed| mend(&json!(text), Types::STRING, needed).unwrap_or_default();
+        assert_eq!(
+            mend("{{ first vars.list }}", true),
+            "write `{{coalesce (first vars.list) \"…\"}}` or `{{required (first vars.list)}}`, which fails the step with its name"
+        );
+        assert_eq!(
+            mend("{{optional vars.a}}", false),
+            "write `{{coalesce vars.a \"…\"}}` or `{{optional vars.a}}`, which leaves the key out"
+        );
+        assert_eq!(mend("{{a}} and {{b}}", true), "");
+        let convert = |value: Value, wanted| convert(&value, wanted).unwrap_or_default();
+        assert_eq!(convert(json!("{{vars.a}}"), Types::STRING), "convert it: `{{string vars.a}}`");
+        assert_eq!(convert(json!(5), Types::STRING), "put it in quotes: `\"5\"`");
+        assert_eq!(convert(json!("5"), Types::NUMBER), "write it without quotes: `5`");
+        assert_eq!(convert(json!("five"), Types::NUMBER), "");
     }
 
     #[test]

@@ -278,7 +278,7 @@ impl<'n> Checker<'n> {
     /// The shape of what need not be there: null too where that is taken, and else a warning.
     fn doubted(&mut self, mut shape: Shape, path: &Path) -> Shape {
         let same = |asked: &&[Key]| asked.len() > 1 && path.keys.starts_with(&asked[..2]);
-        let Some(doubt) = self.names.doubt(&path.keys).filter(|_| !self.asked.iter().any(|asked| same(&asked))) else {
+        let Some(doubt) = self.names.doubt(&path.keys).filter(|_| !self.asked.iter().any(same)) else {
             return shape;
         };
         if self.asking || self.takes_null {

@@ -164,12 +164,12 @@ impl Template {
 
     /// Checks names and types; the shape is what rendering will give.
     pub fn check(&self, names: &dyn Names) -> (Shape, Vec<Finding>) {
-        check::check(&**self.compiled, names, false)
+        check::check(&self.compiled, names, false)
     }
 
     /// The same where null is an answer like another: to ask for what need not be there is no slip.
     pub fn check_asking(&self, names: &dyn Names) -> (Shape, Vec<Finding>) {
-        check::check(&**self.compiled, names, true)
+        check::check(&self.compiled, names, true)
     }
 
     /// True if the text holds no expression.
