@@ -8,6 +8,7 @@ mod canaries;
 mod check;
 mod check_command;
 mod check_promise;
+mod check_promise_runs;
 mod cli;
 mod connector_docs;
 mod control;

@@ -28,6 +28,8 @@ impl Checker<'_> {
             forget(&read, &mut reach.now);
         }
         let mut course = Course::default();
+        // The same were each `when` to hold.
+        let mut reached = Course::default();
         let mut passed: Vec<Passed> = Vec::with_capacity(read.len());
         let mut steps: Vec<Step> = Vec::with_capacity(read.len());
         for (position, step) in read.into_iter().enumerate() {
@@ -40,7 +42,8 @@ impl Checker<'_> {
             let when = step.when.as_ref();
             let certain = when.is_none() && !step.continues;
             course.add(&after, certain);
-            doubts(reach, &outside, &passed, &course.before(&after));
+            reached.add(&after, !step.continues);
+            doubts(reach, &outside, &passed, &course.before(&after), &reached.before(&after));
             let (before, vars) = (reach.asked.clone(), reach.now.clone());
             let when = when.and_then(|text| self.condition(text, &child(&step.at, "when"), reach));
             if let Some(when) = &when {
@@ -72,20 +75,15 @@ impl Checker<'_> {
                 reach.steps.insert(id.clone(), names::step(output, listed));
             }
             let id = step.id.unwrap_or_default();
-            let why = match (&when, step.continues) {
-                (Some(_), _) => "runs only if its `when` holds".to_owned(),
-                (None, true) => "may fail and be passed over (`on_error: continue`)".to_owned(),
-                (None, false) => "need not have succeeded when this step runs (`run_after`)".to_owned(),
-            };
             let under = when.as_ref().map(|when| when.template().source().to_owned());
-            passed.push(Passed { id: id.clone(), ids, inner, why, under });
+            passed.push(Passed { id: id.clone(), ids, inner, under, continues: step.continues });
             // What has no kind is a problem, so the flow is not used; something must keep positions right.
             let kind = kind.unwrap_or(Kind::Delay(Template::parse("").expect("text without braces is a template")));
             steps.push(Step { id, kind, when, continues: step.continues, after, secure: step.secure, mock });
         }
         let mut ends: Vec<u32> = (0..steps.len() as u32).collect();
         ends.retain(|end| !steps.iter().any(|step| step.after.iter().any(|after| after.position == *end)));
-        doubts(reach, &outside, &passed, &course.at_end(&ends));
+        doubts(reach, &outside, &passed, &course.at_end(&ends), &BTreeSet::new());
         Block { steps, ends }
     }
 
@@ -120,27 +118,39 @@ struct Passed {
     ids: Vec<String>,
     /// Doubts about these even if the step succeeded.
     inner: BTreeMap<String, Doubt>,
-    /// Why it need not have succeeded.
-    why: String,
+    /// The text of its `when`.
     under: Option<String>,
+    continues: bool,
 }
 
-/// Says in `reach` which of the steps above need not have run, given those that have succeeded.
-fn doubts(reach: &mut InReach<'_>, outside: &BTreeMap<String, Doubt>, passed: &[Passed], sure: &BTreeSet<u32>) {
+/// Says in `reach` which of the steps above need not have run, given those that have succeeded, and those that have if
+/// their `when` held.
+fn doubts(
+    reach: &mut InReach<'_>,
+    outside: &BTreeMap<String, Doubt>,
+    passed: &[Passed],
+    sure: &BTreeSet<u32>,
+    reached: &BTreeSet<u32>,
+) {
     let mut found = outside.clone();
     for (position, step) in passed.iter().enumerate() {
         if sure.contains(&(position as u32)) {
             found.extend(step.inner.iter().map(|(id, doubt)| (id.clone(), doubt.clone())));
             continue;
         }
-        let why = format!("`{}` {}", step.id, step.why);
-        found.insert(step.id.clone(), Doubt::new(&step.id, why, step.under.clone()));
+        let under = step.under.clone().filter(|_| reached.contains(&(position as u32)));
+        let why = match (&step.under, step.continues) {
+            (Some(_), _) => "runs only if its `when` holds",
+            (None, true) => "may fail and be passed over (`on_error: continue`)",
+            (None, false) => "need not have succeeded when this step runs (`run_after`)",
+        };
+        found.insert(step.id.clone(), Doubt::new(&step.id, format!("`{}` {why}", step.id), under.clone()));
         for id in &step.ids {
             let doubt = match step.inner.get(id) {
-                Some(doubt) => doubt.clone().further(&step.id, step.under.clone()),
+                Some(doubt) => doubt.clone().further(&step.id, under.clone()),
                 None => {
-                    let why = format!("`{id}` is inside of `{}`, which {}", step.id, step.why);
-                    Doubt::new(id, why, step.under.clone()).further(&step.id, step.under.clone())
+                    let why = format!("`{id}` is inside of `{}`, which {why}", step.id);
+                    Doubt::new(id, why, under.clone()).further(&step.id, under.clone())
                 }
             };
             found.insert(id.clone(), doubt);
