@@ -125,7 +125,7 @@ impl Names for InReach<'_> {
             ("vars", Some(name)) => match self.now.get(name) {
                 Some(shape) => Named::Known(Cow::Borrowed(shape), 2),
                 // That it has no value yet is a doubt.
-                None if self.vars.contains(name) => Named::of(Shape::any(), 2),
+                None if self.vars.contains(name) => Named::of(Shape::of(Types::NULL), 2),
                 None if self.inside.vars.contains_key(name) => {
                     let owner = &self.inside.vars[name];
                     let hint = "bring it out with `collect`, or as a step's output".to_owned();

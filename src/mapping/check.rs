@@ -285,6 +285,10 @@ impl<'n> Checker<'n> {
             shape.types = shape.types.or(Types::NULL);
         } else {
             self.find("W-MAP-016", false, path.offset, doubt.what, doubt.hint);
+            // It is said once.
+            if shape.types.within(Types::NULL) {
+                return Shape::any();
+            }
         }
         shape
     }

@@ -39,6 +39,8 @@ struct Maker {
     /// Steps that give an id, in the order of the file.
     givers: Vec<String>,
     count: usize,
+    /// With variables, and then without what they are not followed through: loops and `run_after`.
+    vars: bool,
 }
 
 impl Maker {
@@ -58,7 +60,10 @@ impl Maker {
     /// A template that gives an id, or null.
     fn value(&mut self) -> String {
         let known = self.givers.len() as u64;
-        if known == 0 || self.chance(4) {
+        if known == 0 && !self.vars {
+            return "x".into();
+        }
+        if self.vars && (known == 0 || self.chance(4)) {
             return if self.chance(3) { "{{coalesce vars.v \"x\"}}".into() } else { "{{vars.v}}".into() };
         }
         // Of the last few, since those are most often sure.
@@ -86,9 +91,9 @@ impl Maker {
                 json!({"action": "target.give", "with": {}, "retry": "none"})
             }
             4..=5 => json!({"action": "target.take", "with": {"id": self.value()}, "retry": "none"}),
-            6 => json!({"set": {"v": self.value()}}),
-            7 if depth > 0 && self.chance(2) => json!({"terminate": "succeeded"}),
-            7 => json!({"set": {"v": "text"}}),
+            6 if self.vars => json!({"set": {"v": self.value()}}),
+            6..=7 if depth > 0 && self.chance(2) => json!({"terminate": "succeeded"}),
+            6..=7 => json!({"set": {(if self.vars { "v" } else { "w" }): "text"}}),
             8..=9 => json!({"if": self.flag(), "then": self.block(depth + 1), "else": self.block(depth + 1)}),
             10..=11 => {
                 let mut scope = json!({"scope": self.block(depth + 1)});
@@ -100,6 +105,7 @@ impl Maker {
                 }
                 scope
             }
+            _ if self.vars => json!({"parallel": {"left": self.block(depth + 1), "right": self.block(depth + 1)}}),
             _ => json!({"foreach": "{{trigger.body.items}}", "do": self.block(depth + 1)}),
         };
         step["id"] = json!(id);
@@ -109,7 +115,7 @@ impl Maker {
         if self.chance(6) && step.get("terminate").is_none() {
             step["on_error"] = json!("continue");
         }
-        if !above.is_empty() && self.chance(5) {
+        if !above.is_empty() && !self.vars && self.chance(4) {
             let on: [&[&str]; 4] = [&["succeeded"], &["succeeded", "failed"], &["failed"], &["succeeded", "skipped"]];
             let before = &above[self.random.below(above.len() as u64) as usize]["id"];
             let on = on[self.random.below(4) as usize];
@@ -163,8 +169,8 @@ fn a_flow_of_which_the_checker_says_nothing_uses_no_output_that_is_not_there() {
     let schema = json!({"type": "object", "additionalProperties": false, "required": ["f0", "f1", "items"], "properties": {
         "f0": {"type": "boolean"}, "f1": {"type": "boolean"}, "items": {"type": "array", "items": {"type": "string"}}}});
     let (mut silent, mut came_true) = (0, 0);
-    for round in 0..6_000 {
-        let mut maker = Maker { random: Random(round), givers: Vec::new(), count: 0 };
+    for round in 0..2_000 {
+        let mut maker = Maker { random: Random(round), givers: Vec::new(), count: 0, vars: round % 2 == 0 };
         let mut text = json!({"trigger": {"type": "request", "schema": schema}, "steps": maker.block(0)});
         if maker.chance(5) {
             text["on_failure"] = maker.block(1);
@@ -185,6 +191,6 @@ fn a_flow_of_which_the_checker_says_nothing_uses_no_output_that_is_not_there() {
         }
     }
     // Neither half is empty.
-    assert!(silent >= 200, "only {silent} flows had no problem");
-    assert!(came_true >= 100, "only {came_true} warnings came true");
+    assert!(silent >= 60, "only {silent} flows had no problem");
+    assert!(came_true >= 40, "only {came_true} warnings came true");
 }

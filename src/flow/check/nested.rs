@@ -138,13 +138,11 @@ impl Checker<'_> {
         reach: &mut InReach<'_>,
     ) -> (Option<Kind>, Shape) {
         let before = reach.asking(None, false);
-        let mut set = BTreeSet::new();
-        [Some(&steps), catch.as_ref()].into_iter().flatten().for_each(|steps| set_vars(steps, &mut set));
         let (body, tried) = self.inner(steps, &before, Apart::No, id);
         // What failed, and all that follows it, left nothing behind; the failure itself can be named.
         let mut after = tried.seen(&before);
         after.steps.insert(id.to_owned(), names::step(Shape::of(Types::NULL), true));
-        after.now = self.torn(&before.now, &set);
+        after.now = self.torn(&before.now, &tried.set);
         tried.doubt(&mut after.doubts, |step| {
             Doubt::new(step, format!("`{step}` may be the step of `{id}` that failed, or one that followed it"), None)
                 .further(id, None)
@@ -153,7 +151,7 @@ impl Checker<'_> {
         let mut last = after.clone();
         if let Some((_, left)) = &handled {
             last.steps.extend(left.steps.clone());
-            last.now = self.torn(&before.now, &set);
+            last.now = self.torn(&after.now, &left.set);
             left.doubt(&mut last.doubts, |step| in_catch(step, id));
         }
         let finished = finally.map(|steps| self.inner(steps, &last, Apart::No, id));
