@@ -20,7 +20,7 @@ steps:
 
 fn said(app: &App, args: &[&str]) -> (Option<i32>, String) {
     let output = app.cli(args);
-    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    (output.status.code(), String::from_utf8(output.stdout).expect("it is text"))
 }
 
 #[test]
@@ -67,9 +67,9 @@ struct Watching {
 
 impl Watching {
     fn start(app: &App) -> Watching {
-        let mut child = app.command().args(["check", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = app.command().args(["check", "--watch"]).stdout(Stdio::piped()).spawn().expect("it starts");
         let (send, lines) = channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
+        let out = BufReader::new(child.stdout.take().expect("it is piped"));
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
         Watching { child, lines }
     }

@@ -119,7 +119,7 @@ impl Maker {
             let on: [&[&str]; 4] = [&["succeeded"], &["succeeded", "failed"], &["failed"], &["succeeded", "skipped"]];
             let before = &above[self.random.below(above.len() as u64) as usize]["id"];
             let on = on[self.random.below(4) as usize];
-            step["run_after"] = json!({before.as_str().unwrap(): on});
+            step["run_after"] = json!({before.as_str().expect("an id is text"): on});
         }
         if gives {
             self.givers.push(id);
