@@ -114,9 +114,11 @@ pub const UNKNOWN_STEP: Code = ("E-FLOW-021", "unknown step");
 pub const LEAK: Code = ("E-FLOW-022", "a variable of the outside");
 pub const UNKNOWN_FLOW: Code = ("E-FLOW-023", "unknown flow");
 pub const CYCLE: Code = ("E-FLOW-024", "flows that call each other in a circle");
+pub const MAY_NOT_FIT: Code = ("W-FLOW-025", "a type that may not fit");
+pub const MAY_BE_NULL: Code = ("W-FLOW-026", "null where a value is needed");
 
-/// Every code of this module, for the pages and the tests.
-pub const CODES: [Code; 24] = [
+/// Every code of this module, for the pages and the tests. One with a `W` is a warning.
+pub const CODES: [Code; 26] = [
     NOT_YAML,
     DUPLICATE_KEY,
     UNKNOWN_KEY,
@@ -141,6 +143,8 @@ pub const CODES: [Code; 24] = [
     LEAK,
     UNKNOWN_FLOW,
     CYCLE,
+    MAY_NOT_FIT,
+    MAY_BE_NULL,
 ];
 
 /// The name nearest to `wrong`, if one is near enough to have been meant.

@@ -110,7 +110,8 @@ impl Source {
     ) -> Problem {
         let shown = self.text.lines().nth(line - 1).unwrap_or_default().to_owned();
         let (file, code, title) = (self.file.clone(), code.0.to_owned(), code.1.to_owned());
-        Problem { severity: Severity::Error, code, title, file, line, column, length, shown, what, hint }
+        let severity = if code.starts_with('W') { Severity::Warning } else { Severity::Error };
+        Problem { severity, code, title, file, line, column, length, shown, what, hint }
     }
 
     fn place(&self, pointer: &str, at: At) -> (usize, usize, usize) {

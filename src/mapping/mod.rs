@@ -56,6 +56,22 @@ pub trait Scope {
 pub trait Names {
     /// What `path` will hold.
     fn find<'n>(&'n self, path: &[Key]) -> Named<'n>;
+
+    /// Why nothing need be at `path`, though all of it is described.
+    fn doubt(&self, _path: &[Key]) -> Option<Doubt> {
+        None
+    }
+
+    /// True where a condition around has asked about `path`, so whoever wrote it knows that it may be null.
+    fn is_asked(&self, _path: &[Key]) -> bool {
+        false
+    }
+}
+
+/// What a template names that need not have happened.
+pub struct Doubt {
+    pub what: String,
+    pub hint: Option<String>,
 }
 
 /// The answer of [`Names::find`].
@@ -150,7 +166,12 @@ impl Template {
 
     /// Checks names and types; the shape is what rendering will give.
     pub fn check(&self, names: &dyn Names) -> (Shape, Vec<Finding>) {
-        check::check(&**self.compiled, names)
+        check::check(&self.compiled, names, false)
+    }
+
+    /// The same where null is an answer like another: to ask for what need not be there is no slip.
+    pub fn check_asking(&self, names: &dyn Names) -> (Shape, Vec<Finding>) {
+        check::check(&self.compiled, names, true)
     }
 
     /// True if the text holds no expression.
@@ -228,11 +249,16 @@ impl Condition {
 
     /// As [`Template::check`]; a type that can never be boolean or null is a certain finding.
     pub fn check(&self, names: &dyn Names) -> Vec<Finding> {
-        let (shape, mut findings) = self.template.check(names);
-        if !shape.types.meets(Types::BOOLEAN.or(Types::NULL)) {
+        let (shape, mut findings) = self.template.check_asking(names);
+        let judged = Types::BOOLEAN.or(Types::NULL);
+        let hint = Some("compare it: `{{equals … …}}`, or ask `{{not (empty …)}}`".to_owned());
+        let other = shape.types.without(judged);
+        if !shape.types.meets(judged) {
             let what = format!("a condition must be a boolean or null; this one is {}", functions::words(shape.types));
-            let hint = Some("compare it: `{{equals … …}}`, or ask `{{not (empty …)}}`".to_owned());
             findings.push(Finding { code: "E-MAP-014", certain: true, offset: 0, what, hint });
+        } else if shape.is_known() && other != Types::NONE {
+            let what = format!("a condition must be a boolean or null; this one may be {}", functions::words(other));
+            findings.push(Finding { code: "W-MAP-012", certain: false, offset: 0, what, hint });
         }
         findings
     }
@@ -241,4 +267,10 @@ impl Condition {
     pub fn template(&self) -> &Template {
         &self.template
     }
+}
+
+/// Something to write in place of null where these types are wanted; `None` where that cannot be written in a template.
+pub fn fallback(types: Types) -> Option<&'static str> {
+    let kinds = [(Types::STRING, "\"…\""), (Types::NUMBER, "0"), (Types::BOOLEAN, "false")];
+    kinds.into_iter().find(|(one, _)| types.meets(*one)).map(|(_, text)| text)
 }

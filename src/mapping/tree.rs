@@ -164,16 +164,16 @@ fn check<'a>(
         Node::Leaf(template) => {
             let (shape, found) = template.check(names);
             findings.extend(found.into_iter().map(|finding| (pointer(at), finding)));
-            let optional = template.is_optional();
+            let optional = template.is_optional() && shape.types.meets(Types::NULL);
             let mut present = shape.clone();
             present.types = shape.types.without(Types::NULL);
             (if optional { present } else { shape }, !optional)
         }
         Node::List(nodes) => {
-            for (i, node) in nodes.iter().enumerate() {
-                below(at, Place::Index(i), |at| check(node, names, at, findings));
-            }
-            (Shape::of(Types::ARRAY), true)
+            let nodes = nodes.iter().enumerate();
+            let items = nodes.map(|(i, node)| below(at, Place::Index(i), |at| check(node, names, at, findings)).0);
+            let items = items.reduce(Shape::either).map(Box::new);
+            (Shape { items, ..Shape::of(Types::ARRAY) }, true)
         }
         Node::Object(nodes) => {
             let mut shape = Shape { closed: true, ..Shape::of(Types::OBJECT) };

@@ -53,7 +53,8 @@ impl Checker<'_> {
         let here = child(at, "call");
         if !is_flow_id(&read.name) {
             let what = format!("`{}` cannot be the id of a flow", read.name);
-            self.say(problem::BAD_NAME, &here, At::Value, what, None);
+            let hint = snake_case(&read.name).map(|name| format!("did you mean `{name}`?"));
+            self.say(problem::BAD_NAME, &here, At::Value, what, hint);
         }
         self.calls.entry(read.name.clone()).or_insert(here);
         let retry = read.retry.unwrap_or(Retry { attempts: 1, ..Retry::default() });
@@ -73,7 +74,19 @@ impl Checker<'_> {
                 (format!("connector `{first}` has no action `{second}`"), hint)
             }
             None => {
-                let hint = suggest(first, connectors.keys().map(String::as_str).collect::<Vec<_>>());
+                let connection = self.known.connections.and_then(|connections| connections.get(first));
+                let near = nearest(first, connectors.keys().map(String::as_str));
+                let meant = near.and_then(|near| {
+                    let actions = connectors.get(near)?.actions.keys().map(String::as_str);
+                    let action = nearest(&snake_case(second)?, actions)?;
+                    Some(format!("did you mean `{near}.{action}`?"))
+                });
+                let hint = match connection {
+                    Some(kind) => {
+                        Some(format!("`{first}` is a connection: `action: {kind}.{second}`, `connection: {first}`"))
+                    }
+                    None => meant.or_else(|| suggest(first, connectors.keys().map(String::as_str).collect::<Vec<_>>())),
+                };
                 (format!("there is no connector `{first}`"), hint)
             }
         };

@@ -143,7 +143,7 @@ fn item(args: &[Shape]) -> Shape {
     }
     let mut shape = of.items.as_deref().cloned().unwrap_or_else(Shape::any);
     shape.types = shape.types.or(Types::NULL);
-    if of.types.meets(Types::STRING) { Shape::any() } else { shape }
+    if of.types.meets(Types::STRING) { Shape::of(Types::STRING).either(shape) } else { shape }
 }
 
 fn join(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {

@@ -216,18 +216,7 @@ pub(super) fn words(types: Types) -> String {
 
 /// The union of what two values can be.
 fn either(a: &Shape, b: &Shape) -> Shape {
-    if a == b {
-        return a.clone();
-    }
-    let known = |shape: &Shape| shape.types.within(Types::NULL);
-    let mut shape = match (known(a), known(b)) {
-        (true, _) => b.clone(),
-        (_, true) => a.clone(),
-        (false, false) => Shape::of(a.types),
-    };
-    shape.values.clear();
-    shape.types = a.types.or(b.types);
-    shape
+    if a == b { a.clone() } else { a.clone().either(b.clone()) }
 }
 
 fn without_null(shape: &Shape) -> Shape {
