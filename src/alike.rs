@@ -100,7 +100,7 @@ mod tests {
         let first = alike.of("abc", length).unwrap();
         let second = alike.of("abc", |_| Err(())).expect("it is not made twice");
         assert!(Arc::ptr_eq(&first, &second));
-        assert_eq!((*alike.of("x", length).unwrap()).value, 1);
+        assert_eq!(alike.of("x", length).unwrap().value, 1);
 
         drop((first, second));
         assert_eq!(alike.of("abc", |_| Err("made anew")).err(), Some("made anew"));

@@ -155,12 +155,12 @@ impl Template {
 
     /// The value, or `None` where `{{optional x}}` found nothing.
     pub fn render(&self, scope: &dyn Scope) -> Result<Option<Value>, Error> {
-        eval::render(&**self.compiled, self.leaf(), scope).map_err(|fault| self.error(fault.code, fault.what))
+        eval::render(&self.compiled, self.leaf(), scope).map_err(|fault| self.error(fault.code, fault.what))
     }
 
     /// As [`Template::render`], but shows the value where it is instead of copying it.
     pub fn look<T>(&self, scope: &dyn Scope, look: impl FnOnce(Option<&Value>) -> T) -> Result<T, Error> {
-        eval::with(&**self.compiled, self.leaf(), scope, |value| look(value.as_deref()))
+        eval::with(&self.compiled, self.leaf(), scope, |value| look(value.as_deref()))
             .map_err(|fault| self.error(fault.code, fault.what))
     }
 

@@ -14,10 +14,13 @@ use crate::flow::{Flow, Known, Loaded};
 /// Fewer files than this are not worth a second thread.
 const SHARED: usize = 32;
 
+/// A path, one for all that name it, and how what is there was just before it was read.
+type Stamped = (Arc<Path>, Option<Stamp>);
+
 /// Files that flows name, as they are during one load: many flows may name the same one.
 #[derive(Default)]
 pub(super) struct Others {
-    stamps: Mutex<HashMap<PathBuf, (Arc<Path>, Option<Stamp>)>>,
+    stamps: Mutex<HashMap<PathBuf, Stamped>>,
     texts: Mutex<HashMap<PathBuf, Result<Arc<str>, String>>>,
 }
 
@@ -27,7 +30,7 @@ impl Others {
     }
 
     /// The path, one for all that name it, and its stamp.
-    fn stamped(&self, path: &Path) -> (Arc<Path>, Option<Stamp>) {
+    fn stamped(&self, path: &Path) -> Stamped {
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = stamps.get(path) {
             return found.clone();
@@ -100,7 +103,7 @@ impl Loader {
             }
         };
         let folder = path.parent().unwrap_or(&self.dir).to_owned();
-        let others: RefCell<BTreeMap<String, (Arc<Path>, Option<Stamp>)>> = RefCell::default();
+        let others: RefCell<BTreeMap<String, Stamped>> = RefCell::default();
         let texts: RefCell<BTreeMap<String, String>> = RefCell::default();
         let read = |name: &str| -> Result<String, String> {
             // The stamp first: what changes after it is read again. And each file once, so that the definition that
