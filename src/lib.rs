@@ -1,5 +1,6 @@
 #![doc = "Millstream: a YAML file becomes a durable endpoint that carries each request through connectors."]
 pub mod access;
+mod alike;
 pub mod catalog;
 pub mod cli;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod mapping;
 pub mod outbound;
 pub mod points;
 pub mod private;
+pub mod rehearse;
 pub mod run;
 pub mod schema;
 pub mod server;

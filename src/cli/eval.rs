@@ -29,7 +29,7 @@ impl Args {
             let hint = error.hint.map(|hint| format!("\n  {hint}")).unwrap_or_default();
             anyhow!("{} at character {}: {}{hint}", error.code, error.offset + 1, error.what)
         })?;
-        let scope = JsonScope { now: jiff::Timestamp::now(), ..JsonScope::new(scope) };
+        let scope = JsonScope { now: jiff::Timestamp::now(), seed: getrandom::u64()?, value: scope };
         let value = template.render(&scope).map_err(|error| anyhow!("{}: {}", error.code, error.what))?;
         let value = value.unwrap_or(Value::Null);
         match value {

@@ -9,6 +9,7 @@ mod eval;
 mod functions;
 mod inputs;
 mod letters;
+mod record;
 mod run;
 mod runs;
 mod samples;
@@ -17,6 +18,7 @@ mod send;
 mod serve;
 mod show;
 mod store;
+mod test;
 mod token;
 mod url;
 
@@ -72,6 +74,7 @@ enum Command {
     Serve(serve::Args),
     Demo(demo::Args),
     Check(check::Args),
+    Test(test::Args),
     Url(url::Args),
     Send(send::Args),
     Run(run::Args),
@@ -96,6 +99,7 @@ impl Cli {
             Command::Serve(args) => args.run(place),
             Command::Demo(args) => args.run(place),
             Command::Check(args) => args.run(place),
+            Command::Test(args) => args.run(place),
             Command::Url(args) => args.run(place),
             Command::Send(args) => args.run(place),
             Command::Run(args) => args.run(place),

@@ -9,7 +9,7 @@ use super::functions::{self, Function};
 use super::guard::guarded;
 use super::query::Query;
 use super::resolve::{Frame, resolve};
-use super::syntax::{Places, explain};
+use super::syntax::{self, Places, explain};
 
 /// Deepest nesting of blocks and calls. What is compiled is evaluated by recursion, on any thread's stack.
 const MAX_DEPTH: usize = 32;
@@ -137,7 +137,9 @@ impl Compiler<'_> {
         self.no_hash(&name, &helper)?;
         let offset = self.locate(&name);
         let Some(function) = functions::find(&name) else {
-            let hint = functions::nearest(&name).map(|near| format!("did you mean `{near}`?"));
+            let hint = functions::path_instead(&name).map(|path| format!("this is a path here: {path}"));
+            let near = || syntax::elsewhere(&name).or_else(|| functions::nearest(&name));
+            let hint = hint.or_else(|| near().map(|near| format!("did you mean `{near}`?")));
             let hint = hint.or_else(|| Some("`millstream functions` lists them all".to_owned()));
             return Err(ParseError { code: "E-MAP-004", offset, what: format!("there is no function `{name}`"), hint });
         };
@@ -157,7 +159,7 @@ impl Compiler<'_> {
         }
         let name = |text: &String| text == raw;
         let named = self.frames.iter().any(|f| f.value.as_ref().is_some_and(name) || f.key.as_ref().is_some_and(name));
-        if call || (!named && functions::find(raw).is_some()) {
+        if call || (!named && (functions::find(raw).is_some() || functions::never_a_key(raw))) {
             return Ok(Bare::Function(raw.to_owned()));
         }
         self.path(raw).map(|path| Bare::Done(Expr::Path(path)))
@@ -177,7 +179,11 @@ impl Compiler<'_> {
         match param {
             Parameter::Literal(value) => Ok(Expr::Literal(value)),
             Parameter::Subexpression(inner) => self.subexpression(*inner.element),
-            Parameter::Path(path) => self.path(raw(&path)).map(Expr::Path),
+            // The parser takes a number with a small `e` for a path.
+            Parameter::Path(path) => match super::number::parse(raw(&path)) {
+                Some(number) => Ok(Expr::Literal(Value::Number(number))),
+                None => self.path(raw(&path)).map(Expr::Path),
+            },
             Parameter::Name(name) => self.path(&name).map(Expr::Path),
             other => Err(self.refused(&format!("this is not known: {other:?}"), "write a path or a call")),
         }
@@ -196,7 +202,16 @@ impl Compiler<'_> {
         }
         let mut args = Vec::with_capacity(given);
         for (i, param) in params.into_iter().enumerate() {
-            let arg = self.argument(param)?;
+            let each = function.param(i).is_some_and(|param| param.each);
+            if each {
+                let (value, key) = (Some("item".to_owned()), Some("index".to_owned()));
+                self.frames.push(Frame { kind: Kind::Each, value, key });
+            }
+            let arg = self.argument(param);
+            if each {
+                self.frames.pop();
+            }
+            let arg = arg?;
             args.push(if function.param(i).is_some_and(|p| p.query) {
                 self.query(function, arg, offset)?
             } else {

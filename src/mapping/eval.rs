@@ -13,8 +13,10 @@ use super::text;
 
 /// Most bytes that one leaf, or one function's result, may have.
 pub(super) const MAX_BYTES: usize = 8 * 1024 * 1024;
-/// Most rounds of all `#each` of one leaf together.
+/// Most rounds of all `#each`, `map`, `filter` and `sum` of one leaf together.
 const MAX_ROUNDS: usize = 100_000;
+/// Most characters and items that the functions of one leaf may go through together: about a second of work.
+const MAX_WORK: usize = 64 * 1024 * 1024;
 
 static NULL: Value = Value::Null;
 
@@ -40,7 +42,56 @@ impl Fault {
 pub(super) struct Context<'e> {
     pub scope: &'e dyn Scope,
     frame: Option<&'e Frame<'e>>,
-    rounds: &'e Cell<usize>,
+    meter: &'e Meter<'e>,
+}
+
+/// Where the leaf stands, for what is random in it; used only to tell leaves from each other.
+#[derive(Clone, Copy)]
+pub(super) struct Leaf<'e> {
+    pub source: &'e str,
+    pub pointer: &'e str,
+}
+
+/// What the rendering of one leaf has used up.
+pub(super) struct Meter<'e> {
+    pub leaf: Leaf<'e>,
+    /// Random values drawn.
+    pub draws: Cell<u64>,
+    rounds: Cell<usize>,
+    work: Cell<usize>,
+}
+
+impl<'e> Context<'e> {
+    pub fn meter(self) -> &'e Meter<'e> {
+        self.meter
+    }
+
+    /// This context with an item of a list as `item` (and `this`), `index` its number.
+    pub fn within<T>(self, item: &Value, index: usize, last: bool, work: impl for<'f> FnOnce(Context<'f>) -> T) -> T {
+        let frame = Frame { this: item, key: Value::from(index), index, last, outer: self.frame };
+        work(Context { frame: Some(&frame), ..self })
+    }
+}
+
+impl Meter<'_> {
+    /// Counts `count` rounds over what `what` describes.
+    pub fn rounds(&self, count: usize, what: impl FnOnce() -> String) -> Result<(), Fault> {
+        self.rounds.set(self.rounds.get().saturating_add(count));
+        if self.rounds.get() <= MAX_ROUNDS {
+            return Ok(());
+        }
+        Err(Fault::new("mapping.too_large", format!("{} is more than the {MAX_ROUNDS} rounds of one template", what())))
+    }
+
+    /// Counts work that a function is about to do.
+    pub fn work(&self, amount: usize) -> Result<(), Fault> {
+        self.work.set(self.work.get().saturating_add(amount));
+        if self.work.get() <= MAX_WORK {
+            return Ok(());
+        }
+        let what = "one template has too much to do on data of this size; do less in one step";
+        Err(Fault::new("mapping.too_large", what))
+    }
 }
 
 struct Frame<'e> {
@@ -52,18 +103,19 @@ struct Frame<'e> {
 }
 
 /// The value of a leaf; `None` where `{{optional x}}` found nothing.
-pub(super) fn render(body: &Body, scope: &dyn Scope) -> Result<Option<Value>, Fault> {
-    with(body, scope, |value| value.map(Cow::into_owned))
+pub(super) fn render(body: &Body, leaf: Leaf<'_>, scope: &dyn Scope) -> Result<Option<Value>, Fault> {
+    with(body, leaf, scope, |value| value.map(Cow::into_owned))
 }
 
 /// As [`render`], without a copy of a value that is already there.
 pub(super) fn with<T>(
     body: &Body,
+    leaf: Leaf<'_>,
     scope: &dyn Scope,
     take: impl FnOnce(Option<Cow<'_, Value>>) -> T,
 ) -> Result<T, Fault> {
-    let rounds = Cell::new(0);
-    let context = Context { scope, frame: None, rounds: &rounds };
+    let meter = Meter { leaf, draws: Cell::new(0), rounds: Cell::new(0), work: Cell::new(0) };
+    let context = Context { scope, frame: None, meter: &meter };
     match body {
         Body::Literal(text) => Ok(take(Some(Cow::Owned(Value::String(text.clone()))))),
         Body::Whole(expr) => {
@@ -128,12 +180,7 @@ fn write_rounds<'v>(
     out: &mut String,
 ) -> Result<(), Fault> {
     let count = rounds.len();
-    context.rounds.set(context.rounds.get().saturating_add(count));
-    if context.rounds.get() > MAX_ROUNDS {
-        let what =
-            format!("#each over {} is more than the {MAX_ROUNDS} rounds of one template", block.subject.describe());
-        return Err(Fault::new("mapping.too_large", what));
-    }
+    context.meter.rounds(count, || format!("#each over {}", block.subject.describe()))?;
     for (index, (key, this)) in rounds.enumerate() {
         let frame = Frame { this, key, index, last: index + 1 == count, outer: context.frame };
         write(&block.body, Context { frame: Some(&frame), ..context }, out)?;

@@ -31,6 +31,11 @@ impl Decimal {
         Decimal { negative, digits, exponent }
     }
 
+    /// Sign, digits and exponent: ±0.DIGITS × 10^exponent.
+    pub fn into_parts(self) -> (bool, String, i64) {
+        (self.negative, self.digits, self.exponent)
+    }
+
     pub fn is_zero(&self) -> bool {
         self.digits.is_empty()
     }
@@ -44,6 +49,11 @@ impl Decimal {
         let digits: i128 = self.digits.parse().ok()?;
         let value = digits.checked_mul(10i128.checked_pow(shift)?)?;
         Some(if self.negative { -value } else { value })
+    }
+
+    /// A text that equal numbers share, and only they.
+    pub fn canonical(&self) -> String {
+        format!("{}{}e{}", if self.negative { "-" } else { "" }, self.digits, self.exponent)
     }
 
     /// Digits behind the point.
@@ -85,6 +95,8 @@ pub(super) fn compare(a: &Number, b: &Number) -> Ordering {
 
 /// An exact operation on two numbers; `None` where the result needs more than 38 digits or does not exist.
 pub(super) fn exact(operation: Operation, a: &Number, b: &Number) -> Option<Number> {
+    // 5.0 is no whole number where it matters: what is divided by it keeps its fraction.
+    let whole = is_whole(a) && is_whole(b);
     let (a, b) = (Decimal::of(a), Decimal::of(b));
     let places = a.places().max(b.places());
     if places > 38 {
@@ -98,7 +110,7 @@ pub(super) fn exact(operation: Operation, a: &Number, b: &Number) -> Option<Numb
             print(product, a.places() + b.places())
         }
         Operation::Mod => print(a.scaled(places)?.checked_rem(b.scaled(places)?)?, places),
-        Operation::Div if places == 0 => print(a.scaled(0)?.checked_div(b.scaled(0)?)?, 0),
+        Operation::Div if whole => print(a.scaled(0)?.checked_div(b.scaled(0)?)?, 0),
         Operation::Div => divide(a.scaled(places)?, b.scaled(places)?),
     }
 }
@@ -141,6 +153,34 @@ fn print(value: i128, places: i64) -> Option<Number> {
     let point = if fraction.is_empty() { "" } else { "." };
     let sign = if value < 0 { "-" } else { "" };
     parse(&format!("{sign}{whole}{point}{fraction}"))
+}
+
+/// True if it is written as a whole number: without point or exponent.
+pub(super) fn is_whole(number: &Number) -> bool {
+    !number.as_str().contains(['.', 'e', 'E'])
+}
+
+/// The number without exponent and needless zeros: `30` for 30.0 and 3e1. As written where that would take many digits.
+pub(super) fn plain(number: &Number) -> String {
+    const FAR: i64 = 400;
+    let decimal = Decimal::of(number);
+    if is_whole(number) || decimal.exponent.abs() > FAR {
+        return number.to_string();
+    }
+    let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or(0));
+    let (digits, places) = (&decimal.digits, decimal.exponent);
+    let length = length(digits);
+    let sign = if decimal.negative { "-" } else { "" };
+    if decimal.is_zero() {
+        "0".to_owned()
+    } else if places <= 0 {
+        format!("{sign}0.{}{digits}", zeros(-places))
+    } else if places >= length {
+        format!("{sign}{digits}{}", zeros(places - length))
+    } else {
+        let (whole, fraction) = digits.split_at(usize::try_from(places).unwrap_or(0));
+        format!("{sign}{whole}.{fraction}")
+    }
 }
 
 /// A JSON number from its text, digit for digit; `None` if it is not one.

@@ -53,7 +53,8 @@ pub(super) fn read(raw: &str) -> Written {
     Written { root, local, ups, this, bracketed, keys }
 }
 
-fn split(mut rest: &str) -> Vec<Key> {
+/// The keys of `a.b/[c d].0`.
+pub(super) fn split(mut rest: &str) -> Vec<Key> {
     let mut keys = Vec::new();
     while !rest.is_empty() {
         let (key, after) = match rest.strip_prefix('[') {

@@ -1,13 +1,14 @@
-//! Lists and objects, and looking into them.
+//! Looking into lists, objects and texts.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
 use super::logic::same;
+use super::print::print;
+use super::units::units;
 use super::{ANY, Args, BOOL, Fault, Function, LIST, NUMBER, Param, TEXT, boolean, example, one, string};
 use crate::mapping::eval::MAX_BYTES;
-use crate::mapping::text;
 use crate::schema::{Shape, Types};
 
 /// What has a length.
@@ -34,9 +35,9 @@ pub(super) const ROWS: &[Function] = &[
     Function {
         name: "length",
         family: "Collection",
-        params: &[one("value", SIZED)],
+        params: &[one("value", SEQUENCE)],
         result: NUMBER,
-        text: "How many characters, items or keys it has.",
+        text: "How many characters or items it has. Characters are counted as UTF-16 does: most emoji are two.",
         example: example(r#"{{length vars.list}}"#, r#"{"vars":{"list":[1,2,3]}}"#, r#"3"#),
         infer: None,
         run: length,
@@ -86,7 +87,7 @@ pub(super) const ROWS: &[Function] = &[
         family: "Collection",
         params: &[one("list", LIST), one("separator", TEXT)],
         result: TEXT,
-        text: "The items as one text, with the separator between them.",
+        text: "The items as one text, each as `string` writes it, with the separator between them.",
         example: example(r#"{{join vars.list ", "}}"#, r#"{"vars":{"list":["a",1,null]}}"#, r#""a, 1, ""#),
         infer: None,
         run: join,
@@ -94,13 +95,14 @@ pub(super) const ROWS: &[Function] = &[
 ];
 
 fn jsonpath(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
-    let found = args.query(0)?.select(&*args.value(1)?);
-    found.map(|items| Cow::Owned(Value::Array(items))).map_err(|why| Fault::new("mapping.too_large", why))
+    let (items, work) = args.query(0)?.select(&*args.value(1)?).map_err(|why| Fault::new("mapping.too_large", why))?;
+    args.context.meter().work(work.saturating_mul(8))?;
+    Ok(Cow::Owned(Value::Array(items)))
 }
 
 fn size(value: &Value) -> usize {
     match value {
-        Value::String(text) => text.chars().count(),
+        Value::String(text) => units(text),
         Value::Array(items) => items.len(),
         Value::Object(map) => map.len(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
@@ -141,7 +143,7 @@ fn item(args: &[Shape]) -> Shape {
     }
     let mut shape = of.items.as_deref().cloned().unwrap_or_else(Shape::any);
     shape.types = shape.types.or(Types::NULL);
-    if of.types.meets(Types::STRING) { Shape::any() } else { shape }
+    if of.types.meets(Types::STRING) { Shape::of(Types::STRING).either(shape) } else { shape }
 }
 
 fn join(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
@@ -151,7 +153,7 @@ fn join(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
         if i > 0 {
             out.push_str(&separator);
         }
-        text::append(&mut out, item);
+        out.push_str(&print(item));
         if out.len() > MAX_BYTES {
             return Err(Fault::too_large());
         }

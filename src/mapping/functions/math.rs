@@ -1,11 +1,17 @@
 //! Exact arithmetic on the digits that JSON carries.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use serde_json::Value;
 
-use super::{Args, Fault, Function, NUMBER, example, one};
-use crate::mapping::number::{Decimal, Operation, exact};
+use super::{Args, Fault, Function, LIST, NUMBER, example, many, one};
+use crate::mapping::number::{Decimal, Operation, compare, exact};
+use crate::schema::{Shape, Types};
+
+const NUMBERS: Types = NUMBER.or(LIST);
+/// Most items of a `range`.
+const MAX_RANGE: usize = 100_000;
 
 pub(super) const ROWS: &[Function] = &[
     Function {
@@ -43,7 +49,7 @@ pub(super) const ROWS: &[Function] = &[
         family: "Math",
         params: &[one("a", NUMBER), one("b", NUMBER)],
         result: NUMBER,
-        text: "a divided by b. Of two whole numbers the whole part; otherwise up to 28 digits behind the point.",
+        text: "a divided by b. Of two numbers written without a point the whole part; otherwise up to 28 digits behind the point.",
         example: example(r#"{{div 7 2}}"#, r#"{}"#, r#"3"#),
         infer: None,
         run: |args| apply(args, Operation::Div),
@@ -58,6 +64,36 @@ pub(super) const ROWS: &[Function] = &[
         infer: None,
         run: |args| apply(args, Operation::Mod),
     },
+    Function {
+        name: "min",
+        family: "Math",
+        params: &[many("numbers", NUMBERS)],
+        result: NUMBER,
+        text: "The least of some numbers, or of the numbers in a list.",
+        example: example(r#"{{min vars.list}}"#, r#"{"vars":{"list":[3,1.5,2]}}"#, "1.5"),
+        infer: None,
+        run: |args| extreme(args, Ordering::Less),
+    },
+    Function {
+        name: "max",
+        family: "Math",
+        params: &[many("numbers", NUMBERS)],
+        result: NUMBER,
+        text: "The greatest of some numbers, or of the numbers in a list.",
+        example: example(r#"{{max 1 3 2}}"#, "{}", "3"),
+        infer: None,
+        run: |args| extreme(args, Ordering::Greater),
+    },
+    Function {
+        name: "range",
+        family: "Math",
+        params: &[one("start", NUMBER), one("count", NUMBER)],
+        result: LIST,
+        text: "So many whole numbers from `start` on, 100,000 at most.",
+        example: example(r#"{{range 1 4}}"#, "{}", "[1,2,3,4]"),
+        infer: Some(|_| Shape { items: Some(Box::new(Shape::of(Types::NUMBER))), ..Shape::of(Types::ARRAY) }),
+        run: range,
+    },
 ];
 
 fn apply(args: Args<'_>, operation: Operation) -> Result<Cow<'_, Value>, Fault> {
@@ -69,4 +105,32 @@ fn apply(args: Args<'_>, operation: Operation) -> Result<Cow<'_, Value>, Fault> 
         Some(number) => Ok(Cow::Owned(Value::Number(number))),
         None => Err(args.wrong(0, "gives a result of more than 38 digits")),
     }
+}
+
+fn extreme(args: Args<'_>, wanted: Ordering) -> Result<Cow<'_, Value>, Fault> {
+    let mut best: Option<serde_json::Number> = None;
+    for i in 0..args.len() {
+        let value = args.value(i)?;
+        let numbers = value.as_array().map_or(std::slice::from_ref(&*value), Vec::as_slice);
+        for number in numbers {
+            let Value::Number(number) = number else {
+                let kind = crate::mapping::eval::kind(number);
+                return Err(args.wrong(i, &format!("holds {kind}, where a number is needed")));
+            };
+            if best.as_ref().is_none_or(|best| compare(number, best) == wanted) {
+                best = Some(number.clone());
+            }
+        }
+    }
+    best.map(|number| Cow::Owned(Value::Number(number))).ok_or_else(|| args.wrong(0, "holds no number"))
+}
+
+fn range(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
+    let (start, count) = (args.count(0)?, args.size(1)?);
+    if count > MAX_RANGE {
+        return Err(args.wrong(1, "is more than 100000"));
+    }
+    let last = i64::try_from(count).ok().and_then(|count| start.checked_add(count));
+    let last = last.ok_or_else(|| args.wrong(0, "is too large to count on from"))?;
+    Ok(Cow::Owned(Value::Array((start..last).map(Value::from).collect())))
 }

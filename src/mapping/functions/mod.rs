@@ -4,13 +4,31 @@
 //! add a row to its family's `ROWS` and the `fn` that it names; its example runs as a test.
 
 mod args;
+mod binary;
+mod blob;
 mod collection;
 mod convert;
+mod csv;
+mod culture;
+mod dates;
+mod digest;
+mod each;
+mod elsewhere;
+mod lists;
 mod logic;
 mod math;
+mod numbers;
+mod object;
+mod print;
+mod random;
 mod reference;
+mod search;
+mod sets;
 mod text;
-mod time;
+mod units;
+mod uri;
+mod xml;
+mod xmltext;
 
 use std::borrow::Cow;
 
@@ -20,7 +38,8 @@ use super::eval::Fault;
 use crate::schema::{Shape, Types};
 
 pub(super) use args::Args;
-use args::{boolean, string};
+use args::{boolean, list, object, string};
+pub(super) use elsewhere::{never_a_key, path_instead};
 pub use reference::reference;
 
 /// One function.
@@ -48,6 +67,8 @@ pub struct Param {
     pub arity: Arity,
     /// True if it is a JSONPath, written out in quotes and compiled at load.
     pub query: bool,
+    /// True if it is evaluated for each item of the first argument, with `item` and `index` in reach.
+    pub each: bool,
 }
 
 /// How many arguments a parameter takes.
@@ -74,29 +95,50 @@ const BOOL: Types = Types::BOOLEAN;
 const CONDITION: Types = Types::BOOLEAN.or(Types::NULL);
 const NUMBER: Types = Types::NUMBER;
 const LIST: Types = Types::ARRAY;
+const OBJECT: Types = Types::OBJECT;
 const ANY: Types = Types::ANY;
 
 const fn one(name: &'static str, types: Types) -> Param {
-    Param { name, types, arity: Arity::One, query: false }
+    Param { name, types, arity: Arity::One, query: false, each: false }
 }
 
 const fn maybe(name: &'static str, types: Types) -> Param {
-    Param { name, types, arity: Arity::Optional, query: false }
+    Param { name, types, arity: Arity::Optional, query: false, each: false }
 }
 
 const fn many(name: &'static str, types: Types) -> Param {
-    Param { name, types, arity: Arity::Many, query: false }
+    Param { name, types, arity: Arity::Many, query: false, each: false }
 }
 
 const fn example(template: &'static str, scope: &'static str, result: &'static str) -> Example {
     Example { template, scope, result }
 }
 
-const FAMILIES: [&[Function]; 6] = [logic::ROWS, text::ROWS, collection::ROWS, convert::ROWS, math::ROWS, time::ROWS];
+const FAMILIES: &[&[Function]] = &[
+    logic::ROWS,
+    text::ROWS,
+    search::ROWS,
+    xmltext::ROWS,
+    collection::ROWS,
+    lists::ROWS,
+    sets::ROWS,
+    each::ROWS,
+    object::ROWS,
+    convert::ROWS,
+    binary::ROWS,
+    math::ROWS,
+    random::ROWS,
+    digest::ROWS,
+    csv::ROWS,
+    uri::ROWS,
+    dates::ROWS,
+    numbers::ROWS,
+    xml::ROWS,
+];
 
 /// Every function, family by family.
 pub fn all() -> impl Iterator<Item = &'static Function> {
-    FAMILIES.into_iter().flatten()
+    FAMILIES.iter().copied().flatten()
 }
 
 /// The function of this name, ignoring case as Microsoft's language does.
@@ -113,7 +155,11 @@ impl Function {
     /// `if(condition: boolean, then: any, else: any) → any`, as the table and the hints show it.
     pub fn signature(&self) -> String {
         let params = self.params.iter().map(|param| {
-            let types = if param.query { "JSONPath".to_owned() } else { words(param.types) };
+            let types = match (param.query, param.each) {
+                (true, _) => "JSONPath".to_owned(),
+                (_, true) => format!("expression of {}", words(param.types)),
+                _ => words(param.types),
+            };
             match param.arity {
                 Arity::One => format!("{}: {types}", param.name),
                 Arity::Optional => format!("{}?: {types}", param.name),
@@ -170,18 +216,7 @@ pub(super) fn words(types: Types) -> String {
 
 /// The union of what two values can be.
 fn either(a: &Shape, b: &Shape) -> Shape {
-    if a == b {
-        return a.clone();
-    }
-    let known = |shape: &Shape| shape.types.within(Types::NULL);
-    let mut shape = match (known(a), known(b)) {
-        (true, _) => b.clone(),
-        (_, true) => a.clone(),
-        (false, false) => Shape::of(a.types),
-    };
-    shape.values.clear();
-    shape.types = a.types.or(b.types);
-    shape
+    if a == b { a.clone() } else { a.clone().either(b.clone()) }
 }
 
 fn without_null(shape: &Shape) -> Shape {

@@ -1,13 +1,14 @@
-//! Text: building it, changing it, looking into it.
+//! Text: building it, cutting it, changing it. Looking into it is in `search.rs`.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::{ANY, Args, BOOL, Fault, Function, NUMBER, TEXT, boolean, example, many, maybe, one, string};
+use super::print::print;
+use super::units::{lower, part, units, upper};
+use super::{ANY, Args, Fault, Function, LIST, NUMBER, TEXT, example, list, many, maybe, one, string};
 use crate::mapping::eval::MAX_BYTES;
-use crate::mapping::text;
-use crate::schema::Types;
+use crate::schema::{Shape, Types};
 
 pub(super) const ROWS: &[Function] = &[
     Function {
@@ -15,7 +16,7 @@ pub(super) const ROWS: &[Function] = &[
         family: "Text",
         params: &[many("parts", ANY)],
         result: TEXT,
-        text: "All parts as one text: null is empty, objects and lists are JSON.",
+        text: "All parts as one text, each as `string` writes it: null is empty, objects and lists are JSON.",
         example: example(r#"{{concat vars.a "-" vars.n}}"#, r#"{"vars":{"a":"no","n":7}}"#, r#""no-7""#),
         infer: None,
         run: concat,
@@ -25,20 +26,20 @@ pub(super) const ROWS: &[Function] = &[
         family: "Text",
         params: &[one("text", TEXT)],
         result: TEXT,
-        text: "The text in lower case, by the rules of Unicode.",
+        text: "The text in lower case, character by character, the same in all languages.",
         example: example(r#"{{toLower vars.a}}"#, r#"{"vars":{"a":"ÄRGER"}}"#, r#""ärger""#),
         infer: None,
-        run: |args| string(args.text(0)?.to_lowercase()),
+        run: |args| string(lower(&args.text(0)?)),
     },
     Function {
         name: "toUpper",
         family: "Text",
         params: &[one("text", TEXT)],
         result: TEXT,
-        text: "The text in upper case, by the rules of Unicode.",
-        example: example(r#"{{toUpper vars.a}}"#, r#"{"vars":{"a":"straße"}}"#, r#""STRASSE""#),
+        text: "The text in upper case, character by character, the same in all languages: ß stays ß.",
+        example: example(r#"{{toUpper vars.a}}"#, r#"{"vars":{"a":"straße"}}"#, r#""STRAßE""#),
         infer: None,
-        run: |args| string(args.text(0)?.to_uppercase()),
+        run: |args| string(upper(&args.text(0)?)),
     },
     Function {
         name: "trim",
@@ -65,49 +66,29 @@ pub(super) const ROWS: &[Function] = &[
         family: "Text",
         params: &[one("text", TEXT), one("start", NUMBER), maybe("length", NUMBER)],
         result: TEXT,
-        text: "The part of `length` characters from `start` (0 is the first), or all the rest. A part that is not there is an error.",
+        text: "The part of `length` characters from `start` (0 is the first), or all the rest. A part that is not there is an error; `slice` and `take` do without one. Characters are counted as UTF-16 does: most emoji are two.",
         example: example(r#"{{substring vars.a 1 3}}"#, r#"{"vars":{"a":"äbcde"}}"#, r#""bcd""#),
         infer: None,
         run: substring,
     },
     Function {
-        name: "startsWith",
+        name: "slice",
         family: "Text",
-        params: &[one("text", TEXT), one("search", TEXT)],
-        result: BOOL,
-        text: "Whether the text starts so, ignoring case.",
-        example: example(r#"{{startsWith vars.a "msft_test"}}"#, r#"{"vars":{"a":"MSFT_TEST_1"}}"#, r#"true"#),
+        params: &[one("text", TEXT), one("start", NUMBER), maybe("end", NUMBER)],
+        result: TEXT,
+        text: "The part from `start` up to, not including, `end`, or all the rest; negative numbers count from the text's end. What is not there is left out.",
+        example: example(r#"{{slice vars.a -4 -1}}"#, r#"{"vars":{"a":"invoice.pdf"}}"#, r#"".pd""#),
         infer: None,
-        run: |args| boolean(lower(args, 0)?.starts_with(&lower(args, 1)?)),
-    },
-    Function {
-        name: "endsWith",
-        family: "Text",
-        params: &[one("text", TEXT), one("search", TEXT)],
-        result: BOOL,
-        text: "Whether the text ends so, ignoring case.",
-        example: example(r#"{{endsWith vars.a "@TEST.com"}}"#, r#"{"vars":{"a":"x@test.com"}}"#, r#"true"#),
-        infer: None,
-        run: |args| boolean(lower(args, 0)?.ends_with(&lower(args, 1)?)),
-    },
-    Function {
-        name: "indexOf",
-        family: "Text",
-        params: &[one("text", TEXT), one("search", TEXT)],
-        result: NUMBER,
-        text: "Where `search` first stands in the text, ignoring case: 0 is the first character, -1 is nowhere.",
-        example: example(r#"{{indexOf vars.a "WORLD"}}"#, r#"{"vars":{"a":"hello world"}}"#, r#"6"#),
-        infer: None,
-        run: index_of,
+        run: slice,
     },
     Function {
         name: "split",
         family: "Text",
         params: &[one("text", TEXT), one("separator", TEXT)],
-        result: Types::ARRAY,
+        result: LIST,
         text: "The pieces between separators. Empty text gives one empty piece; an empty separator leaves the text whole.",
         example: example(r#"{{split vars.a ";"}}"#, r#"{"vars":{"a":"a;b"}}"#, r#"["a","b"]"#),
-        infer: None,
+        infer: Some(|_| Shape { items: Some(Box::new(Shape::of(Types::STRING))), ..Shape::of(Types::ARRAY) }),
         run: split,
     },
 ];
@@ -115,7 +96,7 @@ pub(super) const ROWS: &[Function] = &[
 fn concat(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let mut out = String::new();
     for i in 0..args.len() {
-        text::append(&mut out, args.value(i)?.as_ref());
+        out.push_str(&print(&*args.value(i)?));
         if out.len() > MAX_BYTES {
             return Err(Fault::too_large());
         }
@@ -138,42 +119,36 @@ fn replace(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
 
 fn substring(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let text = args.text(0)?;
-    let start = usize::try_from(args.count(1)?).map_err(|_| args.wrong(1, "is negative"))?;
-    let length = match args.len() {
-        0..=2 => None,
-        _ => Some(usize::try_from(args.count(2)?).map_err(|_| args.wrong(2, "is negative"))?),
-    };
-    let count = text.chars().count();
-    let end = length.map_or(Some(count), |length| start.checked_add(length));
+    let start = args.size(1)?;
+    let count = units(&text);
+    let end = if args.len() > 2 { start.checked_add(args.size(2)?) } else { Some(count) };
     let Some(end) = end.filter(|end| start <= *end && *end <= count) else {
         return Err(args.wrong(0, "is shorter than the part that is asked for"));
     };
-    string(text.chars().skip(start).take(end - start).collect())
+    string(part(&text, start, end))
 }
 
-fn index_of(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
-    let (text, search) = (lower(args, 0)?, lower(args, 1)?);
-    let place = text.find(&search).map(|at| text[..at].chars().count());
-    Ok(Cow::Owned(place.map_or(Value::from(-1), Value::from)))
+fn slice(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
+    let text = args.text(0)?;
+    let count = units(&text);
+    // A place from the end; one before the start is the start.
+    let place = |number: i64| match usize::try_from(number) {
+        Ok(place) => place.min(count),
+        Err(_) => count.saturating_sub(usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX)),
+    };
+    let start = place(args.count(1)?);
+    let end = if args.len() > 2 { place(args.count(2)?) } else { count };
+    string(part(&text, start, end.max(start)))
 }
 
 fn split(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let (text, separator) = (args.text(0)?, args.text(1)?);
-    let pieces: Vec<Value> = match separator.is_empty() {
-        true => vec![Value::from(&*text)],
-        false => text.split(&*separator).map(Value::from).collect(),
-    };
-    Ok(Cow::Owned(Value::Array(pieces)))
-}
-
-/// Folded character by character, so that places in the folded text are places in the text.
-fn lower(args: Args<'_>, i: usize) -> Result<String, Fault> {
-    let fold = |c: char| {
-        let mut lower = c.to_lowercase();
-        match (lower.next(), lower.next()) {
-            (Some(one), None) => one,
-            _ => c,
-        }
-    };
-    Ok(args.text(i)?.chars().map(fold).collect())
+    if separator.is_empty() {
+        return Ok(Cow::Owned(Value::Array(vec![Value::from(&*text)])));
+    }
+    // Many empty pieces are much more than their text.
+    if text.matches(&*separator).count().saturating_mul(size_of::<Value>()) > 16 * MAX_BYTES {
+        return Err(Fault::too_large());
+    }
+    list(text.split(&*separator).map(|piece| Cow::Owned(Value::from(piece))))
 }
