@@ -157,8 +157,8 @@ fn connector(data: &[u8]) {
 struct Unknown;
 
 impl Names for Unknown {
-    fn find(&self, _path: &[Key]) -> Named {
-        Named::Known(Shape::any(), 0)
+    fn find(&self, _path: &[Key]) -> Named<'_> {
+        Named::of(Shape::any(), 0)
     }
 }
 

@@ -1,5 +1,6 @@
 #![doc = "Millstream: a YAML file becomes a durable endpoint that carries each request through connectors."]
 pub mod access;
+mod alike;
 pub mod author;
 pub mod catalog;
 pub mod cli;
@@ -13,6 +14,7 @@ pub mod mapping;
 pub mod outbound;
 pub mod points;
 pub mod private;
+pub mod rehearse;
 pub mod run;
 pub mod schema;
 pub mod server;

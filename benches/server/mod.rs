@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each bench asks for what it needs")]
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -9,6 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// The binary that is measured: the one built with the bench, or another one that `MILLSTREAM_BINARY` names.
+pub fn binary() -> OsString {
+    std::env::var_os("MILLSTREAM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_millstream").into())
+}
 
 /// Stopped when it is dropped.
 pub struct Server {
@@ -21,7 +27,7 @@ pub struct Server {
 
 impl Server {
     pub fn start(folder: &Path) -> Server {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        let mut command = Command::new(binary());
         command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--dir"]).arg(folder);
         Server::begin(command.env("MILLSTREAM_LOG", "warn"))
     }
@@ -56,7 +62,7 @@ impl Server {
     /// True if it knows anything of `/accept`, whatever it says.
     fn answers(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect(self.public) else { return false };
-        let request = "POST /accept HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        let request = "POST /accept HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         let mut text = String::new();
         let asked = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut text));
         asked.is_ok() && text.starts_with("HTTP/1.1 2")
@@ -65,7 +71,7 @@ impl Server {
     /// The path of a flow's URL.
     pub fn hook(&self, folder: &Path, flow: &str) -> String {
         let show = ["url", "show", flow, "--json", "--dir"];
-        let output = Command::new(env!("CARGO_BIN_EXE_millstream")).args(show).arg(folder).output().expect("the URL");
+        let output = Command::new(binary()).args(show).arg(folder).output().expect("the URL");
         let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let url = told["url"].as_str().expect("a URL");
         url[url.find("/hooks/").expect("a path")..].to_owned()
@@ -77,7 +83,7 @@ impl Server {
         stream.set_nodelay(true).expect("a socket option");
         let mut buffer = vec![0; 16 * 1024];
         for body in bodies {
-            let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n");
+            let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
             let request = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
             stream.write_all(request.as_bytes()).expect("sent");
             let mut have = 0;
@@ -93,7 +99,7 @@ impl Server {
 
     pub fn get(&self, path: &str, headers: &str) -> String {
         let mut stream = TcpStream::connect(self.admin).expect("a connection");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).expect("sent");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("an answer");

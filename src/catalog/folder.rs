@@ -1,6 +1,7 @@
 //! Walks the user's folders. Follows links, so that a folder can be a link that is swapped whole.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -41,6 +42,8 @@ pub struct Tree {
     pub folders: BTreeMap<PathBuf, Stamp>,
     /// Folders that are there and cannot be read now: what is in them is not gone.
     pub closed: Vec<(PathBuf, String)>,
+    /// True if a link is among them, so that a file or folder may have more names than one.
+    pub linked: bool,
 }
 
 const MAX_DEPTH: usize = 16;
@@ -64,17 +67,16 @@ pub fn walk(top: &Path) -> Tree {
         }
         for entry in entries.flatten() {
             let path = entry.path();
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with('.') || name.ends_with('~') || name.starts_with('#') {
+            if is_passed_over(&entry.file_name()) {
                 continue;
             }
+            tree.linked |= entry.file_type().is_ok_and(|kind| kind.is_symlink());
             let Ok(metadata) = fs::metadata(&path) else { continue };
             if metadata.is_dir() {
                 if depth < MAX_DEPTH {
                     open.push((path, depth + 1));
                 }
-            } else if metadata.is_file() && matches!(extension(&path), Some("yaml" | "yml")) {
+            } else if metadata.is_file() && is_flow(&entry.file_name()) {
                 tree.files.insert(path, Stamp::from(&metadata));
             }
         }
@@ -82,6 +84,14 @@ pub fn walk(top: &Path) -> Tree {
     tree
 }
 
-fn extension(path: &Path) -> Option<&str> {
-    path.extension()?.to_str()
+/// True for hidden entries and what editors leave behind.
+pub fn is_passed_over(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b".") || name.starts_with(b"#") || name.ends_with(b"~")
+}
+
+/// True for the name of a file that is read where flows are.
+pub fn is_flow(name: &OsStr) -> bool {
+    let extension = Path::new(name).extension().and_then(OsStr::to_str);
+    matches!(extension, Some("yaml" | "yml")) && !is_passed_over(name)
 }

@@ -10,9 +10,10 @@ mod folder;
 mod load;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
@@ -102,9 +103,18 @@ impl Catalog {
 
     /// Reads what has changed and swaps it in; writes one log line for each change and each problem.
     pub fn reload(&self) {
-        let mut loader = self.loader.lock().unwrap_or_else(PoisonError::into_inner);
+        self.swap(load::Loader::load);
+    }
+
+    /// The same where nothing but these flow files has changed.
+    fn reload_only(&self, files: &BTreeSet<PathBuf>) {
+        self.swap(|loader| loader.load_only(files));
+    }
+
+    fn swap(&self, load: impl FnOnce(&mut load::Loader) -> Snapshot) {
+        let mut loader = self.loader();
         let before = self.current.load_full();
-        let mut after = loader.load();
+        let mut after = load(&mut loader);
         after.check_alerts(self.alerts.as_ref());
         tell(&before, &after);
         self.current.store(Arc::new(after));
@@ -121,10 +131,29 @@ impl Catalog {
         watch::start(self.clone())
     }
 
-    /// The folders whose changes matter.
-    fn folders(&self) -> Vec<PathBuf> {
-        self.loader.lock().unwrap_or_else(PoisonError::into_inner).folders()
+    /// See [`load::Loader::folders`].
+    fn folders(&self) -> (BTreeSet<PathBuf>, Vec<PathBuf>, bool) {
+        self.loader().folders()
     }
+
+    /// See [`load::Loader::is_named`].
+    fn is_named(&self, name: &OsStr) -> bool {
+        self.loader().is_named(name)
+    }
+
+    /// True for the project folder itself.
+    fn is_project(&self, folder: &Path) -> bool {
+        self.current.load().dir == folder
+    }
+
+    fn loader(&self) -> MutexGuard<'_, load::Loader> {
+        self.loader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Every YAML file in a folder and below, in order; hidden ones and editors' leavings are passed over.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    folder::walk(folder).files.into_keys().collect()
 }
 
 /// The folder where the last good versions lie.
@@ -151,9 +180,8 @@ fn tell(before: &Snapshot, after: &Snapshot) {
             tracing::info!(connection = %name, "connection is live");
         }
     }
-    for problem in after.problems.iter().filter(|problem| !before.problems.contains(problem)) {
-        log_problem(problem);
-    }
+    let known: HashSet<&Problem> = before.problems.iter().collect();
+    after.problems.iter().filter(|problem| !known.contains(problem)).for_each(log_problem);
 }
 
 /// One log line for a problem.

@@ -1,6 +1,7 @@
 //! Puts the parts of one process together: data folder, journal, vault, outbound, catalog, engine.
 
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::{Context, anyhow};
 use secrecy::SecretString;
@@ -12,7 +13,7 @@ use crate::config::Config;
 use crate::data::Data;
 use crate::engine::{Engine, InstanceKey};
 use crate::journal::Journal;
-use crate::outbound::{Outbound, Secrets};
+use crate::outbound::{Client, Outbound, Secrets};
 use crate::vault::Vault;
 
 /// Everything a process at work holds. The store's lock is held as long as the engine lives.
@@ -30,13 +31,19 @@ pub(super) struct Parts {
 pub(super) fn assemble(place: &Place, config: Config) -> anyhow::Result<Parts> {
     let dir = place.dir()?;
     let data = Data::open(&place.data()?).map_err(|why| anyhow!(why))?;
-    // First the lock: two processes must not make keys side by side.
-    let journal = Journal::open(data.path())?;
+    // The system's root certificates take as long to read as the store to open: side by side.
+    let (journal, client) = thread::scope(|scope| {
+        let client = scope.spawn(|| Client::new(&config.outbound));
+        // First the lock: two processes must not make keys side by side.
+        (Journal::open(data.path()), client.join())
+    });
+    let journal = journal?;
+    let client = client.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let key = InstanceKey::open(data.path()).map_err(|why| anyhow!(why))?;
     let token = data.admin_token().map_err(|why| anyhow!(why))?;
     let access = Arc::new(Access::open(&journal, data.path(), &token)?);
     let vault = Vault::open(data.path(), key.expose()).context("the vault could not be opened")?;
-    let outbound = Outbound::new(&config.outbound, Secrets::new(Some(Arc::new(vault))))?;
+    let outbound = Outbound::with(client, Secrets::new(Some(Arc::new(vault))));
     let catalog = Arc::new(Catalog::load(&dir, Some(data.path()), &config));
     let engine = Engine::new(journal, outbound.clone(), catalog.clone(), key, config.limits.clone())?;
     Ok(Parts { config, data, token, access, catalog, engine, outbound })

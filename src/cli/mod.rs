@@ -12,6 +12,7 @@ mod graph;
 mod inputs;
 mod letters;
 mod new;
+mod record;
 mod run;
 mod runs;
 mod samples;
@@ -21,6 +22,7 @@ mod send;
 mod serve;
 mod show;
 mod store;
+mod test;
 mod token;
 mod url;
 
@@ -77,6 +79,7 @@ enum Command {
     Demo(demo::Args),
     New(new::Args),
     Check(check::Args),
+    Test(test::Args),
     Fmt(fmt::Args),
     Graph(graph::Args),
     Schema(schema::Args),
@@ -105,6 +108,7 @@ impl Cli {
             Command::Demo(args) => args.run(place),
             Command::New(args) => args.run(place),
             Command::Check(args) => args.run(place),
+            Command::Test(args) => args.run(place),
             Command::Fmt(args) => args.run(place),
             Command::Graph(args) => args.run(place),
             Command::Schema(args) => args.run(place),

@@ -36,7 +36,15 @@ enum What {
         cursor: Option<String>,
     },
     /// Shows a run step by step.
-    Show { run: String },
+    Show {
+        run: String,
+        /// Tells where a value came from instead: from which input, through which expressions. A step's inputs are named
+        /// `STEP.KEY…`, its output `STEP.output.KEY…`, its third execution in a loop `STEP[2].KEY…`.
+        #[arg(long, value_name = "STEP.KEY")]
+        why: Option<String>,
+    },
+    /// Turns a run that has ended into a test case, secrets hidden; see `millstream test`.
+    Record(super::record::Args),
     /// Starts new runs with the requests of these, which are handled then; they keep the idempotency keys.
     ///
     /// By filter it takes failed and timed out runs unless --status says otherwise, without those that were handled and
@@ -114,14 +122,20 @@ impl Args {
                     list(place, &page)?;
                     Ok(ExitCode::SUCCESS)
                 }
-                What::Show { run } => {
-                    let told = Door::open(place).await?.get(&format!("/api/v1/runs/{}", segment(&run))).await?;
+                What::Show { run, why } => {
+                    let mut path = format!("/api/v1/runs/{}", segment(&run));
+                    if let Some(why) = &why {
+                        path = format!("{path}/why?value={}", segment(why));
+                    }
+                    let told = Door::open(place).await?.get(&path).await?;
                     match place.json {
                         true => print_json(&told)?,
+                        false if why.is_some() => print!("{}", show::why(&told)),
                         false => print!("{}", show::run(&told)),
                     }
                     Ok(ExitCode::SUCCESS)
                 }
+                What::Record(args) => args.give(place).await,
                 What::Resubmit(resubmit) => resubmit.give(place).await,
                 What::Handle { runs, note, cancel_held } => {
                     let mut asked = Map::new();

@@ -70,6 +70,40 @@ pub(super) fn run(told: &Value) -> String {
     out
 }
 
+/// Where a value came from, each source below what was made of it.
+pub(super) fn why(told: &Value) -> String {
+    let mut out = format!("{} = {}\n", text(told, "value"), short(told.get("is").unwrap_or(&Value::Null)));
+    sources(&mut out, told, 1);
+    out
+}
+
+fn sources(out: &mut String, told: &Value, depth: usize) {
+    let indent = "  ".repeat(depth);
+    if let Some(expression) = told.get("expression").and_then(Value::as_str) {
+        let line = told.get("line").map(|line| format!("  ({}:{line})", text(told, "file"))).unwrap_or_default();
+        let expression = expression.trim_end();
+        // Text over several lines stands below, so that what it was made of can be told from it.
+        let expression = match expression.contains('\n') {
+            true => expression.lines().map(|line| format!("\n{indent}  | {line}")).collect(),
+            false => format!(" {expression}"),
+        };
+        let _ = writeln!(out, "{indent}through{expression}{line}");
+    }
+    if let Some(because) = told.get("because").and_then(Value::as_str) {
+        let run = told.get("run").and_then(Value::as_str).map(|run| format!(" (run {run})")).unwrap_or_default();
+        let _ = writeln!(out, "{indent}{because}{run}");
+    }
+    for part in told.get("parts").and_then(Value::as_array).into_iter().flatten() {
+        let _ = writeln!(out, "{indent}{}", text(part, "at"));
+        sources(out, part, depth + 1);
+    }
+    for source in told.get("from").and_then(Value::as_array).into_iter().flatten() {
+        let is = short(source.get("is").unwrap_or(&Value::Null));
+        let _ = writeln!(out, "{indent}from {} = {is}", text(source, "path"));
+        sources(out, source, depth + 1);
+    }
+}
+
 /// How deep a step is inside of others, and in which iterations or branches: `  [3] ` for the fourth.
 fn inside(step: &Value) -> String {
     let place = text(step, "place");

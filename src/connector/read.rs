@@ -4,6 +4,7 @@ mod auth;
 mod parts;
 mod values;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -329,17 +330,17 @@ struct Known<'k> {
 }
 
 impl Names for Known<'_> {
-    fn find(&self, path: &[Key]) -> Named {
+    fn find<'n>(&'n self, path: &[Key]) -> Named<'n> {
         match path.first().map(String::as_str).unwrap_or_default() {
-            "settings" => Named::Known(self.settings.clone(), 1),
-            "input" => Named::Known(self.input.clone(), 1),
+            "settings" => Named::Known(Cow::Borrowed(self.settings), 1),
+            "input" => Named::Known(Cow::Borrowed(self.input), 1),
             "call" => {
                 let mut shape = Shape::of(Types::OBJECT);
                 shape.closed = true;
                 shape.properties.insert("uuid".into(), Shape::of(Types::STRING));
-                Named::Known(shape, 1)
+                Named::of(shape, 1)
             }
-            "response" if self.response => Named::Known(Shape::of(Types::OBJECT), 1),
+            "response" if self.response => Named::of(Shape::of(Types::OBJECT), 1),
             other => Named::Wrong {
                 what: format!("`{other}` is not known in a connector"),
                 hint: Some("there are `settings`, `input`, `call.uuid` and, in an output, `response`".into()),

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::lanes::{Seat, Turn};
 use super::metrics::Metrics;
 use super::queue::Admission;
+use super::recover::Taking;
 use super::*;
 use crate::flow::Dedupe;
 use crate::journal::{Append, Appended, Claim, Error};
@@ -59,12 +60,16 @@ impl Engine {
             Some(dedupe) if claims => self.claim(&run, live, dedupe, now),
             _ => None,
         };
-        let (slot, ticket) = match self.queue.admit(self.seat_of(&run), id, self.limits.queued_runs, must) {
+        let seat = self.seat_of(&run);
+        let (slot, ticket) = match self.queue.admit(seat, id, self.limits.queued_runs, must) {
             Admission::Now(slot) => (Some(slot), None),
             Admission::Later(ticket) => (None, Some(ticket)),
             Admission::Full => return Err(self.full()),
             Admission::FlowFull => return Err(self.flow_full()),
         };
+        // From the append on it can be found and given orders, which wait until it is at work: else whoever obeys them would
+        // drive it beside this.
+        let taking = slot.is_some().then(|| Taking::begin(self, id, seat));
         let next = slot.is_some().then(|| self.decide(&mut run, live, now, &mut events));
         let status = next.as_ref().map_or(Status::Queued, |next| status(&run, next));
         let answer = live.flow.answers.then(|| self.answers.wait(id));
@@ -79,19 +84,29 @@ impl Engine {
             claim,
             definition: Some((live.digest.0, live.definition.clone())),
         };
+        if ticket.is_some() {
+            // Before it is durable, and so before anyone can order anything of it: a run that went on already must never be
+            // found there as it was.
+            self.in_line.keep(run.clone(), bytes);
+        }
         points::reach("accept.append.before");
         let appended = self.journal.append(append).await;
         points::reach("accept.append.after");
+        let taken = |taking: Option<Taking>| taking.into_iter().for_each(Taking::end);
         match appended {
             Ok(Appended::Durable) => {}
             Ok(Appended::Duplicate(first)) => {
                 self.answers.forget(id);
+                self.in_line.forget(id);
                 Metrics::count(&self.metrics.repeats);
-                let answer = if live.flow.answers { Some(self.answer_of(first).await) } else { None };
+                taken(taking);
+                let answer = if live.flow.answers { Some(self.answer_of(first)?) } else { None };
                 return Ok(Accepted { run: first, repeat: true, answer });
             }
             Err(error) => {
                 self.answers.forget(id);
+                self.in_line.forget(id);
+                taken(taking);
                 return Err(self.refuse(error.into()));
             }
         }
@@ -114,6 +129,7 @@ impl Engine {
                 }
             }
         }
+        taken(taking);
         Ok(Accepted { run: id, repeat: false, answer })
     }
 
@@ -226,7 +242,7 @@ impl Engine {
     }
 
     /// The answer of a run that an equal request started before.
-    async fn answer_of(&self, run: RunId) -> tokio::sync::oneshot::Receiver<Answer> {
+    fn answer_of(&self, run: RunId) -> Result<tokio::sync::oneshot::Receiver<Answer>, Refusal> {
         let receive = self.answers.wait(run);
         // Looked up after getting in line, so that an answer given in between is not missed.
         let answer = match self.read(run) {
@@ -236,12 +252,14 @@ impl Engine {
                 (None, None) if found.held.is_some() => Some(Answer::None(Status::Held)),
                 (None, None) => None,
             },
-            Ok(None) | Err(_) => Some(Answer::None(Status::Failed)),
+            // Claims outlive their runs.
+            Ok(None) => Some(Answer::Removed),
+            Err(why) => return Err(self.refuse(Refusal::Unavailable { retry_after: SOON, why })),
         };
         if let Some(answer) = answer {
             self.answers.give(run, &answer);
         }
-        receive
+        Ok(receive)
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Wanted {
     pub unhandled: bool,
     /// A part of the reason or its code, case aside.
     pub reason: Option<String>,
+    /// For those who may only read: keys of `wait` steps are neither shown nor found.
+    pub hidden: bool,
 }
 
 impl Wanted {
@@ -43,13 +45,37 @@ impl Engine {
             let page = self.journal.summaries(&wanted.filter, cursor, limit.max(PAGE)).map_err(unavailable)?;
             let Some(last) = page.last() else { break };
             cursor = Some(last.run_id);
-            found.extend(page.into_iter().filter(|summary| wanted.fits(summary)).take(limit - found.len()));
+            let page = page.into_iter().map(|mut summary| {
+                if wanted.hidden {
+                    summary.reason = summary.reason.map(|reason| hidden::without_urls(&reason));
+                }
+                summary
+            });
+            found.extend(page.filter(|summary| wanted.fits(summary)).take(limit - found.len()));
         }
         Ok(found)
     }
 
     /// A run with its history, step by step, as the API shows it.
     pub fn run(&self, run: RunId) -> Result<Value, Denied> {
+        Ok(self.tell_run(run)?.0)
+    }
+
+    /// The same for those who may only read.
+    pub fn run_hidden(&self, run: RunId) -> Result<Value, Denied> {
+        let (mut told, live) = self.tell_run(run)?;
+        let keys = live.map(|live| self.keys_told(run, &live.flow, &told)).unwrap_or_default();
+        hidden::hide(&mut told, &keys);
+        Ok(told)
+    }
+
+    /// The keys of a run's `wait` steps.
+    pub(super) fn keys_of(&self, run: RunId) -> Result<HashSet<String>, Denied> {
+        let (told, live) = self.tell_run(run)?;
+        Ok(live.map(|live| self.keys_told(run, &live.flow, &told)).unwrap_or_default())
+    }
+
+    fn tell_run(&self, run: RunId) -> Result<(Value, Option<Arc<LiveFlow>>), Denied> {
         // Before the records: it may be behind them, but never tell of an end or a hold that they do not show.
         let summary = self.journal.summary(run).map_err(unavailable)?;
         let live = match self.first_event(run)? {
@@ -73,7 +99,7 @@ impl Engine {
         if let Some(live) = &live {
             self.show_resume_urls(run, live, &mut told);
         }
-        Ok(told)
+        Ok((told, live))
     }
 
     /// How a run began, or was refused.

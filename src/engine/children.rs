@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::accept::Entry;
@@ -32,8 +32,21 @@ impl Engine {
             _ => return fault("engine.fault", format!("there is no call at {}", parent.place)),
         };
         match self.read(child) {
-            Ok(Some((run, _))) => return outcome(&run),
+            Ok(Some((run, _))) => {
+                self.troubles.end(child);
+                return run.outcome();
+            }
             Ok(None) => {}
+            // That may pass: whoever waits looks again.
+            Err(error) if !self.troubles.are_lasting(child) => {
+                tracing::error!(run = %child, %error, "a called run cannot be read; it is tried again");
+                let (engine, wait) = (self.clone(), self.troubles.count(child));
+                tokio::spawn(async move {
+                    tokio::time::sleep(wait).await;
+                    engine.command(parent.run, Command::Look);
+                });
+                return None;
+            }
             Err(why) => return fault("run.child_unreadable", format!("run {child} of flow `{name}`: {why}")),
         }
         // In a task of its own, and told of if nobody waits any more: between an append and its end a run is nobody's, so
@@ -47,9 +60,14 @@ impl Engine {
             }
         });
         match told.await {
-            Ok(Ok(true)) => self.read(child).ok().flatten().and_then(|(run, _)| outcome(&run)),
-            Ok(Ok(false)) | Err(_) => None,
+            Ok(Ok(true)) => self.read(child).ok().flatten().and_then(|(run, _)| run.outcome()),
+            Ok(Ok(false)) => None,
             Ok(Err(failure)) => Some(Err(failure)),
+            // It panicked, and may have begun: nobody would ever tell of it.
+            Err(_) => {
+                let message = format!("beginning run {child} broke off inside Millstream; please report it");
+                Some(Err(Failure::new(Class::Unknown, "engine.panic", message)))
+            }
         }
     }
 
@@ -104,7 +122,7 @@ impl Engine {
     }
 
     /// Tells those whom `events` concern: a parent, and children whom nobody waits for any more.
-    pub(super) fn tell_relatives(&self, run: &Run, events: &[Event]) {
+    pub(super) fn tell_relatives(self: &Arc<Self>, run: &Run, events: &[Event]) {
         for event in events {
             let over = matches!(event, Event::Finished { .. } | Event::Failing { .. });
             if let Some(parent) = &run.started.parent
@@ -123,35 +141,5 @@ impl Engine {
                 self.command(child, Command::Cancel);
             }
         }
-    }
-}
-
-/// How much of a child's own words its caller's error has, characters.
-const WORDS: usize = 300;
-
-/// What a child's caller gets: its response, or how it ended; `None` while it can still answer.
-fn outcome(run: &Run) -> Option<Result<Value, Failure>> {
-    let flow = &run.started.flow;
-    if let Some(response) = &run.response {
-        let status = response.status;
-        if status < 400 {
-            return Some(Ok(json!({"status": status, "headers": response.headers, "body": response.body})));
-        }
-        let class = if status == 408 || status == 429 || status >= 500 { Class::Retry } else { Class::Permanent };
-        let words: String = response.body.to_string().chars().take(WORDS).collect();
-        let message = format!("flow `{flow}` answered {status} (run {}): {words}", run.id);
-        let failure = Failure { status: Some(status), ..Failure::new(class, "run.child_answered", message) };
-        return Some(Err(failure));
-    }
-    let failed = |class: Class, how: &str| {
-        let why = run.failure.as_ref().map(|failure| format!(": {}", failure.message)).unwrap_or_default();
-        let message = format!("flow `{flow}` {how} (run {}){why}", run.id);
-        Some(Err(Failure::new(class, "run.child_failed", message)))
-    };
-    match run.finished? {
-        Status::Succeeded => Some(Ok(Value::Null)),
-        Status::Cancelled => failed(Class::Permanent, "was cancelled"),
-        Status::TimedOut => failed(Class::Retry, "timed out"),
-        _ => failed(Class::Retry, "failed"),
     }
 }

@@ -145,7 +145,8 @@ impl Engine {
             let idle = matches!(&next, Next::Wait { calls, .. } if calls.is_empty());
             if !events.is_empty() || (idle && status != work.shown) {
                 if !flying.meanwhile(self.append(&mut work, now, &events, status)).await {
-                    // The journal is broken: the process is about to stop, and goes on from what is durable.
+                    // The journal is broken: the process is about to stop, and goes on from what is durable. Or somebody
+                    // else has gone on with the run.
                     return;
                 }
                 self.announce(&work.run, &events);
@@ -261,7 +262,7 @@ impl Engine {
             timeout: call.timeout,
             output_limit: self.limits.output_bytes,
         };
-        self.outbound.perform(call).await
+        self.outbound.perform_fitting(call).await
     }
 
     /// A call came back.
@@ -289,8 +290,10 @@ impl Engine {
             }
             Command::Look => return flying.look(),
             // Who asked has gone, and was told to come again.
-            Command::Deliver(_, _, delivery) if delivery.reply.is_closed() => return,
-            Command::Deliver(place, input, super::resume::Delivery { reply, .. }) => {
+            Command::Deliver(_, delivery) if delivery.reply.is_closed() => return,
+            Command::Deliver(place, delivery) => {
+                let Some(input) = delivery.take() else { return };
+                let reply = delivery.reply;
                 match super::resume::resumed(&work.run, &work.live.flow, place, input) {
                     Ok(event) => {
                         work.deliveries.push((reply, Delivered::Taken));
@@ -316,7 +319,7 @@ impl Engine {
     }
 
     /// Appends until it is durable; false if it never will be.
-    async fn append(&self, work: &mut Work, now: Timestamp, events: &[Event], status: Status) -> bool {
+    async fn append(self: &Arc<Self>, work: &mut Work, now: Timestamp, events: &[Event], status: Status) -> bool {
         self.intend_alert(&work.run, events).await;
         loop {
             let record = Record::encode(now, events);
@@ -342,6 +345,13 @@ impl Engine {
                 }
                 // It was accepted before, so it waits for room as long as it takes.
                 Err(Error::Busy) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Err(Error::Taken) => {
+                    tracing::error!(run = %work.run.id, "a run was driven twice; it goes on as the journal has it");
+                    work.slot.put_aside();
+                    lock(&self.working).remove(&work.run.id);
+                    self.again(work.run.id, Vec::new());
+                    return false;
+                }
                 Err(error) => {
                     tracing::error!(run = %work.run.id, %error, "the journal cannot be written");
                     return false;
@@ -351,7 +361,7 @@ impl Engine {
     }
 
     /// Tells those who wait, now that `events` are durable.
-    pub(super) fn announce(&self, run: &Run, events: &[Event]) {
+    pub(super) fn announce(self: &Arc<Self>, run: &Run, events: &[Event]) {
         self.tell_relatives(run, events);
         self.alert(run, events);
         for event in events {

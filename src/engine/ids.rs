@@ -59,7 +59,7 @@ impl Last {
 }
 
 /// An id later than all that were given before.
-pub(super) fn next() -> RunId {
+pub fn next() -> RunId {
     let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
     RunId(lock(&LAST).next(now))
 }

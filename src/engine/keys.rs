@@ -20,6 +20,9 @@ use crate::journal::{self, Journal};
 use crate::private;
 use crate::run::{Place, RunId};
 
+/// Characters of the key of a `wait` step.
+pub(super) const RESUME_KEY_LEN: usize = 32;
+
 /// The secret that makes this instance's URLs its own. Whoever moves the file moves the URLs.
 pub struct InstanceKey(SecretBox<[u8; 32]>);
 
@@ -77,7 +80,7 @@ impl InstanceKey {
         mac.update(b"millstream resume 1\0");
         mac.update(run.0.as_bytes());
         mac.update(place.to_string().as_bytes());
-        BASE64_URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..24])
+        BASE64_URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..RESUME_KEY_LEN / 4 * 3])
     }
 
     /// 192 bits for one flow name and key version, as URL-safe base64 of 32 characters.
@@ -153,6 +156,11 @@ impl Keys {
     /// Where a flow's URL has its key, it has a word that is too short to be one.
     pub fn resume_path(&self, flow: &str, run: RunId, place: &Place) -> String {
         format!("/hooks/{flow}/resume/{run}/{place}/{}", self.instance.resume_key(run, place))
+    }
+
+    /// See [`InstanceKey::resume_key`].
+    pub fn resume_key(&self, run: RunId, place: &Place) -> String {
+        self.instance.resume_key(run, place)
     }
 
     /// True if `given` is the key for the step at this place of this run.

@@ -1,17 +1,21 @@
 //! Drives runs: append, apply, next, perform. Timers, slots, and what the API asks of runs.
 //!
 //! Each run at work is one task (`drive`) that owns its state; all others are a few bytes: an entry in the queue or
-//! among the timers, read again from the journal when it is their turn. So what is in memory can always be derived
-//! from the journal, and the number of open runs is bounded by the disk alone.
+//! among the timers, read again from the journal when it is their turn, unless they are in line for the first time and
+//! still remembered. So what is in memory can always be derived from the journal, and the number of open runs is bounded
+//! by the disk alone.
 
 mod accept;
+mod again;
 mod alerts;
 mod answers;
 mod ask;
 mod children;
 mod drive;
 mod flying;
+mod hidden;
 mod ids;
+mod in_line;
 mod keys;
 mod lanes;
 mod letters;
@@ -22,6 +26,7 @@ mod resume;
 mod retention;
 mod schedule;
 mod split;
+mod why;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +35,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::catalog::{Catalog, Definition, LiveFlow};
@@ -41,6 +45,7 @@ use crate::outbound::Outbound;
 use crate::run::{Digest, Place, Response, RunId, Status};
 
 pub use ask::Wanted;
+pub use ids::next as next_id;
 pub use keys::InstanceKey;
 pub use letters::{Resubmission, Resubmitted};
 pub use resume::Delivered;
@@ -62,6 +67,8 @@ pub enum Answer {
     Response(Arc<Response>),
     /// The run ended (or is held) without reaching a `response` step.
     None(Status),
+    /// Of a repeat: the run that stands for it has ended and is kept no longer, and so is its response.
+    Removed,
 }
 
 /// Why a request was not let in. Nothing was kept.
@@ -104,7 +111,7 @@ enum Command {
     /// A run that it waits for has news.
     Look,
     /// A POST came for one of its `wait` steps. Answered once it is durable.
-    Deliver(Place, Arc<Value>, resume::Delivery),
+    Deliver(Place, resume::Delivery),
 }
 
 /// Old definitions kept ready; beyond it they are read from the journal again.
@@ -125,9 +132,12 @@ pub struct Engine {
     suspects: Mutex<HashSet<RunId>>,
     /// Runs at work, and how to reach their tasks.
     working: Mutex<HashMap<RunId, mpsc::UnboundedSender<Command>>>,
-    /// Runs that are being read to go on, and what is asked of them meanwhile.
+    /// Runs that are being accepted or read to go on, and what is asked of them meanwhile.
     taken_up: Mutex<HashMap<RunId, Vec<Command>>>,
+    troubles: again::Troubles,
     queue: Arc<queue::Queue>,
+    /// Those in line for the first time, as they were accepted, within a bound.
+    in_line: in_line::InLine,
     timers: queue::Timers,
     answers: answers::Answers,
     /// Definitions that are not live any more but that open runs pin.
@@ -171,6 +181,8 @@ impl Engine {
             suspects: Mutex::default(),
             working: Mutex::default(),
             taken_up: Mutex::default(),
+            troubles: again::Troubles::default(),
+            in_line: in_line::InLine::default(),
             timers: queue::Timers::default(),
             answers: answers::Answers::default(),
             pinned: Mutex::default(),
@@ -248,16 +260,16 @@ impl Engine {
     }
 
     /// The definition with this digest: live, known, or read from the journal.
-    fn definition(&self, digest: &Digest, flow: &str) -> Result<Arc<LiveFlow>, String> {
+    fn definition(&self, digest: &Digest, flow: &str) -> Result<Arc<LiveFlow>, NoDefinition> {
         if let Some(live) = self.catalog.current().flows.get(flow).filter(|live| live.digest == *digest) {
             return Ok(live.clone());
         }
         if let Some(live) = lock(&self.pinned).get(digest) {
             return Ok(live.clone());
         }
-        let text = self.journal.definition(&digest.0).map_err(|error| error.to_string())?;
-        let text = text.ok_or("the journal lacks the flow's version that the run began with")?;
-        let live = Arc::new(Definition::open(&text)?);
+        let text = self.journal.definition(&digest.0).map_err(|error| NoDefinition::Unread(error.to_string()))?;
+        let lacking = || NoDefinition::Unfit("the journal lacks the flow's version that the run began with".to_owned());
+        let live = Arc::new(Definition::open(&text.ok_or_else(lacking)?).map_err(NoDefinition::Unfit)?);
         let mut pinned = lock(&self.pinned);
         if pinned.len() >= PINNED {
             pinned.clear();
@@ -265,6 +277,16 @@ impl Engine {
         pinned.insert(*digest, live.clone());
         Ok(live)
     }
+}
+
+/// Why a definition cannot be had.
+#[derive(Debug, thiserror::Error)]
+enum NoDefinition {
+    /// It may be another time.
+    #[error("{0}")]
+    Unread(String),
+    #[error("{0}")]
+    Unfit(String),
 }
 
 /// Locks; a panic elsewhere while holding the lock left plain data behind that is still good.

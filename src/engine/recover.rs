@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::again::BROKE_OFF;
 use super::drive::Work;
 use super::lanes::Seat;
 use super::queue::Slot;
@@ -37,24 +38,11 @@ impl Engine {
         self.limit_flows();
         for (id, standing) in self.standings(&open).await {
             match standing {
-                Ok(Standing::Waiting(seat, at)) => {
-                    self.queue.has_begun(seat, id);
-                    at.into_iter().for_each(|at| self.timers.set(at, id, seat));
+                Ok(standing) => self.place(id, standing),
+                Err(error) => {
+                    tracing::error!(run = %id, %error, "an open run cannot be read; it is tried again");
+                    self.place_later(id);
                 }
-                Ok(Standing::Now(seat) | Standing::Queued(seat)) => {
-                    if !stopped {
-                        lock(&self.suspects).insert(id);
-                    }
-                    if let Ok(Standing::Now(_)) = standing {
-                        self.queue.has_begun(seat, id);
-                        self.queue.push(seat, id, None);
-                    } else {
-                        self.queue.line_up(seat, id);
-                    }
-                }
-                Ok(Standing::Unwanted(seat)) => self.queue.push(seat, id, Some(Command::Cancel)),
-                Ok(Standing::Held) => {}
-                Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
             }
         }
         if !open.is_empty() {
@@ -77,6 +65,29 @@ impl Engine {
         tokio::spawn(async move { while tokio::spawn(engine.clone().serve_timers()).await.is_err() {} });
         tokio::spawn(self.clone().follow_flows());
         Ok(())
+    }
+
+    /// Puts an open run of before the start where it belongs.
+    pub(super) fn place(&self, id: RunId, standing: Standing) {
+        match standing {
+            Standing::Waiting(seat, at) => {
+                self.queue.has_begun(seat, id);
+                at.into_iter().for_each(|at| self.timers.set(at, id, seat));
+            }
+            Standing::Now(seat) | Standing::Queued(seat) => {
+                if self.crashed.load(Ordering::Acquire) {
+                    lock(&self.suspects).insert(id);
+                }
+                if let Standing::Now(_) = standing {
+                    self.queue.has_begun(seat, id);
+                    self.queue.push(seat, id, None);
+                } else {
+                    self.queue.line_up(seat, id);
+                }
+            }
+            Standing::Unwanted(seat) => self.queue.push(seat, id, Some(Command::Cancel)),
+            Standing::Held => {}
+        }
     }
 
     /// Stops letting requests in, gives runs at work `grace` to come to an end, and closes the journal.
@@ -125,16 +136,28 @@ impl Engine {
                 slot.put_aside();
                 continue;
             }
-            lock(&self.taken_up).insert(id, Vec::new());
-            let taking = Taking { engine: self.clone(), run: id, seat };
+            let mut taking = Taking::begin(&self, id, seat);
+            if let Some((run, bytes)) = self.in_line.take(id)
+                && let Ok(live) = self.definition(&run.started.definition, &run.started.flow)
+            {
+                let work = Work::new(run, live, Status::Queued, slot, bytes);
+                self.clone().set_to_work(work, None, command);
+                taking.end();
+                continue;
+            }
+            (taking.slot, taking.command) = (Some(slot), command);
             // In a task of its own: a large run takes a while to read, and others go on meanwhile.
             tokio::spawn(async move {
-                let engine = &taking.engine;
-                match engine.read_whole(id) {
+                let engine = taking.engine.clone();
+                let taken = match engine.read_whole(id) {
                     // Nobody else takes it up, so it stays as it was read.
-                    Ok(Some(read)) if read.run.finished.is_none() => engine.take_up(read, slot, command).await,
-                    Ok(_) => {}
-                    Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is left as it is"),
+                    Ok(Some(read)) if read.run.finished.is_none() => engine.take_up(read, &mut taking).await,
+                    Ok(_) => Ok(()),
+                    Err(error) => Err(error),
+                };
+                match taken {
+                    Ok(()) => taking.end(),
+                    Err(error) => tracing::error!(run = %id, %error, "an open run cannot be read; it is tried again"),
                 }
             });
         }
@@ -167,18 +190,19 @@ impl Engine {
         self.queue.limit(catalog.flows.values().map(|live| (live.flow.id.as_str(), live.flow.concurrency)));
     }
 
-    /// Goes on with a run as the journal has it.
-    async fn take_up(self: &Arc<Self>, read: Read, slot: Slot, command: Option<Command>) {
+    /// Goes on with a run as the journal has it. An error is something that may be read another time.
+    async fn take_up(self: &Arc<Self>, read: Read, taking: &mut Taking) -> Result<(), String> {
         let Read { mut run, seq, bytes } = read;
         let id = run.id;
         let now = super::now();
         let live = match self.definition(&run.started.definition, &run.started.flow) {
             Ok(live) => live,
-            Err(_) if matches!(command, Some(Command::Cancel)) => {
+            Err(_) if matches!(taking.command, Some(Command::Cancel)) => {
                 let end = Event::Finished { status: Status::Cancelled, failure: None, by: None };
                 self.append_one(&mut run, seq, now, end, Status::Cancelled).await;
-                return;
+                return Ok(());
             }
+            Err(NoDefinition::Unread(why)) if !self.troubles.are_lasting(id) => return Err(why),
             Err(why) => {
                 let message = format!("the version of the flow that this run began with cannot be read: {why}");
                 tracing::error!(run = %id, flow = %run.started.flow, message, "run is held");
@@ -186,7 +210,7 @@ impl Engine {
                     let failure = Failure::new(Class::Held, "run.no_definition", message);
                     self.append_one(&mut run, seq, now, Event::Held { place: None, failure }, Status::Held).await;
                 }
-                return;
+                return Ok(());
             }
         };
         let mut events = Vec::new();
@@ -196,14 +220,17 @@ impl Engine {
             let recovered = Event::Recovered { crashed: self.crashed.load(Ordering::Acquire) };
             if let Err(illegal) = run.apply(now, &recovered) {
                 tracing::error!(%illegal, "an open run cannot be taken up; it is left as it is");
-                return;
+                return Ok(());
             }
             events.push(recovered);
         }
         // What lists show now: a run that was queued, waiting or held until here must not go on being shown so.
         let shown = self.journal.summary(id).ok().flatten().map_or(Status::Queued, |summary| summary.status);
-        let work = Work::new(run, live, shown, slot, bytes).taken_up(seq, events);
-        self.clone().set_to_work(work, None, command);
+        if let Some(slot) = taking.slot.take() {
+            let work = Work::new(run, live, shown, slot, bytes).taken_up(seq, events);
+            self.clone().set_to_work(work, None, taking.command.take());
+        }
+        Ok(())
     }
 
     /// Appends to a run that cannot be driven.
@@ -235,12 +262,7 @@ impl Engine {
         let parts = runs.chunks(runs.len().div_ceil(cores).max(1)).map(|part| {
             let (engine, part) = (self.clone(), part.to_vec());
             tokio::task::spawn_blocking(move || {
-                let standing = |id| {
-                    // A panic over one run must not strand the others.
-                    let found = catch_unwind(AssertUnwindSafe(|| engine.standing(id)));
-                    (id, found.unwrap_or_else(|_| Err("reading it broke off; please report it".to_owned())))
-                };
-                part.into_iter().map(standing).collect::<Vec<_>>()
+                part.into_iter().map(|id| (id, engine.standing_safely(id))).collect::<Vec<_>>()
             })
         });
         let mut found = Vec::with_capacity(runs.len());
@@ -253,12 +275,18 @@ impl Engine {
         found
     }
 
+    /// How a run stands; a panic over it must not strand the others.
+    pub(super) fn standing_safely(&self, id: RunId) -> Result<Standing, String> {
+        let found = catch_unwind(AssertUnwindSafe(|| self.standing(id)));
+        found.unwrap_or_else(|_| Err(BROKE_OFF.to_owned()))
+    }
+
     /// When a run can go on.
     fn standing(&self, id: RunId) -> Result<Standing, String> {
         let Some((run, _)) = self.read(id)? else {
             return Ok(Standing::Held);
         };
-        if run.held.is_some() {
+        if run.held.is_some() || run.finished.is_some() {
             return Ok(Standing::Held);
         }
         let seat = self.seat_of(&run);
@@ -284,7 +312,11 @@ impl Engine {
             return Ok(Standing::Now(seat));
         }
         let deadline = self.definition(&run.started.definition, &run.started.flow);
-        let deadline = deadline.ok().and_then(|live| run.deadline(&live.flow));
+        let deadline = match deadline {
+            Ok(live) => run.deadline(&live.flow),
+            Err(NoDefinition::Unread(why)) => return Err(why),
+            Err(NoDefinition::Unfit(_)) => None,
+        };
         Ok(match first.into_iter().chain(deadline).min() {
             Some(at) if at <= super::now().as_millisecond() => Standing::Now(seat),
             first => Standing::Waiting(seat, first.filter(|at| *at != NEVER)),
@@ -328,24 +360,49 @@ pub(super) struct Read {
     pub bytes: u64,
 }
 
-/// While a run is taken up. What was asked of it meanwhile gets in line again.
-struct Taking {
+/// While a run is accepted or taken up. What was asked of it meanwhile gets in line again; so does the run itself, after a
+/// while, if this is not brought to its end.
+pub(super) struct Taking {
     engine: Arc<Engine>,
     run: RunId,
     seat: Seat,
+    slot: Option<Slot>,
+    command: Option<Command>,
+    ended: bool,
+}
+
+impl Taking {
+    pub fn begin(engine: &Arc<Engine>, run: RunId, seat: Seat) -> Taking {
+        lock(&engine.taken_up).insert(run, Vec::new());
+        Taking { engine: engine.clone(), run, seat, slot: None, command: None, ended: false }
+    }
+
+    /// It is driven, or there is nothing to drive.
+    pub fn end(mut self) {
+        self.ended = true;
+    }
 }
 
 impl Drop for Taking {
     fn drop(&mut self) {
-        let commands = lock(&self.engine.taken_up).remove(&self.run);
-        for command in commands.into_iter().flatten() {
-            self.engine.queue.push(self.seat, self.run, Some(command));
+        if let Some(mut slot) = self.slot.take()
+            && !self.ended
+        {
+            // It goes on counting for its flow, as one that waits.
+            slot.put_aside();
+        }
+        let asked = lock(&self.engine.taken_up).remove(&self.run).unwrap_or_default();
+        if self.ended {
+            self.engine.troubles.end(self.run);
+            asked.into_iter().for_each(|command| self.engine.queue.push(self.seat, self.run, Some(command)));
+        } else {
+            self.engine.again(self.run, self.command.take().into_iter().chain(asked).collect());
         }
     }
 }
 
 /// How an open run stands when the process starts.
-enum Standing {
+pub(super) enum Standing {
     /// It has not begun.
     Queued(Seat),
     Now(Seat),

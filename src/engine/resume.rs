@@ -67,9 +67,10 @@ impl Engine {
             return Err(Refusal::Busy { retry_after: Duration::from_secs(2) });
         }
         let (reply, receive) = oneshot::channel();
-        let delivery = Delivery { reply, _pending: Pending { engine: self.clone(), key } };
+        let caller = Caller(Arc::new(Mutex::new(Some(Arc::new(input)))));
+        let delivery = Delivery { reply, input: caller.0.clone(), _pending: Pending { engine: self.clone(), key } };
         points::reach("resume.deliver.before");
-        self.command(run, Command::Deliver(place, Arc::new(input), delivery));
+        self.command(run, Command::Deliver(place, delivery));
         match tokio::time::timeout(PATIENCE, receive).await {
             Ok(Ok(delivered)) => Ok(delivered),
             // The task ended before it came to it.
@@ -79,21 +80,17 @@ impl Engine {
     }
 
     /// Tells a run's task; a run that has none gets in line for one.
-    pub(super) fn command(&self, run: RunId, command: Command) {
-        let mut command = Some(command);
-        if let Some(task) = lock(&self.working).get(&run)
-            && let Some(told) = command.take()
-            && let Err(mpsc::error::SendError(back)) = task.send(told)
-        {
-            command = Some(back);
+    pub(super) fn command(self: &Arc<Self>, run: RunId, command: Command) {
+        if let Some(command) = self.tell_task(run, command) {
+            self.line_up_again(run, vec![command]);
         }
-        if command.is_none() {
-            return;
-        }
-        match self.read(run) {
-            Ok(Some((found, _))) if found.finished.is_none() => self.queue.push(self.seat_of(&found), run, command),
-            Ok(_) => {}
-            Err(error) => tracing::error!(%run, %error, "an open run cannot be read; it is left as it is"),
+    }
+
+    /// Tells a run's task, or gives the command back if it has none.
+    pub(super) fn tell_task(&self, run: RunId, command: Command) -> Option<Command> {
+        match lock(&self.working).get(&run) {
+            Some(task) => task.send(command).err().map(|mpsc::error::SendError(back)| back),
+            None => Some(command),
         }
     }
 }
@@ -101,7 +98,27 @@ impl Engine {
 /// Who waits for a POST to be durable.
 pub(super) struct Delivery {
     pub reply: oneshot::Sender<Delivered>,
+    /// What the POST brought; gone once its caller has.
+    input: Brought,
     _pending: Pending,
+}
+
+impl Delivery {
+    /// What the POST brought, if its caller still waits.
+    pub fn take(&self) -> Option<Arc<Value>> {
+        lock(&self.input).take()
+    }
+}
+
+type Brought = Arc<Mutex<Option<Arc<Value>>>>;
+
+/// A caller who waits. Its POST may stay in line for long, but what it brought is not kept without it.
+struct Caller(Brought);
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        lock(&self.0).take();
+    }
 }
 
 /// A POST that has not come to its run yet: as long as there is one, no other is let in to the same step.

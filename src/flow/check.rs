@@ -2,6 +2,7 @@
 
 mod block;
 mod call;
+mod course;
 mod kind;
 mod nested;
 mod secure;
@@ -13,12 +14,14 @@ use std::path::Path;
 use serde_json::Value;
 
 pub(super) use self::block::Inside;
-use self::block::{address, answers, set_vars};
+use self::block::{address, answers, forget, set_vars};
+use self::course::Course;
+use super::doubt::{Doubt, Vars, either, possibly};
 use super::file::{
     self, CallFile, DedupeFile, FlowFile, KindFile, MockFile, RequestFile, SchemaFile, StepFile, TriggerFile,
     TriggerKindFile,
 };
-use super::fit::{Misfit, misfits};
+use super::fit::{Misfit, NAMES_NO_ONE, Remedy, convert, mend, misfits};
 use super::names::{self, InReach};
 use super::problem::{self, Code, Problem, Severity, nearest, suggest};
 use super::source::{At, Source, child};
@@ -37,6 +40,8 @@ pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
         calls: BTreeMap::new(),
         files: Vec::new(),
         raw: Vec::new(),
+        given: Vars::new(),
+        value: Value::Null,
     };
     let Some(value) = value else { return checker.end(None, None) };
     let read = file::read(&checker.source, &value, &mut checker.problems);
@@ -52,6 +57,7 @@ pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
             None
         }
     };
+    checker.value = value;
     let flow = checker.flow(read, id.clone().unwrap_or_default());
     checker.end(Some(flow), id)
 }
@@ -66,6 +72,10 @@ struct Checker<'k> {
     files: Vec<String>,
     /// What stands where a secret's place should: no message may show it.
     raw: Vec<String>,
+    /// What variables have been given by any step so far.
+    given: Vars,
+    /// The file as it was read.
+    value: Value,
 }
 
 impl Checker<'_> {
@@ -83,7 +93,7 @@ impl Checker<'_> {
 
     fn flow(&mut self, read: FlowFile, id: String) -> Flow {
         let mut all_steps = BTreeSet::new();
-        let mut vars = BTreeMap::new();
+        let mut vars = BTreeSet::new();
         let mut inside = Inside::default();
         for steps in [Some(&read.steps), read.on_failure.as_ref()].into_iter().flatten() {
             self.step_ids(steps, &mut all_steps);
@@ -93,8 +103,14 @@ impl Checker<'_> {
         let mut reach = InReach {
             trigger: Shape::any(),
             steps: BTreeMap::new(),
+            own: String::new(),
+            doubts: BTreeMap::new(),
             all_steps: &all_steps,
             vars: &vars,
+            now: Vars::new(),
+            in_turn: true,
+            asked: Default::default(),
+            lasting: Vec::new(),
             env: self.known.env,
             inside: &inside,
             loops: Vec::new(),
@@ -106,11 +122,13 @@ impl Checker<'_> {
         let mut steps = self.block(read.steps, &mut reach);
         let mut on_failure = read.on_failure.map(|steps| {
             // Whichever step failed: those below it, and it, left nothing behind.
-            for shape in reach.steps.values_mut() {
-                if let Some(output) = shape.properties.get_mut("output") {
-                    output.types = output.types.or(Types::NULL);
-                }
+            for id in reach.steps.keys() {
+                let why = format!("`{id}` need not have succeeded when `on_failure` begins");
+                reach.doubts.insert(id.clone(), Doubt::new(id, why, None));
             }
+            reach.now = self.given.iter().map(|(name, shape)| (name.clone(), possibly(shape.clone()))).collect();
+            reach.now.retain(|name, _| vars.contains(name));
+            (reach.asked, reach.in_turn) = (Default::default(), true);
             (reach.failing, reach.depth) = (true, 2);
             self.block(steps, &mut reach)
         });
@@ -190,8 +208,17 @@ impl Checker<'_> {
     fn fits(&mut self, want: &Shape, got: &Shape, at: &str) {
         let mut found: Vec<Misfit> = Vec::new();
         misfits(want, got, at, &mut found);
-        for (code, pointer, place, what, hint) in found {
-            self.say(code, &pointer, place, what, hint);
+        for Misfit { code, pointer, at, what, remedy } in found {
+            let hint = match remedy {
+                Remedy::None => None,
+                Remedy::Hint(hint) => Some(hint),
+                Remedy::Convert(wanted) => self.value.pointer(&pointer).and_then(|given| convert(given, wanted)),
+                Remedy::Null { wanted, needed } => {
+                    let mended = self.value.pointer(&pointer).and_then(|given| mend(given, wanted, needed));
+                    Some(mended.unwrap_or_else(|| NAMES_NO_ONE.to_owned()))
+                }
+            };
+            self.say(code, &pointer, at, what, hint);
         }
     }
 
@@ -207,10 +234,6 @@ impl Checker<'_> {
     fn found(&mut self, finding: Finding, at: &str) {
         let title = if finding.certain { "a template that cannot work" } else { "a template that may not work" };
         let place = At::Offset(finding.offset);
-        let mut problem = self.source.problem((finding.code, title), at, place, finding.what, finding.hint);
-        if !finding.certain {
-            problem.severity = Severity::Warning;
-        }
-        self.problems.push(problem);
+        self.problems.push(self.source.problem((finding.code, title), at, place, finding.what, finding.hint));
     }
 }

@@ -3,6 +3,7 @@
 //! Only [`Flow::load`] turns one into the other, and it reports all problems at once. After that no one checks again.
 
 mod check;
+mod doubt;
 mod file;
 mod fit;
 mod names;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 /// How much it matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The file is not used.
@@ -33,7 +33,7 @@ pub enum Severity {
 /// };
 /// assert!(problem.to_string().starts_with("flows/order-paid.yaml:14:17  E-FLOW-007  unknown connection\n"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Problem {
     pub severity: Severity,
     /// Stable; each has a page in `docs/errors/`.
@@ -114,9 +114,11 @@ pub const UNKNOWN_STEP: Code = ("E-FLOW-021", "unknown step");
 pub const LEAK: Code = ("E-FLOW-022", "a variable of the outside");
 pub const UNKNOWN_FLOW: Code = ("E-FLOW-023", "unknown flow");
 pub const CYCLE: Code = ("E-FLOW-024", "flows that call each other in a circle");
+pub const MAY_NOT_FIT: Code = ("W-FLOW-025", "a type that may not fit");
+pub const MAY_BE_NULL: Code = ("W-FLOW-026", "null where a value is needed");
 
-/// Every code of this module, for the pages and the tests.
-pub const CODES: [Code; 24] = [
+/// Every code of this module, for the pages and the tests. One with a `W` is a warning.
+pub const CODES: [Code; 26] = [
     NOT_YAML,
     DUPLICATE_KEY,
     UNKNOWN_KEY,
@@ -141,6 +143,8 @@ pub const CODES: [Code; 24] = [
     LEAK,
     UNKNOWN_FLOW,
     CYCLE,
+    MAY_NOT_FIT,
+    MAY_BE_NULL,
 ];
 
 /// The name nearest to `wrong`, if one is near enough to have been meant.

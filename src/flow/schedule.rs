@@ -64,7 +64,7 @@ impl Schedule {
     /// The last tick before this time; both ms since 1970. `None` if there is none.
     pub fn last_before(&self, at_ms: i64) -> Option<i64> {
         match &self.rhythm {
-            Rhythm::Cron(cron) => Some(last(cron, &self.zone, (at_ms + 999).div_euclid(1000))? * 1000),
+            Rhythm::Cron(cron) => Some(last(cron, &self.zone, at_ms.saturating_add(999).div_euclid(1000))? * 1000),
             Rhythm::Every { period_ms, anchor_ms, first_ms } => {
                 let periods = at_ms.checked_sub(1)?.checked_sub(*anchor_ms)?.div_euclid(*period_ms);
                 let tick = periods.checked_mul(*period_ms)?.checked_add(*anchor_ms)?;

@@ -1,10 +1,13 @@
 //! A YAML file as read: its values from serde_yaml, its places from a second pass with positions.
 //!
-//! serde_yaml gives no positions and lets the last of two equal keys win silently, so the events of saphyr's parser
-//! say where each key and value stands, addressed by JSON Pointer, and which keys stand twice.
+//! serde_yaml gives no positions, so the events of saphyr's parser say where each key and value stands, addressed by
+//! JSON Pointer, and which keys stand twice. That second pass is made once something must be shown: most files have
+//! nothing wrong, and with many of them it would be a third of their start.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Map, Value};
@@ -18,9 +21,17 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 #[derive(Debug)]
 pub struct Source {
     pub file: PathBuf,
-    lines: Vec<String>,
+    text: String,
+    places: OnceLock<Places>,
+    /// Two keys of a map are one in JSON, as `1` and `"1"`; serde_yaml itself refuses those that are equal in YAML.
+    twice: AtomicBool,
+}
+
+/// Where everything in a file stands.
+#[derive(Debug, Default)]
+struct Places {
     /// By JSON Pointer: where the key stands (not for items), and where the value does.
-    places: HashMap<String, Mark>,
+    marks: HashMap<String, Mark>,
     duplicates: Vec<(String, Mark, usize)>,
 }
 
@@ -42,16 +53,19 @@ pub enum At {
 
 /// Appends one key to a JSON Pointer (RFC 6901).
 pub fn child(pointer: &str, key: &str) -> String {
+    if !key.contains(['~', '/']) {
+        return [pointer, "/", key].concat();
+    }
     format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
 impl Source {
     /// Reads YAML text. The value is `None` if the text is not YAML at all; the problems then say why.
     pub fn read(file: &Path, text: &str) -> (Source, Option<Value>, Vec<Problem>) {
-        let lines = text.lines().map(str::to_owned).collect();
-        let mut source = Source { file: file.to_owned(), lines, places: HashMap::new(), duplicates: Vec::new() };
+        let kept = if text.len() > MAX_BYTES { "" } else { text };
+        let (file, text_kept) = (file.to_owned(), kept.to_owned());
+        let source = Source { file, text: text_kept, places: OnceLock::new(), twice: AtomicBool::new(false) };
         if text.len() > MAX_BYTES {
-            source.lines.clear();
             let what = format!("the file has {} bytes; the limit is {MAX_BYTES}", text.len());
             let problem = source.at_line(problem::TOO_LARGE, 1, 1, 1, what, Some("split it into several flows".into()));
             return (source, None, vec![problem]);
@@ -59,7 +73,6 @@ impl Source {
         let value = match serde_yaml::from_str::<serde_yaml::Value>(text) {
             Ok(value) => value,
             Err(error) => {
-                source.locate(text);
                 let mut problems = source.twice();
                 if problems.is_empty() {
                     problems.push(source.not_yaml(text, &error));
@@ -67,9 +80,11 @@ impl Source {
                 return (source, None, problems);
             }
         };
-        source.locate(text);
-        let mut problems = source.twice();
+        let mut problems = Vec::new();
         let value = source.json(value, String::new(), &mut problems);
+        if source.twice.load(Ordering::Relaxed) {
+            problems.extend(source.twice());
+        }
         (source, Some(value), problems)
     }
 
@@ -81,7 +96,7 @@ impl Source {
 
     /// True if the file has something at this pointer.
     pub fn has(&self, pointer: &str) -> bool {
-        self.places.contains_key(pointer)
+        self.places().marks.contains_key(pointer)
     }
 
     fn at_line(
@@ -93,16 +108,17 @@ impl Source {
         what: String,
         hint: Option<String>,
     ) -> Problem {
-        let shown = self.lines.get(line - 1).cloned().unwrap_or_default();
+        let shown = self.text.lines().nth(line - 1).unwrap_or_default().to_owned();
         let (file, code, title) = (self.file.clone(), code.0.to_owned(), code.1.to_owned());
-        Problem { severity: Severity::Error, code, title, file, line, column, length, shown, what, hint }
+        let severity = if code.starts_with('W') { Severity::Warning } else { Severity::Error };
+        Problem { severity, code, title, file, line, column, length, shown, what, hint }
     }
 
     fn place(&self, pointer: &str, at: At) -> (usize, usize, usize) {
         let mut pointer = pointer;
         let mut exact = true;
         let mark = loop {
-            if let Some(mark) = self.places.get(pointer) {
+            if let Some(mark) = self.places().marks.get(pointer) {
                 break mark;
             }
             exact = false;
@@ -132,7 +148,7 @@ impl Source {
 
     fn within_line(&self, mark: &Mark, style: ScalarStyle, offset: usize) -> Option<(usize, usize)> {
         let (line, column, length) = span_of(mark.value);
-        let text: Vec<char> = self.lines.get(line - 1)?.chars().skip(column - 1).take(length).collect();
+        let text: Vec<char> = self.text.lines().nth(line - 1)?.chars().skip(column - 1).take(length).collect();
         let mut at = usize::from(style != ScalarStyle::Plain);
         let mut decoded = 0;
         while decoded < offset {
@@ -150,9 +166,10 @@ impl Source {
     fn within_block(&self, mark: &Mark, offset: usize) -> Option<(usize, usize)> {
         // The parser starts a block at its first line that is not blank; the blank ones above it are text too.
         let (first, indent) = (mark.value.start.line().checked_sub(1)?, mark.value.start.col());
-        let blank = self.lines.get(..first)?.iter().rev().take_while(|line| line.trim().is_empty()).count();
+        let lines: Vec<&str> = self.text.lines().collect();
+        let blank = lines.get(..first)?.iter().rev().take_while(|line| line.trim().is_empty()).count();
         let mut left = offset;
-        for (index, line) in self.lines.iter().enumerate().skip(first - blank) {
+        for (index, line) in lines.iter().enumerate().skip(first - blank) {
             let content = line.get(indent..).unwrap_or_default();
             if left <= content.len() {
                 return Some((index + 1, indent + content.get(..left)?.chars().count() + 1));
@@ -171,7 +188,7 @@ impl Source {
             let hint = Some("remove one, or rename it".to_owned());
             self.at_line(problem::DUPLICATE_KEY, line, column, length, what, hint)
         };
-        self.duplicates.iter().map(problem).collect()
+        self.places().duplicates.iter().map(problem).collect()
     }
 
     fn not_yaml(&self, text: &str, error: &serde_yaml::Error) -> Problem {
@@ -181,7 +198,8 @@ impl Source {
             let hint = Some("put the whole value in quotes: \"{{…}}\"".to_owned());
             return self.at_line(problem::UNQUOTED, line, column, 2, what, hint);
         }
-        let shown = self.lines.get(line - 1).map(String::as_str).unwrap_or_default();
+        let lines: Vec<&str> = self.text.lines().collect();
+        let shown = lines.get(line - 1).copied().unwrap_or_default();
         let text = error.to_string();
         let (what, hint) = match text.split(" at line ").next().unwrap_or(&text) {
             "repetition limit exceeded" => {
@@ -194,12 +212,12 @@ impl Source {
                 return self.at_line(problem::TOO_LARGE, line, column, 1, what, Some("write it flatter".to_owned()));
             }
             "deserializing from YAML containing more than one document is not supported" => {
-                let next = self.lines.iter().rposition(|line| line.starts_with("---")).unwrap_or_default();
+                let next = lines.iter().rposition(|line| line.starts_with("---")).unwrap_or_default();
                 let hint = Some("put each into a file of its own".to_owned());
                 let what = "a second document begins here; a file holds one".to_owned();
                 return self.at_line(problem::NOT_YAML, next + 1, 1, 3, what, hint);
             }
-            _ if line > self.lines.len() => {
+            _ if line > lines.len() => {
                 ("the file ends before a `[`, a `{` or a quote is closed", Some("close it, or remove what opened it"))
             }
             what if shown.contains('\t') => (what, Some("YAML indents with spaces; this line has a tab")),
@@ -256,7 +274,10 @@ impl Source {
                         }
                     };
                     let at = child(&pointer, &key);
-                    map.insert(key, self.json(value, at, problems));
+                    let value = self.json(value, at, problems);
+                    if map.insert(key, value).is_some() {
+                        self.twice.store(true, Ordering::Relaxed);
+                    }
                 }
                 Value::Object(map)
             }
@@ -268,7 +289,19 @@ impl Source {
         }
     }
 
+    fn places(&self) -> &Places {
+        self.places.get_or_init(|| Places::of(&self.text))
+    }
+}
+
+impl Places {
     /// The second pass. It keeps its own stack, so depth costs no call stack; serde_yaml has bounded it before.
+    fn of(text: &str) -> Places {
+        let mut places = Places::default();
+        places.locate(text);
+        places
+    }
+
     fn locate(&mut self, text: &str) {
         let mut open: Vec<Open> = Vec::new();
         for event in Parser::new_from_str(text) {
@@ -336,7 +369,7 @@ impl Source {
                 (format!("{}/{}", top.pointer, top.next - 1), None)
             }
         };
-        self.places.insert(pointer.clone(), Mark { key, value, style });
+        self.marks.insert(pointer.clone(), Mark { key, value, style });
         pointer
     }
 }

@@ -9,6 +9,8 @@ mod survey;
 pub use self::backup::Backup;
 pub use self::check::{Affected, Problem, Report, check};
 pub use self::export::{Exported, Imported, import};
+#[cfg(test)]
+pub use self::repair::repair_until;
 pub use self::repair::{Repaired, repair};
 
 use std::io::Write;

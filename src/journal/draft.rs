@@ -37,16 +37,26 @@ pub struct Draft<'s> {
     claims: HashMap<Vec<u8>, (RunId, i64)>,
     /// How this batch leaves the runs that it speaks of.
     runs: HashMap<RunId, Status>,
+    /// The later records that it has.
+    records: HashSet<(RunId, u32)>,
 }
 
 impl<'s> Draft<'s> {
     pub fn new(store: &'s Store) -> Draft<'s> {
-        Draft { store, batch: Batch::default(), claims: HashMap::new(), runs: HashMap::new() }
+        let (claims, runs, records) = (HashMap::new(), HashMap::new(), HashSet::new());
+        Draft { store, batch: Batch::default(), claims, runs, records }
     }
 
     /// The batch, or `None` if there is nothing to write.
     pub fn finish(self) -> Option<Batch> {
         (!self.batch.is_empty()).then_some(self.batch)
+    }
+
+    /// True if the run got this record just before: whoever appends it drives a run as it was, and must not. First records
+    /// are not asked for, as their runs are new.
+    pub fn is_taken(&self, append: &Append) -> bool {
+        let Append { run, seq, .. } = *append;
+        seq > 0 && (self.records.contains(&(run, seq)) || self.store.has_lately(run, seq))
     }
 
     pub fn append(&mut self, append: &Append, summary: Option<&[u8]>, memory: &mut Memory) -> Result<Appended, String> {
@@ -70,12 +80,15 @@ impl<'s> Draft<'s> {
         // The first of those that share an entry makes it.
         let flags = if seq % keys::CHUNK == 0 { FRESH } else { 0 };
         self.batch.push(&Entry::Record { flags, run, seq, bytes: record });
+        if seq > 0 {
+            self.records.insert((run, seq));
+        }
         if let (Some(fields), Some(bytes)) = (&append.summary, summary) {
             self.put(if seq == 0 { FRESH } else { REPLACES }, &keys::summary(run), bytes);
             if seq == 0 {
                 self.put(FRESH, &keys::history_of(&fields.flow, run), &[]);
             }
-            if fields.status == Status::Rejected {
+            if seq == 0 && fields.status == Status::Rejected {
                 self.put(FRESH, &keys::rejected(run), &[]);
             }
             match (seq, fields.status.is_ended()) {
@@ -189,9 +202,10 @@ impl<'s> Draft<'s> {
         if let Some(fields) = fields {
             self.take_out(&keys::history_of(&fields.flow, run), 0);
             self.take_out(&keys::summary(run), summary.map_or(0, |bytes| bytes.len()));
-            if fields.status == Status::Rejected {
-                self.take_out(&keys::rejected(run), 0);
-            }
+        }
+        // Also where nothing else is left of the run.
+        if self.store.contains(&keys::rejected(run))? {
+            self.take_out(&keys::rejected(run), 0);
         }
         Ok(())
     }

@@ -78,6 +78,9 @@ pub enum Error {
     /// This append and all later ones: the process must stop.
     #[error("the journal could not be written: {0}")]
     Failed(String),
+    /// There is such a record of the run already: somebody else has gone on with it. Nothing was written.
+    #[error("the run has gone on meanwhile")]
+    Taken,
     #[error("the store could not be read: {0}")]
     Read(String),
     /// The store cannot be opened: where, why, what now.

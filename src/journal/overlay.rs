@@ -3,6 +3,7 @@
 //! Entries that come and go in here never reach the index: most runs end before that.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 use super::index::Pairs;
@@ -42,42 +43,57 @@ impl Overlay {
         self.changes.get(key).map(|change| change.value.as_deref())
     }
 
-    /// A value that is here, to be changed in place.
-    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Vec<u8>> {
-        self.changes.get_mut(key).and_then(|change| change.value.as_mut())
-    }
-
-    pub fn grew(&mut self, bytes: usize) {
-        self.bytes += bytes;
+    /// Changes a value in place, which makes it no shorter. It begins empty where the key is fresh or was removed here; of
+    /// any other key of which nothing is said here, `below` knows the value.
+    pub fn edit<E>(
+        &mut self,
+        key: &[u8],
+        fresh: bool,
+        below: impl FnOnce() -> Result<Vec<u8>, E>,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), E> {
+        // One search: keys lie all over the memory, so finding one costs more than all else here.
+        let found = match self.changes.entry(key.to_vec()) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(free) => {
+                let value = if fresh { Vec::new() } else { below()? };
+                self.bytes += key.len() + AROUND + value.len();
+                free.insert(Change { value: Some(value), fresh })
+            }
+        };
+        let value = found.value.get_or_insert_default();
+        let before = value.len();
+        change(value);
+        self.bytes += value.len() - before;
+        Ok(())
     }
 
     pub fn put(&mut self, key: &[u8], value: Vec<u8>, fresh: bool) {
         self.bytes += value.len();
-        match self.changes.get_mut(key) {
-            Some(change) => {
-                self.bytes -= change.value.as_ref().map_or(0, Vec::len);
-                change.value = Some(value);
+        match self.changes.entry(key.to_vec()) {
+            Entry::Occupied(mut found) => {
+                let old = found.get_mut().value.replace(value);
+                self.bytes -= old.map_or(0, |old| old.len());
             }
-            None => {
+            Entry::Vacant(free) => {
                 self.bytes += key.len() + AROUND;
-                self.changes.insert(key.to_vec(), Change { value: Some(value), fresh });
+                free.insert(Change { value: Some(value), fresh });
             }
         }
     }
 
     pub fn remove(&mut self, key: &[u8]) {
-        match self.changes.get_mut(key) {
-            Some(change) if !change.fresh => {
-                self.bytes -= change.value.take().map_or(0, |value| value.len());
+        match self.changes.entry(key.to_vec()) {
+            Entry::Occupied(mut found) if !found.get().fresh => {
+                self.bytes -= found.get_mut().value.take().map_or(0, |value| value.len());
             }
-            Some(_) => {
-                let change = self.changes.remove(key);
-                let value = change.and_then(|change| change.value).map_or(0, |value| value.len());
+            Entry::Occupied(found) => {
+                let value = found.remove().value.map_or(0, |value| value.len());
                 self.bytes -= value + key.len() + AROUND;
             }
-            None => {
+            Entry::Vacant(free) => {
                 self.bytes += key.len() + AROUND;
-                self.changes.insert(key.to_vec(), Change { value: None, fresh: false });
+                free.insert(Change { value: None, fresh: false });
             }
         }
     }

@@ -9,7 +9,7 @@ mod open;
 mod range;
 
 pub use self::apply::{apply, weight_of};
-pub use self::open::forget_index;
+pub use self::open::{KEPT_INDEX, forget_index, forget_kept_index};
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -26,6 +26,7 @@ use super::index::{self, Checkpoint, Index};
 use super::keys;
 use super::log::{Damage, Fault, Log, Pointer, Position, Reader, no_files};
 use super::overlay::Overlay;
+use crate::run::RunId;
 
 /// Where the index cannot take them, no more batches are taken beyond this.
 const MOST_OVERLAY_BYTES: usize = 64 * 1024 * 1024;
@@ -60,6 +61,8 @@ pub struct State {
     live: u64,
     /// The index has all before this.
     followed: Position,
+    /// A batch was applied in part: what is here must never reach the index.
+    torn: bool,
 }
 
 /// What the housekeeping thread is asked for.
@@ -105,10 +108,17 @@ impl Store {
         let log = Log::create(folder, id, disk).map_err(|error| Unfit::Other(error.to_string()))?;
         let index = open(folder).map_err(Unfit::Other)?;
         let state = State::new(None, log.end());
-        Ok(Store::start(folder, id, open, log, index, state))
+        Store::start(folder, id, open, log, index, state)
     }
 
-    fn start(folder: &Path, id: Uuid, open: index::Open, log: Log, index: Box<dyn Index>, state: State) -> Store {
+    fn start(
+        folder: &Path,
+        id: Uuid,
+        open: index::Open,
+        log: Log,
+        index: Box<dyn Index>,
+        state: State,
+    ) -> Result<Store, Unfit> {
         let shared = Arc::new(Shared {
             folder: folder.to_path_buf(),
             id,
@@ -120,8 +130,8 @@ impl Store {
             wants: Mutex::default(),
             wake: Condvar::new(),
         });
-        let house = house::start(shared.clone());
-        Store { shared, house: Mutex::new(house) }
+        let house = house::start(shared.clone())?;
+        Ok(Store { shared, house: Mutex::new(Some(house)) })
     }
 
     pub fn path(&self) -> &Path {
@@ -134,11 +144,20 @@ impl Store {
         self.shared.write(&mut log, &mut batch)
     }
 
-    /// True if less than `needed` bytes may still be written.
-    pub fn lacks(&self, needed: u64) -> bool {
+    /// Bytes that may still be written.
+    pub fn free(&self) -> u64 {
         let mut log = self.shared.lock_log();
         // A disk that does not say how much is free is not held against the journal.
-        (log.disk.free)(&self.shared.folder).unwrap_or(u64::MAX) < needed
+        (log.disk.free)(&self.shared.folder).unwrap_or(u64::MAX)
+    }
+
+    /// True if this record of a run is among what was written lately; of what only the index has it says nothing, so it
+    /// costs little.
+    pub fn has_lately(&self, run: RunId, seq: u32) -> bool {
+        let state = self.shared.state();
+        let chunk = state.known(&keys::record(run, seq)).flatten().unwrap_or_default();
+        let place = chunk.as_chunks().0.get((seq % keys::CHUNK) as usize).map(Pointer::decode);
+        place.is_some_and(|place| place.segment > 0)
     }
 
     /// The value of a key.
@@ -264,9 +283,17 @@ impl Shared {
             tracing::error!("the index of the journal cannot be written: nothing is taken in until it can");
             return Err(Fault::NoSpace);
         }
+        if self.state().torn {
+            return Err(Fault::Broken("a batch could not be applied to the index".to_string()));
+        }
+        #[cfg(any(test, feature = "crash-points"))]
+        self.must_be_fresh(batch.payload());
         let position = log.append(batch.frame())?;
         let mut state = self.state_mut();
+        // Until it is applied whole; a panic leaves it so too.
+        state.torn = true;
         self.apply(&mut state, position, batch.payload()).map_err(Fault::Broken)?;
+        state.torn = false;
         let full = state.active.bytes() > log.disk.overlay_bytes;
         if full && state.frozen.is_none() {
             state.freeze(self.id, log.end());
@@ -328,7 +355,7 @@ impl Shared {
 impl State {
     pub fn new(checkpoint: Option<Checkpoint>, begin: Position) -> State {
         let (live, followed) = checkpoint.map_or((0, begin), |checkpoint| (checkpoint.live, checkpoint.position));
-        State { active: Overlay::default(), frozen: None, live, followed }
+        State { active: Overlay::default(), frozen: None, live, followed, torn: false }
     }
 
     /// An entry as it is stored, told from elsewhere.
@@ -348,6 +375,9 @@ impl State {
 
     /// Gives what was changed so far to the housekeeping.
     fn freeze(&mut self, id: Uuid, position: Position) {
+        if self.torn {
+            return;
+        }
         let checkpoint = Checkpoint { id, position, live: self.live };
         self.frozen = Some(Arc::new((std::mem::take(&mut self.active), checkpoint)));
     }
@@ -374,6 +404,15 @@ impl Raw {
     /// Of records and definitions.
     pub fn pointers(&self) -> Vec<Pointer> {
         pointers(&self.0)
+    }
+
+    /// Points to where `newer` does, as far as that points anywhere.
+    pub fn follow(&mut self, newer: &Raw) {
+        for (old, new) in self.0.as_chunks_mut::<{ Pointer::LEN }>().0.iter_mut().zip(newer.0.as_chunks().0) {
+            if Pointer::decode(new).segment > 0 {
+                *old = *new;
+            }
+        }
     }
 }
 

@@ -5,6 +5,8 @@ mod conformance;
 mod failures;
 mod log;
 mod refusals;
+mod repair;
+mod twice;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -83,7 +83,7 @@ struct Writer {
 /// What became of a batch.
 enum Outcome {
     /// One answer for each task.
-    Written(Vec<Done>),
+    Written(Vec<Result<Done, Error>>),
     NoSpace,
 }
 
@@ -97,7 +97,7 @@ impl Writer {
             match outcome {
                 Ok(Outcome::Written(answers)) => {
                     for (task, answer) in tasks.drain(..).zip(answers) {
-                        task.answer(Ok(answer));
+                        task.answer(answer);
                     }
                 }
                 Ok(Outcome::NoSpace) => tasks.drain(..).for_each(|task| task.answer(Err(Error::Busy))),
@@ -119,14 +119,21 @@ impl Writer {
         if let Some(why) = self.store.broken() {
             return Err(why);
         }
-        if self.is_full(tasks) {
-            return Ok(Outcome::NoSpace);
-        }
+        let free = self.free(tasks);
         let store = self.store.clone();
         let mut draft = Draft::new(&store);
         let mut answers = Vec::with_capacity(tasks.len());
         for task in tasks {
+            // Each by itself: removals may use half of the reserve, as they are how room comes back.
+            if task.job.reserve() > free {
+                answers.push(Err(Error::Busy));
+                continue;
+            }
             let answer = match &task.job {
+                Job::Append { append, .. } if draft.is_taken(append) => {
+                    answers.push(Err(Error::Taken));
+                    continue;
+                }
                 Job::Append { append, summary } => {
                     Done::One(draft.append(append, summary.as_deref(), &mut self.memory)?)
                 }
@@ -146,7 +153,7 @@ impl Writer {
                 }
                 Job::Close => Done::One(Appended::Durable),
             };
-            answers.push(answer);
+            answers.push(Ok(answer));
         }
         // What there is to say is durable once all before it is.
         let batch = draft.finish();
@@ -161,10 +168,10 @@ impl Writer {
         }
     }
 
-    /// Removals may use half of the reserve: they are how room comes back.
-    fn is_full(&mut self, tasks: &[Task]) -> bool {
-        let needed = tasks.iter().map(|task| task.job.reserve()).max().unwrap_or(0);
-        let low = self.store.lacks(needed);
+    /// Free bytes on the disk. Says so in the log when there become too few.
+    fn free(&mut self, tasks: &[Task]) -> u64 {
+        let free = self.store.free();
+        let low = tasks.iter().any(|task| task.job.reserve() > free);
         if low != self.low {
             let path = self.store.path().display();
             if low {
@@ -174,7 +181,7 @@ impl Writer {
             }
             self.low = low;
         }
-        low
+        free
     }
 
     /// No one may wait for a thread that has ended.

@@ -8,9 +8,10 @@ use super::path::{ROOTS, index, only_ignoring_case};
 use super::{Finding, Key, Named, Names};
 use crate::schema::{Shape, Types};
 
-/// The shape that rendering will give, and what is wrong.
-pub(super) fn check(body: &Body, names: &dyn Names) -> (Shape, Vec<Finding>) {
-    let mut checker = Checker { names, frames: Vec::new(), may_lack: false, findings: Vec::new() };
+/// The shape that rendering will give, and what is wrong; `asking` where null is an answer like another.
+pub(super) fn check(body: &Body, names: &dyn Names, asking: bool) -> (Shape, Vec<Finding>) {
+    let (frames, asked, findings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut checker = Checker { names, frames, asking, asked, may_lack: false, takes_null: false, findings };
     let shape = match body {
         Body::Literal(text) => shape_of(&Value::String(text.clone())),
         Body::Whole(expr) => checker.expr(expr),
@@ -31,7 +32,9 @@ pub(super) fn shape_of(value: &Value) -> Shape {
             shape.required = map.keys().cloned().collect();
             shape.properties = map.iter().map(|(key, value)| (key.clone(), shape_of(value))).collect();
         }
-        Value::Array(_) => {}
+        Value::Array(items) => {
+            shape.items = items.iter().map(shape_of).reduce(Shape::either).map(Box::new);
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => shape.values = vec![value.clone()],
     }
     shape
@@ -45,12 +48,20 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
     best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, candidate)| candidate)
 }
 
+const CONVERT: &str = "convert it, as with `(string …)` or `(int …)`, or make the schema say what is sent";
+
 struct Checker<'n> {
     names: &'n dyn Names,
+    /// Null is an answer like another: this is a condition.
+    asking: bool,
+    /// Paths that a condition around asks about.
+    asked: Vec<&'n [Key]>,
     /// What `this` and `@key` are in each open block.
     frames: Vec<(Shape, Shape)>,
     /// Within a function whose name says that a value may be missing.
     may_lack: bool,
+    /// Within a function, or as the subject of a block, that has an answer to null.
+    takes_null: bool,
     findings: Vec<Finding>,
 }
 
@@ -69,8 +80,8 @@ enum Walked {
     },
 }
 
-impl Checker<'_> {
-    fn parts(&mut self, parts: &[Part]) {
+impl<'n> Checker<'n> {
+    fn parts(&mut self, parts: &'n [Part]) {
         for part in parts {
             match part {
                 Part::Text(_) => {}
@@ -82,9 +93,13 @@ impl Checker<'_> {
         }
     }
 
-    fn block(&mut self, block: &Block) {
+    fn block(&mut self, block: &'n Block) {
+        self.takes_null = true;
         let subject = self.expr(&block.subject);
+        self.takes_null = false;
         let numeric = Shape::of(Types::NUMBER);
+        let asked = self.asked.len();
+        self.ask(&block.subject);
         match block.kind {
             Kind::If | Kind::Unless => self.parts(&block.body),
             Kind::With => {
@@ -111,9 +126,17 @@ impl Checker<'_> {
             }
         }
         self.parts(&block.otherwise);
+        self.asked.truncate(asked);
     }
 
-    fn expr(&mut self, expr: &Expr) -> Shape {
+    /// From here on, what `expr` reads is asked about.
+    fn ask(&mut self, expr: &'n Expr) {
+        let mut paths = Vec::new();
+        expr.paths(&mut paths);
+        self.asked.extend(paths.into_iter().filter(|path| path.root == Root::Scope).map(|path| path.keys.as_slice()));
+    }
+
+    fn expr(&mut self, expr: &'n Expr) -> Shape {
         match expr {
             Expr::Literal(value) => shape_of(value),
             Expr::Query(query) => shape_of(&Value::String(query.text().to_owned())),
@@ -122,9 +145,9 @@ impl Checker<'_> {
         }
     }
 
-    fn call(&mut self, call: &Call) -> Shape {
+    fn call(&mut self, call: &'n Call) -> Shape {
         let name = call.function.name;
-        let outer = self.may_lack;
+        let (outer, asked) = ((self.may_lack, self.takes_null), self.asked.len());
         self.may_lack = matches!(name, "optional" | "default" | "coalesce");
         let mut shapes: Vec<Shape> = Vec::with_capacity(call.args.len());
         for (i, arg) in call.args.iter().enumerate() {
@@ -134,17 +157,25 @@ impl Checker<'_> {
                 let item = shapes.first().and_then(|list| list.items.as_deref().cloned()).unwrap_or_else(Shape::any);
                 self.frames.push((item, Shape::of(Types::NUMBER)));
             }
-            let shape = self.expr(arg);
+            let condition = matches!(name, "and" | "or" | "not") || (name == "if" && i == 0);
+            self.takes_null = self.may_lack || condition || matches!(name, "required" | "empty" | "equals");
+            shapes.push(self.expr(arg));
             if each {
                 self.frames.pop();
             }
-            shapes.push(shape);
+            // What follows is evaluated, or chosen, by what this says.
+            if condition {
+                self.ask(arg);
+            }
         }
-        self.may_lack = outer;
+        self.asked.truncate(asked);
+        (self.may_lack, self.takes_null) = outer;
         for (i, (arg, shape)) in call.args.iter().zip(&shapes).enumerate() {
             let Some(param) = call.function.param(i) else { continue };
             let offset = offset(arg).unwrap_or(call.offset);
-            if !shape.types.meets(param.types) {
+            let bare = shape.types.without(Types::NULL);
+            // What fits only where it is null is as wrong as what never fits.
+            if !(if bare == Types::NONE { shape.types } else { bare }).meets(param.types) {
                 let (wanted, given) = (words(param.types), words(shape.types));
                 let what = format!("`{name}` needs {wanted} for `{}`, but {} is {given}", param.name, arg.describe());
                 let hint = Some(format!("it is written {}", call.function.signature()));
@@ -152,12 +183,26 @@ impl Checker<'_> {
                 continue;
             }
             // Of a value of which nothing is known, nothing is worth saying.
-            let known = !Types::ANY.within(shape.types);
-            if known && shape.types.meets(Types::NULL) && !param.types.meets(Types::NULL) {
+            if !shape.is_known() {
+                continue;
+            }
+            let other = shape.types.without(param.types.or(Types::NULL));
+            if other != Types::NONE {
+                let (wanted, other) = (words(param.types), words(other));
+                let what =
+                    format!("`{name}` needs {wanted} for `{}`, but {} may be {other}", param.name, arg.describe());
+                self.find("W-MAP-012", false, offset, what, Some(CONVERT.to_owned()));
+            }
+            if shape.types.meets(Types::NULL) && !param.types.meets(Types::NULL) {
                 let what = format!("{} may be missing or null, and `{name}` refuses null", arg.describe());
-                let hint = Some("give it another value there: `(default … \"\")`".to_owned());
+                let fallback = super::fallback(param.types).unwrap_or("…");
+                let path = if let Expr::Path(path) = arg { path.text.as_str() } else { "…" };
+                let hint = Some(format!("give it another value there: `(default {path} {fallback})`"));
                 self.find("W-MAP-013", false, offset, what, hint);
             }
+        }
+        if let ("less" | "lessOrEquals" | "greater" | "greaterOrEquals", [a, b]) = (name, shapes.as_slice()) {
+            self.ordered(call, a, b);
         }
         if let ("equals", [a, b]) = (name, shapes.as_slice()) {
             self.equals(call, a, b);
@@ -165,6 +210,25 @@ impl Checker<'_> {
         match call.function.infer {
             Some(infer) => infer(&shapes),
             None => Shape::of(call.function.result),
+        }
+    }
+
+    /// Two numbers can be put in order, or two texts.
+    fn ordered(&mut self, call: &Call, a: &Shape, b: &Shape) {
+        let ordered = Types::NUMBER.or(Types::STRING);
+        let known = a.is_known() && b.is_known();
+        let (a, b) = (a.types.and(ordered), b.types.and(ordered));
+        if (a == b && a != ordered) || a == Types::NONE || b == Types::NONE {
+            return;
+        }
+        let (left, right) = (call.args[0].describe(), call.args[1].describe());
+        let hint = Some("compare two numbers or two texts: convert one with `int` or `string`".to_owned());
+        if !a.meets(b) {
+            let what = format!("`{}`: {left} is {}, but {right} is {}", call.function.name, words(a), words(b));
+            self.find("E-MAP-012", true, call.offset, what, hint);
+        } else if known {
+            let what = format!("`{}`: {left} and {right} may be a text and a number", call.function.name);
+            self.find("W-MAP-012", false, call.offset, what, hint);
         }
     }
 
@@ -189,26 +253,61 @@ impl Checker<'_> {
         self.find("W-MAP-015", false, call.offset, what, Some(hint));
     }
 
-    fn path(&mut self, path: &Path) -> Shape {
+    fn path(&mut self, path: &'n Path) -> Shape {
+        let nowhere = |_: usize| false;
         let frame = |up: usize| self.frames.iter().rev().nth(up);
         let walked = match path.root {
             Root::Key(up) => return frame(up).map_or_else(Shape::any, |(_, key)| key.clone()),
             Root::Index(_) => return Shape::of(Types::NUMBER),
             Root::First(_) | Root::Last(_) => return Shape::of(Types::BOOLEAN),
-            Root::This(up) => walk(frame(up).map_or_else(Shape::any, |(this, _)| this.clone()), &path.keys, &path.text),
+            Root::This(up) => match frame(up) {
+                Some((this, _)) => walk(this, &path.keys, &path.text, &nowhere),
+                None => Walked::Found(Shape::any()),
+            },
             Root::Scope => match self.names.find(&path.keys) {
-                Named::Known(shape, known) => walk(shape, path.keys.get(known..).unwrap_or_default(), &path.text),
+                Named::Known(shape, known) => {
+                    let known = known.min(path.keys.len());
+                    let asked = |more: usize| self.is_asked(&path.keys[..known + more]);
+                    walk(&shape, &path.keys[known..], &path.text, &asked)
+                }
                 Named::Wrong { what, hint } => Walked::Never { what, hint: hint.or_else(|| self.this_hint(path)) },
                 Named::Doubtful { what, hint } => Walked::Doubtful { what, hint, near: true },
             },
         };
         match walked {
+            Walked::Found(shape) if path.root == Root::Scope => return self.doubted(shape, path),
             Walked::Found(shape) => return shape,
             Walked::Never { what, hint } => self.find("E-MAP-011", true, path.offset, what, hint),
             Walked::Doubtful { near: false, .. } if self.may_lack => {}
             Walked::Doubtful { what, hint, .. } => self.find("W-MAP-011", false, path.offset, what, hint),
         }
         Shape::any()
+    }
+
+    /// The shape of what need not be there: null too where that is taken, and else a warning.
+    fn doubted(&mut self, mut shape: Shape, path: &Path) -> Shape {
+        let same = |asked: &&[Key]| asked.len() > 1 && path.keys.starts_with(&asked[..2]);
+        let Some(doubt) = self.names.doubt(&path.keys).filter(|_| !self.asked.iter().any(same)) else {
+            return shape;
+        };
+        if self.asking || self.takes_null {
+            shape.types = shape.types.or(Types::NULL);
+        } else {
+            self.find("W-MAP-016", false, path.offset, doubt.what, doubt.hint);
+            // It is said once.
+            if shape.types.within(Types::NULL) {
+                return Shape::any();
+            }
+        }
+        shape
+    }
+
+    /// True if a condition around asks about this path, or about a part of what it holds.
+    fn is_asked(&self, path: &[Key]) -> bool {
+        let within = |asked: &[Key]| {
+            asked.len() >= path.len() && asked.iter().zip(path).all(|(asked, key)| asked.eq_ignore_ascii_case(key))
+        };
+        self.asked.iter().any(|asked| within(asked)) || self.names.is_asked(path)
     }
 
     /// Inside a block, one of the flow's own names may have been meant as a key of the item.
@@ -230,26 +329,29 @@ fn offset(expr: &Expr) -> Option<usize> {
     }
 }
 
-/// Walks a shape as [`super::walk`] walks a value.
-fn walk(mut shape: Shape, keys: &[Key], text: &str) -> Walked {
+/// Walks a shape as [`super::walk`] walks a value; what is `asked` about after so many keys is taken to be there.
+fn walk(shape: &Shape, keys: &[Key], text: &str, asked: &dyn Fn(usize) -> bool) -> Walked {
+    let any = Shape::any();
+    // No longer than `any` lives, which stands for what is not described.
+    let mut shape: &Shape = shape;
     let mut nullable = false;
     for (i, key) in keys.iter().enumerate() {
-        nullable |= shape.types.meets(Types::NULL);
-        let holder = holder(keys, i);
+        nullable = (nullable || shape.types.meets(Types::NULL)) && !asked(i);
+        let holder = || holder(keys, i, text);
         if !shape.types.meets(Types::OBJECT.or(Types::ARRAY)) {
             if shape.types.within(Types::NULL) {
                 return Walked::Found(Shape::of(Types::NULL));
             }
-            let what = format!("`{text}`: {holder} is {} and has no `{key}`", words(shape.types));
+            let what = format!("`{text}`: {} is {} and has no `{key}`", holder(), words(shape.types));
             return Walked::Never { what, hint: None };
         }
         if !shape.types.meets(Types::OBJECT) {
             if index(key).is_none() {
-                let what = format!("`{text}`: {holder} is a list and has no `{key}`");
+                let what = format!("`{text}`: {} is a list and has no `{key}`", holder());
                 return Walked::Never { what, hint: Some(format!("one item is read by its number: `0.{key}`")) };
             }
             nullable = true;
-            shape = shape.items.map_or_else(Shape::any, |items| *items);
+            shape = shape.items.as_deref().unwrap_or(&any);
             continue;
         }
         if shape.types.meets(Types::ARRAY) && index(key).is_some() {
@@ -258,8 +360,13 @@ fn walk(mut shape: Shape, keys: &[Key], text: &str) -> Walked {
         let exact = shape.properties.get_key_value(key);
         let Some((name, found)) = exact.or_else(|| only_ignoring_case(shape.properties.iter(), key)) else {
             let near = nearest(key, shape.properties.keys().map(String::as_str));
-            let hint = near.map(|near| format!("did you mean `{near}`?")).or_else(|| known(&shape));
-            let what = format!("`{text}`: {holder} has no `{key}`");
+            let further = || {
+                let before = text.strip_suffix(keys[i..].join(".").as_str()).unwrap_or_default();
+                Some(format!("{before}{}", further(shape, key)?))
+            };
+            let meant = near.map(str::to_owned).or_else(further).map(|meant| format!("did you mean `{meant}`?"));
+            let hint = meant.or_else(|| known(shape));
+            let what = format!("`{text}`: {} has no `{key}`", holder());
             return match (shape.closed, shape.properties.is_empty()) {
                 (true, _) => Walked::Never { what, hint },
                 (false, false) => {
@@ -270,9 +377,12 @@ fn walk(mut shape: Shape, keys: &[Key], text: &str) -> Walked {
             };
         };
         nullable |= !shape.required.contains(name);
-        shape = found.clone();
+        shape = found;
     }
-    if nullable {
+    let mut shape = shape.clone();
+    if asked(keys.len()) && !shape.types.within(Types::NULL) {
+        shape.types = shape.types.without(Types::NULL);
+    } else if nullable {
         shape.types = shape.types.or(Types::NULL);
         if !shape.values.is_empty() && !shape.values.contains(&Value::Null) {
             shape.values.push(Value::Null);
@@ -281,11 +391,22 @@ fn walk(mut shape: Shape, keys: &[Key], text: &str) -> Walked {
     Walked::Found(shape)
 }
 
-fn holder(keys: &[Key], i: usize) -> String {
-    match i.checked_sub(1) {
-        Some(before) => format!("`{}`", keys[before]),
-        None => "the value".to_owned(),
+/// What should have the key `i`: the key before it, or what stands before all of them.
+fn holder(keys: &[Key], i: usize, text: &str) -> String {
+    if let Some(before) = i.checked_sub(1) {
+        return format!("`{}`", keys[before]);
     }
+    let before = text.strip_suffix(keys.join(".").as_str()).and_then(|before| before.strip_suffix('.'));
+    before.filter(|before| !before.is_empty()).map_or_else(|| "the value".to_owned(), |before| format!("`{before}`"))
+}
+
+/// The way to a key that stands one level further in.
+fn further(shape: &Shape, key: &str) -> Option<String> {
+    let mut found = shape.properties.iter().filter_map(|(outer, inner)| {
+        let (name, _) = only_ignoring_case(inner.properties.iter(), key)?;
+        Some(format!("{outer}.{name}"))
+    });
+    found.next().filter(|_| found.next().is_none())
 }
 
 fn known(shape: &Shape) -> Option<String> {

@@ -9,7 +9,7 @@ use super::functions::{self, Function};
 use super::guard::guarded;
 use super::query::Query;
 use super::resolve::{Frame, resolve};
-use super::syntax::{Places, explain};
+use super::syntax::{self, Places, explain};
 
 /// Deepest nesting of blocks and calls. What is compiled is evaluated by recursion, on any thread's stack.
 const MAX_DEPTH: usize = 32;
@@ -138,7 +138,8 @@ impl Compiler<'_> {
         let offset = self.locate(&name);
         let Some(function) = functions::find(&name) else {
             let hint = functions::path_instead(&name).map(|path| format!("this is a path here: {path}"));
-            let hint = hint.or_else(|| functions::nearest(&name).map(|near| format!("did you mean `{near}`?")));
+            let near = || syntax::elsewhere(&name).or_else(|| functions::nearest(&name));
+            let hint = hint.or_else(|| near().map(|near| format!("did you mean `{near}`?")));
             let hint = hint.or_else(|| Some("`millstream functions` lists them all".to_owned()));
             return Err(ParseError { code: "E-MAP-004", offset, what: format!("there is no function `{name}`"), hint });
         };

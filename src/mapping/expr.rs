@@ -127,7 +127,8 @@ fn paths_of<'a>(parts: &'a [Part], found: &mut Vec<&'a Path>) {
 }
 
 impl Expr {
-    fn paths<'a>(&'a self, found: &mut Vec<&'a Path>) {
+    /// Adds every path in it, in the order written.
+    pub fn paths<'a>(&'a self, found: &mut Vec<&'a Path>) {
         match self {
             Expr::Literal(_) | Expr::Query(_) => {}
             Expr::Path(path) => found.push(path),

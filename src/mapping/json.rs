@@ -14,13 +14,19 @@ use serde_json::{Number, Value};
 /// assert_eq!(value.to_string(), "[1e400,9007199254740993,0.1000000000000000055]");
 /// ```
 pub fn parse_json(bytes: &[u8]) -> Result<Value, serde_json::Error> {
-    let value: Value = serde_json::from_slice(bytes)?;
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse_json_text(text),
+        // It says where.
+        Err(_) => serde_json::from_slice(bytes),
+    }
+}
+
+/// The same of text, whose letters need not be judged once more.
+pub fn parse_json_text(text: &str) -> Result<Value, serde_json::Error> {
+    let value: Value = serde_json::from_str(text)?;
     if !has_exponent(&value) {
         return Ok(value);
     }
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return Ok(value);
-    };
     let exponents = exponents(text);
     let mut marked = String::with_capacity(text.len() + 8 * exponents.len());
     let mut done = 0;

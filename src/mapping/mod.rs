@@ -21,13 +21,15 @@ mod text;
 mod tree;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::alike::{Alike, Made};
 use crate::schema::{Shape, Types};
 
-pub use json::parse_json;
+pub use json::{parse_json, parse_json_text};
 pub use path::walk;
 pub use scope::JsonScope;
 pub use tree::Mapping;
@@ -53,17 +55,40 @@ pub trait Scope {
 /// What a checker knows about paths before anything ran.
 pub trait Names {
     /// What `path` will hold.
-    fn find(&self, path: &[Key]) -> Named;
+    fn find<'n>(&'n self, path: &[Key]) -> Named<'n>;
+
+    /// Why nothing need be at `path`, though all of it is described.
+    fn doubt(&self, _path: &[Key]) -> Option<Doubt> {
+        None
+    }
+
+    /// True where a condition around has asked about `path`, so whoever wrote it knows that it may be null.
+    fn is_asked(&self, _path: &[Key]) -> bool {
+        false
+    }
+}
+
+/// What a template names that need not have happened.
+pub struct Doubt {
+    pub what: String,
+    pub hint: Option<String>,
 }
 
 /// The answer of [`Names::find`].
-pub enum Named {
+pub enum Named<'n> {
     /// The first `usize` keys hold a value of this shape; the checker walks the rest.
-    Known(Shape, usize),
+    Known(Cow<'n, Shape>, usize),
     /// There can never be such a value: what is wrong, and what to do.
     Wrong { what: String, hint: Option<String> },
     /// There may be such a value, but not for certain.
     Doubtful { what: String, hint: Option<String> },
+}
+
+impl Named<'static> {
+    /// What is described nowhere else.
+    pub fn of(shape: Shape, keys: usize) -> Named<'static> {
+        Named::Known(Cow::Owned(shape), keys)
+    }
 }
 
 /// Why a template's text could not be compiled.
@@ -115,66 +140,72 @@ pub struct Error {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Template {
-    source: String,
+    compiled: Arc<Made<expr::Body>>,
     /// JSON Pointer of the leaf within its mapping; empty for a lone template.
-    pointer: String,
-    body: expr::Body,
+    pointer: Box<str>,
 }
 
+static TEMPLATES: Alike<expr::Body> = Alike::new();
+
 impl Template {
-    /// Compiles `text`; text without `{{` is a literal.
+    /// Compiles `text`; text without `{{` is a literal. Templates of the same text are one in memory.
     pub fn parse(text: &str) -> Result<Template, ParseError> {
-        Ok(Template { source: text.to_owned(), pointer: String::new(), body: compile::compile(text)? })
+        Ok(Template { compiled: TEMPLATES.of(text, compile::compile)?, pointer: Box::default() })
     }
 
     /// The value, or `None` where `{{optional x}}` found nothing.
     pub fn render(&self, scope: &dyn Scope) -> Result<Option<Value>, Error> {
-        eval::render(&self.body, self.leaf(), scope).map_err(|fault| self.error(fault.code, fault.what))
+        eval::render(&self.compiled, self.leaf(), scope).map_err(|fault| self.error(fault.code, fault.what))
     }
 
     /// As [`Template::render`], but shows the value where it is instead of copying it.
     pub fn look<T>(&self, scope: &dyn Scope, look: impl FnOnce(Option<&Value>) -> T) -> Result<T, Error> {
-        eval::with(&self.body, self.leaf(), scope, |value| look(value.as_deref()))
+        eval::with(&self.compiled, self.leaf(), scope, |value| look(value.as_deref()))
             .map_err(|fault| self.error(fault.code, fault.what))
     }
 
     /// Checks names and types; the shape is what rendering will give.
     pub fn check(&self, names: &dyn Names) -> (Shape, Vec<Finding>) {
-        check::check(&self.body, names)
+        check::check(&self.compiled, names, false)
+    }
+
+    /// The same where null is an answer like another: to ask for what need not be there is no slip.
+    pub fn check_asking(&self, names: &dyn Names) -> (Shape, Vec<Finding>) {
+        check::check(&self.compiled, names, true)
     }
 
     /// True if the text holds no expression.
     pub fn is_literal(&self) -> bool {
-        matches!(self.body, expr::Body::Literal(_))
+        matches!(**self.compiled, expr::Body::Literal(_))
     }
 
     /// True if the whole text is one `{{expression}}`, whose value keeps its type.
     pub fn is_whole(&self) -> bool {
-        matches!(self.body, expr::Body::Whole(_))
+        matches!(**self.compiled, expr::Body::Whole(_))
     }
 
     /// True if rendering may give `None`: the whole text is one `{{optional x}}`.
     pub fn is_optional(&self) -> bool {
-        matches!(&self.body, expr::Body::Whole(expr::Expr::Call(call)) if call.function.name == "optional")
+        matches!(&**self.compiled, expr::Body::Whole(expr::Expr::Call(call)) if call.function.name == "optional")
     }
 
     /// The text as it was written.
     pub fn source(&self) -> &str {
-        &self.source
+        self.compiled.text()
     }
 
     /// The paths that this template reads from its scope, in the order written.
     pub fn paths(&self) -> Vec<&[Key]> {
-        let scoped = self.body.paths().into_iter().filter(|path| path.root == expr::Root::Scope);
+        let scoped = self.compiled.paths().into_iter().filter(|path| path.root == expr::Root::Scope);
         scoped.map(|path| path.keys.as_slice()).collect()
     }
 
     fn leaf(&self) -> eval::Leaf<'_> {
-        eval::Leaf { source: &self.source, pointer: &self.pointer }
+        eval::Leaf { source: self.source(), pointer: &self.pointer }
     }
 
     fn error(&self, code: &'static str, what: String) -> Error {
-        Error { code, what, template: self.source.clone(), pointer: self.pointer.clone() }
+        Error { code, what, template: self.source().to_owned(), pointer: self.pointer.to_string() }
     }
 }
 
@@ -218,11 +249,16 @@ impl Condition {
 
     /// As [`Template::check`]; a type that can never be boolean or null is a certain finding.
     pub fn check(&self, names: &dyn Names) -> Vec<Finding> {
-        let (shape, mut findings) = self.template.check(names);
-        if !shape.types.meets(Types::BOOLEAN.or(Types::NULL)) {
+        let (shape, mut findings) = self.template.check_asking(names);
+        let judged = Types::BOOLEAN.or(Types::NULL);
+        let hint = Some("compare it: `{{equals … …}}`, or ask `{{not (empty …)}}`".to_owned());
+        let other = shape.types.without(judged);
+        if !shape.types.meets(judged) {
             let what = format!("a condition must be a boolean or null; this one is {}", functions::words(shape.types));
-            let hint = Some("compare it: `{{equals … …}}`, or ask `{{not (empty …)}}`".to_owned());
             findings.push(Finding { code: "E-MAP-014", certain: true, offset: 0, what, hint });
+        } else if shape.is_known() && other != Types::NONE {
+            let what = format!("a condition must be a boolean or null; this one may be {}", functions::words(other));
+            findings.push(Finding { code: "W-MAP-012", certain: false, offset: 0, what, hint });
         }
         findings
     }
@@ -231,4 +267,10 @@ impl Condition {
     pub fn template(&self) -> &Template {
         &self.template
     }
+}
+
+/// Something to write in place of null where these types are wanted; `None` where that cannot be written in a template.
+pub fn fallback(types: Types) -> Option<&'static str> {
+    let kinds = [(Types::STRING, "\"…\""), (Types::NUMBER, "0"), (Types::BOOLEAN, "false")];
+    kinds.into_iter().find(|(one, _)| types.meets(*one)).map(|(_, text)| text)
 }

@@ -31,6 +31,11 @@ impl Decimal {
         Decimal { negative, digits, exponent }
     }
 
+    /// Sign, digits and exponent: ±0.DIGITS × 10^exponent.
+    pub fn into_parts(self) -> (bool, String, i64) {
+        (self.negative, self.digits, self.exponent)
+    }
+
     pub fn is_zero(&self) -> bool {
         self.digits.is_empty()
     }

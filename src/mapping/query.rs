@@ -18,6 +18,9 @@ const MAX_DESCENTS: usize = 2;
 const MAX_WORK: usize = 4_000_000;
 /// Most parts that a result may have.
 const MAX_PARTS: usize = 200_000;
+/// Steps that one compilation of a pattern from the data counts for, and one repetition or class in a written one.
+const PATTERN_FROM_DATA: usize = 40_000;
+const PATTERN_REPEAT: usize = 500;
 /// The functions of RFC 9535.
 const FUNCTIONS: &[&str] = &["length", "count", "match", "search", "value"];
 
@@ -29,6 +32,10 @@ pub(super) struct Query {
     descents: usize,
     /// How many selectors stand beside each other, multiplied: `[0,0][*,*]` selects each part four times.
     spread: usize,
+    /// What one part costs in the filter's `match` and `search`.
+    patterns: usize,
+    /// Paths from the root within filters: what they name is gone through once for each part.
+    roots: Vec<JpQuery>,
 }
 
 impl Query {
@@ -38,19 +45,27 @@ impl Query {
         scan.run(text)?;
         let compiled =
             parse_json_path(text).map_err(|_| format!("`{text}` is not a JSONPath as RFC 9535 defines it"))?;
-        Ok(Query { text: text.to_owned(), compiled, descents: scan.descents, spread: scan.spread.max(1) })
+        let roots = scan.roots.iter().filter_map(|root| parse_json_path(root).ok()).collect();
+        let (descents, patterns) = (scan.descents, scan.patterns);
+        Ok(Query { text: text.to_owned(), compiled, descents, spread: scan.spread.max(1), patterns, roots })
     }
 
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Copies of all parts selected, in order.
-    pub fn select(&self, value: &Value) -> Result<Vec<Value>, String> {
+    /// Copies of all parts selected, in order, and how much work it was.
+    pub fn select(&self, value: &Value) -> Result<(Vec<Value>, usize), String> {
         let too_much = || format!("`{}` would have too much to do on a value of this size", self.text);
         let (parts, depth) = weigh(value);
         let each = depth.saturating_pow(u32::try_from(self.descents.saturating_sub(1)).unwrap_or(u32::MAX));
-        if parts.saturating_mul(each).saturating_mul(self.spread) > MAX_WORK {
+        let mut each = each.saturating_mul(self.spread).saturating_mul(1 + self.patterns);
+        for root in &self.roots {
+            let named = js_path_process(root, value).map_err(|_| format!("`{}` can't be applied", self.text))?;
+            each = each.saturating_add(named.into_iter().map(|part| size(part.val())).sum());
+        }
+        let work = parts.saturating_mul(each);
+        if work > MAX_WORK {
             return Err(too_much());
         }
         let found = js_path_process(&self.compiled, value).map_err(|_| format!("`{}` can't be applied", self.text))?;
@@ -64,7 +79,7 @@ impl Query {
             }
             items.push(part.clone());
         }
-        Ok(items)
+        Ok((items, work))
     }
 }
 
@@ -79,6 +94,49 @@ fn weigh(value: &Value) -> (usize, usize) {
     (parts + 1, depth + 1)
 }
 
+/// How long it takes to compare a value: its parts, and its text by stretches of 64 bytes.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(size).sum::<usize>() + 1,
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() / 64 + size(value)).sum::<usize>() + 1,
+        Value::String(text) => text.len() / 64,
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+/// What stands from `start` on up to where its brackets close, or to one of `ends` outside of any; quotes are passed over.
+fn stretch<'c>(chars: &'c [char], start: usize, ends: &[char]) -> &'c [char] {
+    let (mut depth, mut i) = (0_usize, start);
+    while let Some(&c) = chars.get(i) {
+        match c {
+            '"' | '\'' => {
+                i = end_of_text(chars, i, c);
+                continue;
+            }
+            c if depth == 0 && ends.contains(&c) => break,
+            '[' | '(' => depth += 1,
+            ']' | ')' if depth == 0 => break,
+            ']' | ')' => depth -= 1,
+            _ => {}
+        }
+        i += 1;
+    }
+    chars.get(start..i.min(chars.len())).unwrap_or_default()
+}
+
+/// What one use of a pattern costs: it is compiled anew for each part, and repetitions multiply its size.
+fn pattern_cost(args: &[char]) -> usize {
+    let second = stretch(args, 0, &[',']).len() + 1;
+    let pattern: String = args.get(second..).unwrap_or_default().iter().collect();
+    let pattern = pattern.trim();
+    if !pattern.starts_with(['"', '\'']) {
+        // It comes from the data, so it may be as bad as can be.
+        return PATTERN_FROM_DATA;
+    }
+    let costly = pattern.matches(['{', '\\']).count();
+    (pattern.len() + 50).saturating_add(costly.saturating_mul(PATTERN_REPEAT)).min(PATTERN_FROM_DATA)
+}
+
 /// One pass over a path's text.
 #[derive(Default)]
 struct Scan {
@@ -86,6 +144,8 @@ struct Scan {
     open: Vec<(char, usize)>,
     descents: usize,
     spread: usize,
+    patterns: usize,
+    roots: Vec<String>,
 }
 
 impl Scan {
@@ -152,6 +212,9 @@ impl Scan {
             let list = FUNCTIONS.join(", ");
             return Err(format!("RFC 9535 has no function `{name}`; it has {list}"));
         }
+        if chars[i] == '(' && matches!(name.as_str(), "match" | "search") {
+            self.patterns = self.patterns.saturating_add(pattern_cost(stretch(chars, i + 1, &[])));
+        }
         self.open.push((chars[i], 0));
         Ok(())
     }
@@ -163,12 +226,14 @@ impl Scan {
     }
 
     /// `$` inside a filter is applied once for each part that is filtered, so it may only name one value.
-    fn root_in_filter(&self, chars: &[char], i: usize) -> Result<(), String> {
+    fn root_in_filter(&mut self, chars: &[char], i: usize) -> Result<(), String> {
         let rest: String = chars[i + 1..].iter().collect();
         let path: &str = rest.split(['=', '<', '>', '!', '&', '|', ')', ',']).next().unwrap_or_default();
         if path.contains("..") || path.contains('*') || path.contains(':') || path.contains('?') {
             return Err("inside a filter `$` may only name a single value: each multiplies the work".to_owned());
         }
+        let named: String = stretch(chars, i, &[' ', '=', '<', '>', '!', '&', '|', ',']).iter().collect();
+        self.roots.push(named);
         Ok(())
     }
 }

@@ -62,6 +62,10 @@ fn likely(text: &str) -> &'static str {
         "each `{{#if}}`, `{{#each}}` … needs its `{{/if}}`, `{{/each}}` …"
     } else if count("(") != count(")") {
         "a bracket `(` is never closed by `)`"
+    } else if let Some(operator) = operator(text) {
+        operator
+    } else if called(text) {
+        "a function and its arguments stand side by side, without brackets and commas: `{{concat a \"b\"}}`"
     } else if bracket_on_name(text) {
         "an item or key is read by `items.0` or `items.[a key]`, with a dot before the bracket"
     } else if text.contains("{{}}") {
@@ -69,6 +73,54 @@ fn likely(text: &str) -> &'static str {
     } else {
         "inside `{{ }}` stands a path (`trigger.body.items.0`, `[@odata.type]`) or a call (`concat a \"b\"`)"
     }
+}
+
+/// `a == b`, as most languages write it: what it is here.
+fn operator(text: &str) -> Option<&'static str> {
+    const OPERATORS: [(&str, &str); 13] = [
+        ("===", "compare with `{{equals a b}}`"),
+        ("==", "compare with `{{equals a b}}`"),
+        ("!=", "compare with `{{not (equals a b)}}`"),
+        ("<=", "compare with `{{lessOrEquals a b}}`"),
+        (">=", "compare with `{{greaterOrEquals a b}}`"),
+        ("<", "compare with `{{less a b}}`"),
+        (">", "compare with `{{greater a b}}`"),
+        ("&&", "both are asked for by `{{and a b}}`"),
+        ("||", "one of two is asked for by `{{or a b}}`, the first that is there by `{{coalesce a b}}`"),
+        ("??", "the first that is there is `{{coalesce a b}}`"),
+        ("?", "one of two values is chosen by `{{if condition a b}}`"),
+        ("+", "numbers are added by `{{add a b}}`, texts by `{{concat a b}}`"),
+        ("|", "functions stand before what they are given: `{{toLower a}}`"),
+    ];
+    let inside = || text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next());
+    let words = || inside().flat_map(str::split_whitespace);
+    OPERATORS.iter().find(|(operator, _)| words().any(|word| word == *operator)).map(|(_, way)| *way)
+}
+
+/// `concat(a, b)`, likewise.
+fn called(text: &str) -> bool {
+    text.as_bytes().windows(2).any(|pair| pair[1] == b'(' && pair[0].is_ascii_alphanumeric())
+}
+
+/// What a function of other languages is called here.
+pub(super) fn elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "lower" | "lowercase" | "downcase" => "toLower",
+        "upper" | "uppercase" | "upcase" => "toUpper",
+        "eq" | "is" => "equals",
+        "ne" | "neq" | "notequals" => "not (equals …)",
+        "gt" => "greater",
+        "gte" => "greaterOrEquals",
+        "lt" => "less",
+        "lte" => "lessOrEquals",
+        "len" | "size" | "count" => "length",
+        "number" | "parseint" | "tonumber" => "int",
+        "str" | "tostring" => "string",
+        "iif" | "ternary" => "if",
+        "ifempty" | "isnull" | "nvl" => "coalesce",
+        "now" => "utcNow",
+        _ => return None,
+    })
 }
 
 /// `items[0]`, as most languages write it.

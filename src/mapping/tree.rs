@@ -29,7 +29,7 @@ pub struct Mapping {
 enum Node {
     /// Holds no template anywhere.
     Literal(Value),
-    Leaf(Box<Template>),
+    Leaf(Template),
     List(Vec<Node>),
     Object(Vec<(String, Node)>),
 }
@@ -70,7 +70,7 @@ fn parse(json: &Value, at: &mut Vec<String>, errors: &mut Vec<(String, ParseErro
     }
     match json {
         Value::String(text) if text.contains("{{") => match Template::parse(text) {
-            Ok(template) => Node::Leaf(Box::new(Template { pointer: pointer(at), ..template })),
+            Ok(template) => Node::Leaf(Template { pointer: pointer(at).into(), ..template }),
             Err(error) => {
                 errors.push((pointer(at), error));
                 Node::Literal(Value::Null)
@@ -164,16 +164,16 @@ fn check<'a>(
         Node::Leaf(template) => {
             let (shape, found) = template.check(names);
             findings.extend(found.into_iter().map(|finding| (pointer(at), finding)));
-            let optional = template.is_optional();
+            let optional = template.is_optional() && shape.types.meets(Types::NULL);
             let mut present = shape.clone();
             present.types = shape.types.without(Types::NULL);
             (if optional { present } else { shape }, !optional)
         }
         Node::List(nodes) => {
-            for (i, node) in nodes.iter().enumerate() {
-                below(at, Place::Index(i), |at| check(node, names, at, findings));
-            }
-            (Shape::of(Types::ARRAY), true)
+            let nodes = nodes.iter().enumerate();
+            let items = nodes.map(|(i, node)| below(at, Place::Index(i), |at| check(node, names, at, findings)).0);
+            let items = items.reduce(Shape::either).map(Box::new);
+            (Shape { items, ..Shape::of(Types::ARRAY) }, true)
         }
         Node::Object(nodes) => {
             let mut shape = Shape { closed: true, ..Shape::of(Types::OBJECT) };

@@ -30,6 +30,7 @@ use crate::connector::{
 };
 use crate::points;
 
+pub(crate) use client::Client;
 pub use client::Error;
 pub use secrets::Secrets;
 
@@ -65,37 +66,48 @@ impl<'c> Call<'c> {
 
     /// The action, once connection and input are such that it can be tried.
     fn checked(&self) -> Result<&'c Action, Failure> {
-        let name = self.name();
-        let Some(action) = self.connector.actions.get(self.action) else {
-            let what = format!("the connector has no action `{name}`");
-            return Err(Failure::new(Class::Permanent, "connector.no_action", what));
-        };
-        if self.connection.is_none() && self.connector.connection == Need::Required {
-            let what = format!("`{name}` needs a connection; name one in the step and describe it in connections.yaml");
-            return Err(Failure::new(Class::Held, "connector.no_connection", what));
-        }
-        if let Some(connection) = self.connection
-            && connection.connector != self.connector.name
-        {
-            let (is, wants) = (&connection.connector, &self.connector.name);
-            let what =
-                format!("the connection `{}` is one of `{is}`, but `{name}` needs one of `{wants}`", connection.name);
-            return Err(Failure::new(Class::Held, "connector.no_connection", what));
-        }
+        let action = self.action()?;
         let violations = action.input.violations(self.input);
         if let Some(first) = violations.first() {
             let at = if first.pointer.is_empty() { "/" } else { &first.pointer };
             let more =
                 if violations.len() > 1 { format!(" (and {} more)", violations.len() - 1) } else { String::new() };
+            let name = self.name();
             let what = format!("the input of `{name}` is not what it takes: at {at}: {}{more}", first.message);
             return Err(Failure::new(Class::Permanent, "connector.input", what));
         }
         Ok(action)
     }
 
+    /// The action, once the connection is such that it can be tried.
+    fn action(&self) -> Result<&'c Action, Failure> {
+        let Some(action) = self.connector.actions.get(self.action) else {
+            let what = format!("the connector has no action `{}`", self.name());
+            return Err(Failure::new(Class::Permanent, "connector.no_action", what));
+        };
+        if self.connection.is_none() && self.connector.connection == Need::Required {
+            let name = self.name();
+            let what = format!("`{name}` needs a connection; name one in the step and describe it in connections.yaml");
+            return Err(Failure::new(Class::Held, "connector.no_connection", what));
+        }
+        if let Some(connection) = self.connection
+            && connection.connector != self.connector.name
+        {
+            let (name, is, wants) = (self.name(), &connection.connector, &self.connector.name);
+            let what =
+                format!("the connection `{}` is one of `{is}`, but `{name}` needs one of `{wants}`", connection.name);
+            return Err(Failure::new(Class::Held, "connector.no_connection", what));
+        }
+        Ok(action)
+    }
+
     fn context(&self, action: &Action) -> Context {
+        self.context_at(action, Timestamp::now())
+    }
+
+    fn context_at(&self, action: &Action, now: Timestamp) -> Context {
         let connection = self.connection.map(Arc::as_ref);
-        Context::new(self.connector, action, connection, self.input, self.key, Timestamp::now())
+        Context::new(self.connector, action, connection, self.input, self.key, now)
     }
 }
 
@@ -106,7 +118,7 @@ pub struct Outbound {
 }
 
 struct Inner {
-    client: client::Client,
+    client: Client,
     secrets: Secrets,
     tokens: oauth::Tokens,
     limits: limits::Gate,
@@ -116,14 +128,19 @@ struct Inner {
 impl Outbound {
     /// Fails if the proxy or the file of root certificates cannot be used.
     pub fn new(config: &config::Outbound, secrets: Secrets) -> Result<Outbound, Error> {
+        Ok(Outbound::with(Client::new(config)?, secrets))
+    }
+
+    /// The same with a client that is there already.
+    pub(crate) fn with(client: Client, secrets: Secrets) -> Outbound {
         let inner = Inner {
-            client: client::Client::new(config)?,
+            client,
             secrets,
             tokens: oauth::Tokens::default(),
             limits: limits::Gate::default(),
             pools: builtin::sql::Pools::default(),
         };
-        Ok(Outbound { inner: Arc::new(inner) })
+        Outbound { inner: Arc::new(inner) }
     }
 
     /// The secret at `source` as it is now, relative paths starting at `dir`.
@@ -136,7 +153,13 @@ impl Outbound {
 
     /// Makes one attempt. It ends by its timeout; waiting for its turn under the limits comes before and is not counted.
     pub async fn perform(&self, call: Call<'_>) -> Result<Value, Failure> {
-        let action = call.checked()?;
+        call.checked()?;
+        self.perform_fitting(call).await
+    }
+
+    /// The same for an input that is known to fit the action's schema: a run's are judged before they are journaled.
+    pub async fn perform_fitting(&self, call: Call<'_>) -> Result<Value, Failure> {
+        let action = call.action()?;
         points::reach("outbound.call.before");
         let result = match &call.connector.kind {
             Kind::Native => {
@@ -158,6 +181,27 @@ impl Outbound {
                 let context = call.context(action);
                 let request = connector::prepare(call.connector, action, call.connection.map(Arc::as_ref), &context)?;
                 Ok(request.preview())
+            }
+        }
+    }
+
+    /// What an answer to the call that came at `now`, or the failure to get one, would come to. Sends nothing.
+    ///
+    /// # Errors
+    /// As [`Outbound::perform`]; an action that makes no HTTP request has no such answer.
+    pub fn judged(
+        call: Call<'_>,
+        answer: Result<&connector::Answer, Failure>,
+        now: Timestamp,
+    ) -> Result<Value, Failure> {
+        let action = call.checked()?;
+        match &call.connector.kind {
+            Kind::Native => builtin::judged(&call, answer, now),
+            Kind::Declared(_) => {
+                match connector::judge(call.connector, action, call.context_at(action, now), answer?, now) {
+                    Outcome::Done(value) => Ok(value),
+                    Outcome::Unauthorized(failure) | Outcome::Failed(failure) => Err(failure),
+                }
             }
         }
     }

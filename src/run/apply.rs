@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::connector::Class;
-use crate::mapping::parse_json;
+use crate::mapping::parse_json_text;
 
 /// An event that cannot have happened in this state: the journal is damaged, or a fault of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -176,7 +176,7 @@ impl Run {
                     node.subs.clear();
                 }
                 let item = node.looped.as_ref().and_then(|looped| looped.items.get(*sub as usize));
-                let item = item.map(|text| Arc::new(parse_json(text.get().as_bytes()).unwrap_or_default()));
+                let item = item.map(|text| Arc::new(parse_json_text(text.get()).unwrap_or_default()));
                 node.subs.insert(*sub, Frame { item, ..Frame::default() });
                 if node.state == State::Pending {
                     node.since = now_ms;

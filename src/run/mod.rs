@@ -11,6 +11,7 @@ mod history;
 mod id;
 mod inside;
 mod next;
+mod outcome;
 mod record;
 mod request;
 mod scope;
@@ -19,6 +20,7 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod why;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,10 +41,13 @@ pub use event::Event;
 pub use history::{History, history, told_handled};
 pub use id::{Digest, Place, RunId};
 pub use next::{Around, Next};
+pub use outcome::answered;
 pub use record::{RECORD_VERSION, Record, Unreadable};
 pub use request::{Body, Origin, Parent, Rejected, Request, Response, Started};
+pub use scope::place_of;
 pub use status::{Handled, Status, Summary};
 pub use takeover::{BeginAt, Ended, Gave, Taken, Takeover, TookOver};
+pub use why::why;
 
 /// The whole state of one run. Plain data: folding the same events gives the same.
 #[derive(Debug, Clone)]

@@ -70,11 +70,11 @@ pub(super) mod exact {
     use serde_json::value::RawValue;
     use serde_json::{Map, Value};
 
-    use crate::mapping::parse_json;
+    use crate::mapping::parse_json_text;
 
     pub fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        parse_json(raw.get().as_bytes()).map_err(D::Error::custom)
+        parse_json_text(raw.get()).map_err(D::Error::custom)
     }
 
     pub fn one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Value>, D::Error> {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::record::exact;
 use super::{Digest, Place, RunId};
-use crate::mapping::parse_json;
+use crate::mapping::parse_json_text;
 
 /// A JSON body: its text as it came, and the value parsed from it at most once.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ impl Body {
     /// # Errors
     /// If it is not JSON.
     pub fn parse(text: &str) -> Result<Body, serde_json::Error> {
-        let value = parse_json(text.as_bytes())?;
+        let value = parse_json_text(text)?;
         // What JSON calls blank.
         Ok(Body::parsed(text.trim_matches([' ', '\t', '\n', '\r']), value))
     }
@@ -57,7 +57,7 @@ impl Body {
 
     /// The value. Text too deep for the parser (it cannot come in by the door) reads as null.
     pub fn value(&self) -> &Arc<Value> {
-        self.parsed.get_or_init(|| Arc::new(parse_json(self.text.as_bytes()).unwrap_or(Value::Null)))
+        self.parsed.get_or_init(|| Arc::new(parse_json_text(&self.text).unwrap_or(Value::Null)))
     }
 }
 

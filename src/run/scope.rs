@@ -20,6 +20,22 @@ pub(super) struct InRun<'r> {
     pub around: &'r Around<'r>,
 }
 
+/// The place of a step, in the iterations that the one at `path` is in; `None` if it is in a loop that this one is not in.
+pub fn place_of(flow: &Flow, path: &[u32], id: &str) -> Option<Place> {
+    let mut place = Vec::new();
+    for hop in &flow.addresses.get(id)?.0 {
+        match hop {
+            Hop::Handler => place.extend([HANDLER, 0]),
+            Hop::Position(number) | Hop::Branch(number) => place.push(*number),
+            Hop::Iteration => {
+                let around = path.get(..place.len()).is_some_and(|around| around == place);
+                place.push(*path.get(place.len()).filter(|_| around)?);
+            }
+        }
+    }
+    Some(Place(place))
+}
+
 impl Scope for InRun<'_> {
     fn find<'s>(&'s self, path: &[Key]) -> Option<(Cow<'s, Value>, usize)> {
         let key = |index: usize| path.get(index).map(String::as_str);
@@ -104,20 +120,8 @@ impl<'r> InRun<'r> {
         Some((Cow::Owned(run), 1))
     }
 
-    /// The place of a step, in the iterations that this one is in; `None` if it is in a loop that this one is not in.
     fn place_of(&self, id: &str) -> Option<Place> {
-        let mut place = Vec::new();
-        for hop in &self.flow.addresses.get(id)?.0 {
-            match hop {
-                Hop::Handler => place.extend([HANDLER, 0]),
-                Hop::Position(number) | Hop::Branch(number) => place.push(*number),
-                Hop::Iteration => {
-                    let around = self.path.get(..place.len()).is_some_and(|around| around == place);
-                    place.push(*self.path.get(place.len()).filter(|_| around)?);
-                }
-            }
-        }
-        Some(Place(place))
+        place_of(self.flow, self.path, id)
     }
 
     /// A step's node: in the iteration that this one is in too, or else in the last one.

@@ -12,6 +12,8 @@ use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
+use crate::alike::{Alike, Made};
+
 pub use shape::{Lookup, Shape, Types};
 
 /// Violations listed at most.
@@ -34,9 +36,16 @@ const MAX_TEXT: usize = 300;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Schema {
-    validator: Arc<Validator>,
-    shape: Arc<Shape>,
-    source: Arc<Value>,
+    compiled: Arc<Made<Compiled>>,
+}
+
+static SCHEMAS: Alike<Compiled> = Alike::new();
+
+#[derive(Debug)]
+struct Compiled {
+    validator: Validator,
+    shape: Shape,
+    source: Value,
 }
 
 /// Why a schema does not compile.
@@ -58,36 +67,29 @@ pub struct Violation {
 
 impl Schema {
     /// Compiles; `$ref` never fetches anything. The draft is the one `$schema` names, else 2020-12.
+    ///
+    /// Schemas of the same text are one in memory, as long as one of them is held.
     pub fn compile(source: &Value) -> Result<Schema, Error> {
-        let prepared = prepare::prepare(source)?;
-        let build = || {
-            jsonschema::options()
-                .offline()
-                .with_pattern_options(PatternOptions::regex())
-                .build(&prepared)
-                .map_err(|error| compile_error(&error))
-        };
-        // The crate should never panic; a schema that makes it do so is a bad schema, not the end of the process.
-        let validator = catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|_| {
-            Err(Error {
-                pointer: String::new(),
-                what: "the schema could not be compiled: the validator gave up on it".to_owned(),
-            })
-        })?;
-        let shape = Arc::new(Shape::of_schema(&prepared));
-        Ok(Schema { validator: Arc::new(validator), shape, source: Arc::new(source.clone()) })
+        let compiled = SCHEMAS.of(&source.to_string(), |_| compile(source))?;
+        Ok(Schema { compiled })
+    }
+
+    /// As [`Schema::compile`] of what `read` makes of this text, which is not asked where the text is known.
+    pub fn of_text<E: From<Error>>(text: &str, read: impl FnOnce(&str) -> Result<Value, E>) -> Result<Schema, E> {
+        let compiled = SCHEMAS.of(text, |text| compile(&read(text)?).map_err(E::from))?;
+        Ok(Schema { compiled })
     }
 
     /// Where `value` breaks the schema, 20 places at most, in order of pointer; empty if it does not.
     pub fn violations(&self, value: &Value) -> Vec<Violation> {
         let find = || {
-            if self.validator.is_valid(value) {
+            if self.compiled.validator.is_valid(value) {
                 return Vec::new();
             }
             if !within_nodes(value, &mut MAX_NODES_LISTED.clone()) {
-                return self.validator.validate(value).err().iter().map(violation).collect();
+                return self.compiled.validator.validate(value).err().iter().map(violation).collect();
             }
-            let mut found: Vec<Violation> = self.validator.iter_errors(value).map(|e| violation(&e)).collect();
+            let mut found: Vec<Violation> = self.compiled.validator.iter_errors(value).map(|e| violation(&e)).collect();
             found.sort_unstable();
             found.dedup();
             found.truncate(MAX_VIOLATIONS);
@@ -103,13 +105,32 @@ impl Schema {
 
     /// The schema as it was written.
     pub fn source(&self) -> &Value {
-        &self.source
+        &self.compiled.source
     }
 
     /// What is known of a value that satisfies the schema.
     pub fn shape(&self) -> &Shape {
-        &self.shape
+        &self.compiled.shape
     }
+}
+
+fn compile(source: &Value) -> Result<Compiled, Error> {
+    let prepared = prepare::prepare(source)?;
+    let build = || {
+        jsonschema::options()
+            .offline()
+            .with_pattern_options(PatternOptions::regex())
+            .build(&prepared)
+            .map_err(|error| compile_error(&error))
+    };
+    // The crate should never panic; a schema that makes it do so is a bad schema, not the end of the process.
+    let validator = catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|_| {
+        Err(Error {
+            pointer: String::new(),
+            what: "the schema could not be compiled: the validator gave up on it".to_owned(),
+        })
+    })?;
+    Ok(Compiled { validator, shape: Shape::of_schema(&prepared), source: source.clone() })
 }
 
 fn violation(error: &ValidationError<'_>) -> Violation {

@@ -102,6 +102,11 @@ impl Shape {
         Shape::of(Types::ANY)
     }
 
+    /// True if something is known of it but that it may be null.
+    pub fn is_known(&self) -> bool {
+        !Types::ANY.without(Types::NULL).within(self.types)
+    }
+
     /// Only the types are known.
     pub fn of(types: Types) -> Shape {
         Shape {
@@ -191,7 +196,7 @@ impl Shape {
     }
 
     /// What holds of a value that has one of the shapes, it is not known which.
-    fn either(self, other: Shape) -> Shape {
+    pub fn either(self, other: Shape) -> Shape {
         let types = self.types.or(other.types);
         let values = match (self.values.is_empty(), other.values.is_empty()) {
             (false, false) if self.values.len() + other.values.len() <= MAX_VALUES => {

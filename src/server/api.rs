@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::guard::Route;
 use super::problem::{Code, Problem};
-use super::{App, access, guard, hooks, resume as waits};
+use super::{App, access, guard, hooks};
 use crate::access::{Role, Who};
 use crate::engine::Denied;
 use crate::run::{Body, Request, RunId};
@@ -38,6 +38,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/flows/{flow}/runs", Operator, "start_run", start),
         Route::read("/runs", Viewer, runs::list),
         Route::read("/runs/{run}", Viewer, run),
+        Route::read("/runs/{run}/why", Viewer, runs::why),
         Route::post("/runs/{run}/resubmit", Operator, "resubmit_run", runs::resubmit),
         Route::post("/runs/{run}/handle", Operator, "handle_run", runs::handle),
         Route::post("/runs/{run}/cancel", Operator, "cancel_run", runs::cancel),
@@ -138,11 +139,9 @@ async fn start(State(app): State<App>, Path(flow): Path<String>, headers: Header
 async fn run(State(app): State<App>, Extension(who): Extension<Who>, Path(run): Path<String>) -> Answer {
     let run = run_id(&run)?;
     let engine = app.engine.clone();
-    let mut history = aside(move || engine.run(run)).await?;
-    if who.role < Role::Operator {
-        // Whoever has the URL of a `wait` step can let the run go on: that is more than reading.
-        waits::hide_keys(&mut history);
-    }
+    // Whoever has the URL of a `wait` step can let the run go on: that is more than reading.
+    let hidden = who.role < Role::Operator;
+    let history = aside(move || if hidden { engine.run_hidden(run) } else { engine.run(run) }).await?;
     Ok(Json(history).into_response())
 }
 

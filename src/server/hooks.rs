@@ -285,6 +285,10 @@ async fn answered(run: RunId, answer: oneshot::Receiver<Answer>) -> Result<Respo
             Code::NoResponse,
             format!("The run is {status} and reached no `response` step. Its history says why."),
         ),
+        Ok(Ok(Answer::Removed)) => Problem::new(
+            Code::NoResponse,
+            "An equal request came before. Its run has ended and is kept no longer, and its response with it.",
+        ),
         Ok(Err(_)) => Problem::new(
             Code::ResponseTimeout,
             "Millstream is stopping. The run is kept and goes on after the start; its response can no longer be sent.",

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 use uuid::Uuid;
 
-use crate::engine::{Denied, Refusal, Turned, Unfit};
+use crate::engine::{self, Denied, Refusal, Turned, Unfit};
 use crate::run::RunId;
 use crate::schema::Violation;
 
@@ -208,7 +208,7 @@ impl Problem {
             retry_after: None,
             headers: Box::default(),
             run: None,
-            request_id: Uuid::now_v7(),
+            request_id: engine::next_id().0,
         }
     }
 
@@ -255,29 +255,42 @@ impl Problem {
         self
     }
 
-    fn body(&self) -> Value {
+    fn body(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Told<'p> {
+            r#type: String,
+            title: &'p str,
+            status: u16,
+            detail: &'p str,
+            code: &'p str,
+            retry: bool,
+            #[serde(skip_serializing_if = "<[Violation]>::is_empty")]
+            errors: &'p [Violation],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            run_id: Option<RunId>,
+            request_id: Uuid,
+        }
         let (code, status, title, retry) = self.code.row();
-        let mut body = Map::new();
-        body.insert("type".to_owned(), json!(format!("urn:millstream:error:{code}")));
-        body.insert("title".to_owned(), json!(title));
-        body.insert("status".to_owned(), json!(status.as_u16()));
-        body.insert("detail".to_owned(), json!(self.detail));
-        body.insert("code".to_owned(), json!(code));
-        body.insert("retry".to_owned(), json!(retry));
-        if !self.errors.is_empty() {
-            body.insert("errors".to_owned(), json!(self.errors));
-        }
-        if let Some(run) = self.run {
-            body.insert("run_id".to_owned(), json!(run));
-        }
-        body.insert("request_id".to_owned(), json!(self.request_id));
-        Value::Object(body)
+        let told = Told {
+            r#type: ["urn:millstream:error:", code].concat(),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            code,
+            retry,
+            errors: &self.errors,
+            run_id: self.run,
+            request_id: self.request_id,
+        };
+        let mut body = Vec::with_capacity(512);
+        serde_json::to_writer(&mut body, &told).expect("texts and numbers are plain JSON data");
+        body
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.code.status(), self.body().to_string()).into_response();
+        let mut response = (self.code.status(), self.body()).into_response();
         // For the audit log.
         response.extensions_mut().insert(self.code);
         let headers = response.headers_mut();
@@ -360,6 +373,8 @@ impl From<Denied> for Problem {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -392,7 +407,7 @@ mod tests {
             pointer: "/a".to_owned(),
             message: "value is not of type \"string\"".to_owned(),
         }]);
-        let mut body = problem.body();
+        let mut body: Value = serde_json::from_slice(&problem.body()).unwrap();
         body.as_object_mut().unwrap().shift_remove("request_id");
         assert_eq!(
             body,

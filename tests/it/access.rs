@@ -103,8 +103,9 @@ fn a_token_counts_at_once_with_or_without_a_server_and_not_after_its_end() {
 
 #[test]
 fn who_may_only_read_gets_no_url_that_lets_a_run_go_on() {
-    let flow = "trigger: {type: request}\nsteps:\n  - id: mail\n    set: {link: \"{{run.resume_urls.ask}}\"}\n  \
-                - id: ask\n    wait: {}\n";
+    let flow = "trigger: {type: request}\nsteps:\n  - id: mail\n    set: {link: \"{{run.resume_urls.ask}}\", parts: \
+                \"{{split run.resume_urls.ask '/'}}\"}\n  - id: ask\n    wait: {}\n  - {id: stop, terminate: {status: \
+                failed, message: \"nobody came to {{run.resume_urls.ask}}\"}}\n";
     let app = App::with(&[("flows/ask.yaml", flow)]);
     let viewer = token(&app, "viewer", "viewer", &[]);
     let run = app.post("ask", &json!({})).run();
@@ -116,6 +117,15 @@ fn who_may_only_read_gets_no_url_that_lets_a_run_go_on() {
     assert_eq!(key.len(), 32);
     let hidden = seen(&viewer);
     assert!(hidden.contains("/resume/") && !hidden.contains(key), "{hidden}");
+    // Nor from what it ended with, in the list too, where it cannot be searched for either.
+    assert_eq!(app.post_to(&format!("/hooks/ask/resume/{run}/1/{key}"), "{}").status, 202);
+    app.ended(&run);
+    assert!(!seen(&viewer).contains(key));
+    let list = |token: &str, query: &str| app.api_as(token, "GET", &format!("/runs?{query}"), None).text;
+    let (all, hidden) = (list(&app.token(), "limit=9"), list(&viewer, "limit=9"));
+    assert!(all.contains(key) && hidden.contains("nobody came to") && !hidden.contains(key), "{all}\n{hidden}");
+    assert!(list(&app.token(), &format!("reason={key}")).contains(&run));
+    assert!(!list(&viewer, &format!("reason={key}")).contains(&run));
 }
 
 #[test]

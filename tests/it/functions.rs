@@ -203,14 +203,14 @@ fn the_checker_knows_what_functions_give() {
     let find = |template: &str| {
         struct Lead;
         impl Names for Lead {
-            fn find(&self, path: &[String]) -> Named {
+            fn find(&self, path: &[String]) -> Named<'_> {
                 let schema = json!({"type": "object", "additionalProperties": false, "required": ["items", "name"], "properties": {
                     "name": {"type": "string"},
                     "items": {"type": "array", "items": {"type": "object", "additionalProperties": false, "required": ["sku", "qty"],
                         "properties": {"sku": {"type": "string"}, "qty": {"type": "number"}}}},
                 }});
                 let known = if path.first().is_some_and(|key| key == "vars") { 1 } else { 0 };
-                Named::Known(Shape::of_schema(&schema), known)
+                Named::of(Shape::of_schema(&schema), known)
             }
         }
         let (shape, findings) = Template::parse(template).unwrap().check(&Lead);

@@ -134,7 +134,7 @@ fn templates_render_as_the_table_says() {
         ("{{(nope)}}", "!E-MAP-004"),
         ("{{toUpper}}", "!E-MAP-005"),
         ("{{if true 1}}", "!E-MAP-005"),
-        ("{{utcNow 1}}", "!E-MAP-005"),
+        ("{{utcNow 1 2}}", "!E-MAP-005"),
         ("{{#iff true}}x{{/iff}}", "!E-MAP-006"),
         ("{{#if}}x{{/if}}", "!E-MAP-006"),
         ("{{#if a b}}x{{/if}}", "!E-MAP-006"),

@@ -101,3 +101,16 @@ fn rules_that_would_lose_what_failed_are_refused() {
         assert!(String::from_utf8_lossy(&said.stderr).contains(word), "{rules}: {said:?}");
     }
 }
+
+#[test]
+fn a_repeat_of_a_run_that_is_kept_no_longer_is_told_so() {
+    let flow = "trigger: {type: request, dedupe: {key: [\"{{trigger.body.id}}\"], window: 1h}}\nsteps:\n  - id: answer\n    \
+                response: {body: {ok: true}}\n";
+    let app = App::with(&[("millstream.yaml", &config("{succeeded: {age: 1s}, sweep: 1s}")), ("flows/ask.yaml", flow)]);
+    let post = || app.post("ask", &json!({"id": 7}));
+    assert_eq!(post().json(), json!({"ok": true}));
+    eventually(|| app.runs("flow=ask").is_empty());
+    let repeat = post();
+    assert_eq!((repeat.status, repeat.json()["code"].clone()), (502, json!("no_response")));
+    assert!(repeat.text.contains("kept no longer"), "{}", repeat.text);
+}

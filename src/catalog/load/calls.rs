@@ -1,7 +1,7 @@
 //! Flows that call flows: whether each called one is there, and that they do not call each other in a circle. Only the
 //! catalog can know, since it alone has all of them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +11,10 @@ use crate::flow::{CYCLE, Problem, UNKNOWN_FLOW, suggest};
 /// What is wrong with the calls of each file.
 pub(super) fn problems<'f>(files: impl Iterator<Item = (&'f Path, &'f Arc<LiveFlow>)>) -> BTreeMap<PathBuf, Problem> {
     let files: Vec<_> = files.collect();
-    let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+    if files.iter().all(|(_, live)| live.flow.calls.is_empty()) {
+        return BTreeMap::new();
+    }
+    let mut names: HashMap<&str, &str> = HashMap::new();
     for (_, live) in &files {
         names.extend(live.flow.aliases.iter().map(|alias| (alias.as_str(), live.flow.id.as_str())));
     }
@@ -29,7 +32,9 @@ pub(super) fn problems<'f>(files: impl Iterator<Item = (&'f Path, &'f Arc<LiveFl
         for (name, pointer) in &live.flow.calls {
             let problem = match names.get(name.as_str()) {
                 None => {
-                    let hint = suggest(name, names.keys().copied());
+                    // In order, so that the same slip is always answered alike.
+                    let known: BTreeSet<&str> = names.keys().copied().collect();
+                    let hint = suggest(name, known.iter().copied());
                     let hint = hint.or_else(|| Some("save that flow first, or remove this step".to_owned()));
                     Some(problem_of(UNKNOWN_FLOW, live, pointer, format!("there is no flow `{name}`"), hint))
                 }

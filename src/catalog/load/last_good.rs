@@ -3,12 +3,85 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use sha2::{Digest as _, Sha256};
 
 use super::Loader;
 use crate::catalog::{Definition, LiveFlow, last_good};
+
+/// So many copies are written before the flows are live. More than that, as at the first start with many flows, are
+/// written while they are: nobody should wait for them.
+const AT_ONCE: usize = 64;
+
+/// The copies of flows that are live. Without a folder nothing is kept.
+pub(super) struct Copies {
+    folder: Option<PathBuf>,
+    pending: Mutex<Vec<Arc<LiveFlow>>>,
+    writing: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Copies {
+    pub fn new(folder: Option<PathBuf>) -> Copies {
+        Copies { folder, pending: Mutex::default(), writing: Mutex::default() }
+    }
+
+    /// This version is good: once [`Copies::finish`] is called its copy is written, if it is not there.
+    pub fn keep(&self, live: &Arc<LiveFlow>) {
+        if self.folder.is_some() {
+            lock(&self.pending).push(live.clone());
+        }
+    }
+
+    /// Writes what is pending; `first`: at a start, when many may be written later.
+    pub fn finish(&self, first: bool) {
+        let pending = std::mem::take(&mut *lock(&self.pending));
+        let Some(folder) = self.folder.clone().filter(|_| !pending.is_empty()) else { return };
+        self.wait();
+        if first && pending.len() > AT_ONCE {
+            let write = {
+                let (folder, pending) = (folder.clone(), pending.clone());
+                move || pending.iter().for_each(|live| write(&folder, live))
+            };
+            if let Ok(thread) = thread::Builder::new().name("copies".into()).spawn(write) {
+                *lock(&self.writing) = Some(thread);
+                return;
+            }
+        }
+        pending.iter().for_each(|live| write(&folder, live));
+    }
+
+    /// The last good version of a file, by its path from the project folder.
+    pub fn read(&self, file: &Path) -> Option<Arc<LiveFlow>> {
+        let folder = self.folder.as_deref()?;
+        self.wait();
+        let text = fs::read_to_string(copy_of(folder, file)).ok()?;
+        let live = Definition::open(&text);
+        live.map_err(|why| tracing::warn!(file = %file.display(), %why, "the last good version could not be read"))
+            .ok()
+            .map(Arc::new)
+    }
+
+    pub fn remove(&self, file: &Path) {
+        let Some(folder) = &self.folder else { return };
+        self.wait();
+        let _ = fs::remove_file(copy_of(folder, file));
+    }
+
+    /// What is written later must not be older than what is written now.
+    fn wait(&self) {
+        if let Some(thread) = lock(&self.writing).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        self.wait();
+    }
+}
 
 impl Loader {
     /// Keeps what a restart must know beside the last good flows.
@@ -22,40 +95,38 @@ impl Loader {
             tracing::warn!(file = %path.display(), %error, "what is good now could not be kept for a restart");
         }
     }
+}
 
-    /// Where the last good version of `path` is kept.
-    pub(super) fn copy_of(&self, path: &Path) -> Option<PathBuf> {
-        let name = Sha256::digest(self.relative(path).to_string_lossy().as_bytes());
-        let name: String = name.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Some(last_good(self.data.as_deref()?).join(name))
+fn write(folder: &Path, live: &LiveFlow) {
+    let copy = copy_of(folder, &live.file);
+    if fs::read(&copy).is_ok_and(|text| *text == *live.definition.as_bytes()) {
+        return;
     }
+    if let Err(error) = replace(&copy, live.definition.as_bytes()) {
+        tracing::warn!(file = %live.file.display(), %error, "the last good version could not be kept");
+    }
+}
 
-    pub(super) fn keep_copy(&self, path: &Path, live: &LiveFlow, before: Option<&Arc<LiveFlow>>) {
-        if before.is_some_and(|old| old.digest == live.digest) {
-            return;
-        }
-        let Some(copy) = self.copy_of(path) else { return };
-        if fs::read_to_string(&copy).is_ok_and(|text| *text == *live.definition) {
-            return;
-        }
-        if let Err(error) = replace(&copy, live.definition.as_bytes()) {
-            tracing::warn!(file = %live.file.display(), %error, "the last good version could not be kept");
-        }
-    }
-
-    pub(super) fn read_copy(&self, path: &Path) -> Option<Arc<LiveFlow>> {
-        let text = fs::read_to_string(self.copy_of(path)?).ok()?;
-        let live = Definition::open(&text);
-        live.map_err(|why| tracing::warn!(file = %path.display(), %why, "the last good version could not be read"))
-            .ok()
-            .map(Arc::new)
-    }
+fn copy_of(folder: &Path, file: &Path) -> PathBuf {
+    let name = Sha256::digest(file.to_string_lossy().as_bytes());
+    let name: String = name.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    folder.join(name)
 }
 
 /// Replaces a file whole.
 fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     let fresh = path.with_extension("new");
-    fs::File::create(&fresh)?.write_all(content)?;
+    let mut file = match fs::File::create(&fresh) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+            fs::File::create(&fresh)?
+        }
+        file => file?,
+    };
+    file.write_all(content)?;
     fs::rename(&fresh, path)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

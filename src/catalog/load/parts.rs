@@ -59,7 +59,7 @@ impl Loader {
     }
 
     pub(super) fn read_connections(&mut self, connectors_changed: bool) -> bool {
-        let path = self.dir.join("connections.yaml");
+        let path = self.dir.join(CONNECTIONS);
         let stamp = Stamp::of(&path);
         if self.loaded_once && !connectors_changed && stamp == self.connections_stamp {
             return false;

@@ -41,9 +41,9 @@ impl Progress {
     /// Sets which ticks are to be run at `now`. Those that passed while somebody looked all are, however busy it is;
     /// those that passed while nobody did are judged by `missed`. Returns how many are passed over.
     pub fn look(&mut self, schedule: &Schedule, now: i64) -> usize {
-        let watched = self.looked.is_some_and(|looked| now - looked <= LATE);
+        let watched = self.looked.is_some_and(|looked| now.saturating_sub(looked) <= LATE);
         self.looked = Some(now);
-        if self.handled - now > BACK {
+        if self.handled.saturating_sub(now) > BACK {
             (self.handled, self.until) = (now, now);
         }
         if now <= self.until {
@@ -58,10 +58,10 @@ impl Progress {
             Missed::CatchUp => (MOST, i64::MAX),
         };
         // From the newest back, until `from` is the oldest that still runs.
-        let mut from = now + 1;
+        let mut from = now.saturating_add(1);
         for _ in 0..most {
             match schedule.last_before(from) {
-                Some(tick) if tick > self.handled && now - tick <= late => from = tick,
+                Some(tick) if tick > self.handled && now.saturating_sub(tick) <= late => from = tick,
                 Some(_) | None => break,
             }
         }

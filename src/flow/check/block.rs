@@ -19,7 +19,18 @@ impl Checker<'_> {
         }
     }
 
+    /// Checks a list of steps. `reach` then has what they leave behind where the list ended well.
     pub(super) fn block(&mut self, read: Vec<StepFile>, reach: &mut InReach<'_>) -> Block {
+        let outside = reach.doubts.clone();
+        if reach.in_turn && read.iter().any(|step| step.run_after.is_some()) {
+            // Steps may run at once here, so nobody knows what a variable holds.
+            reach.in_turn = false;
+            forget(&read, &mut reach.now);
+        }
+        let mut course = Course::default();
+        // The same were each `when` to hold.
+        let mut reached = Course::default();
+        let mut passed: Vec<Passed> = Vec::with_capacity(read.len());
         let mut steps: Vec<Step> = Vec::with_capacity(read.len());
         for (position, step) in read.into_iter().enumerate() {
             let after = match &step.run_after {
@@ -27,29 +38,52 @@ impl Checker<'_> {
                 None if position == 0 => Vec::new(),
                 None => vec![After { position: position as u32 - 1, on: Ends::DEFAULT }],
             };
-            if let Some(text) = &step.when {
-                self.condition(text, &child(&step.at, "when"), reach);
+            reach.own = step.id.clone().unwrap_or_default();
+            let when = step.when.as_ref();
+            let certain = when.is_none() && !step.continues;
+            course.add(&after, certain);
+            reached.add(&after, !step.continues);
+            doubts(reach, &outside, &passed, &course.before(&after), &reached.before(&after));
+            let (before, vars) = (reach.asked.clone(), reach.now.clone());
+            let when = when.and_then(|text| self.condition(text, &child(&step.at, "when"), reach));
+            if let Some(when) = &when {
+                reach.asked.add(when.template(), true);
             }
-            let when = step.when.as_ref().and_then(|text| Condition::parse(text).ok());
+            let holds_steps = matches!(step.kind, Some(KindFile::Block(_)));
+            let outer: Option<BTreeSet<String>> = holds_steps.then(|| reach.steps.keys().cloned().collect());
             let (kind, output) = match step.kind {
                 Some(kind) => self.kind(kind, &step.at, step.id.as_deref().unwrap_or_default(), reach),
                 None => (None, Shape::any()),
             };
-            // A step that may be skipped, or fail and be passed over, leaves null where its output would be.
-            let sure = when.is_none() && !step.continues;
-            let types = if sure { output.types } else { output.types.or(Types::NULL) };
+            let mock = step.mock.and_then(|mock| self.mock(mock, &child(&step.at, "mock"), reach));
+            let is_new = |id: &&String| outer.as_ref().is_some_and(|outer| !outer.contains(*id));
+            let ids: Vec<String> = reach.steps.keys().filter(is_new).cloned().collect();
+            let new = reach.doubts.iter().filter(|(id, _)| is_new(id));
+            let inner = new.map(|(id, doubt)| (id.clone(), doubt.clone())).collect();
+            if !certain {
+                reach.now = either(&vars, &reach.now);
+                reach.asked = before;
+            } else {
+                // What an inner list has asked, to end the run or not, holds from here on.
+                let lasting = std::mem::take(&mut reach.lasting);
+                reach.asked = before;
+                lasting.iter().for_each(|condition| reach.asked.add(condition, false));
+            }
+            reach.lasting.clear();
             if let Some(id) = &step.id {
                 let listed = matches!(&kind, Some(Kind::Scope(_)));
-                reach.steps.insert(id.clone(), names::step(Shape { types, ..output }, listed));
+                reach.steps.insert(id.clone(), names::step(output, listed));
             }
-            let mock = step.mock.and_then(|mock| self.mock(mock, &child(&step.at, "mock"), reach));
+            let id = step.id.unwrap_or_default();
+            let under = when.as_ref().map(|when| when.template().source().to_owned());
+            passed.push(Passed { id: id.clone(), ids, inner, under, continues: step.continues });
             // What has no kind is a problem, so the flow is not used; something must keep positions right.
             let kind = kind.unwrap_or(Kind::Delay(Template::parse("").expect("text without braces is a template")));
-            let (id, continues, secure) = (step.id.unwrap_or_default(), step.continues, step.secure);
-            steps.push(Step { id, kind, when, continues, after, secure, mock });
+            steps.push(Step { id, kind, when, continues: step.continues, after, secure: step.secure, mock });
         }
         let mut ends: Vec<u32> = (0..steps.len() as u32).collect();
         ends.retain(|end| !steps.iter().any(|step| step.after.iter().any(|after| after.position == *end)));
+        doubts(reach, &outside, &passed, &course.at_end(&ends), &BTreeSet::new());
         Block { steps, ends }
     }
 
@@ -77,13 +111,61 @@ impl Checker<'_> {
     }
 }
 
-/// Shapes of the variables that `set` steps of this list give values, but for those in steps that run at once, whose
-/// variables are their own; what a template gives is not known yet.
-pub(super) fn set_vars(steps: &[StepFile], vars: &mut BTreeMap<String, Shape>) {
+/// A step that was checked, for those below it.
+struct Passed {
+    id: String,
+    /// Steps inside that can be named from outside.
+    ids: Vec<String>,
+    /// Doubts about these even if the step succeeded.
+    inner: BTreeMap<String, Doubt>,
+    /// The text of its `when`.
+    under: Option<String>,
+    continues: bool,
+}
+
+/// Says in `reach` which of the steps above need not have run, given those that have succeeded, and those that have if
+/// their `when` held.
+fn doubts(
+    reach: &mut InReach<'_>,
+    outside: &BTreeMap<String, Doubt>,
+    passed: &[Passed],
+    sure: &BTreeSet<u32>,
+    reached: &BTreeSet<u32>,
+) {
+    let mut found = outside.clone();
+    for (position, step) in passed.iter().enumerate() {
+        if sure.contains(&(position as u32)) {
+            found.extend(step.inner.iter().map(|(id, doubt)| (id.clone(), doubt.clone())));
+            continue;
+        }
+        let under = step.under.clone().filter(|_| reached.contains(&(position as u32)));
+        let why = match (&step.under, step.continues) {
+            (Some(_), _) => "runs only if its `when` holds",
+            (None, true) => "may fail and be passed over (`on_error: continue`)",
+            (None, false) => "need not have succeeded when this step runs (`run_after`)",
+        };
+        found.insert(step.id.clone(), Doubt::new(&step.id, format!("`{}` {why}", step.id), under.clone()));
+        for id in &step.ids {
+            let doubt = match step.inner.get(id) {
+                Some(doubt) => doubt.clone().further(&step.id, under.clone()),
+                None => {
+                    let why = format!("`{id}` is inside of `{}`, which {why}", step.id);
+                    Doubt::new(id, why, under.clone()).further(&step.id, under.clone())
+                }
+            };
+            found.insert(id.clone(), doubt);
+        }
+    }
+    reach.doubts = found;
+}
+
+/// The variables that `set` steps of this list give values, but for those in steps that run at once, whose variables
+/// are their own.
+pub(super) fn set_vars(steps: &[StepFile], vars: &mut BTreeSet<String>) {
     for step in steps {
         match &step.kind {
             Some(KindFile::Set(Value::Object(values))) => {
-                vars.extend(values.keys().map(|name| (name.clone(), Shape::any())));
+                vars.extend(values.keys().cloned());
             }
             Some(KindFile::Block(block)) => {
                 let (lists, at_once) = block.lists();
@@ -104,6 +186,13 @@ pub(super) fn set_vars(steps: &[StepFile], vars: &mut BTreeMap<String, Shape>) {
             ) => {}
         }
     }
+}
+
+/// Of the variables that these steps set nothing is known any more.
+pub(super) fn forget(steps: &[StepFile], now: &mut Vars) {
+    let mut names = BTreeSet::new();
+    set_vars(steps, &mut names);
+    now.extend(names.into_iter().map(|name| (name, Shape::any())));
 }
 
 /// Where things stand that can be named from some places only.

@@ -1,6 +1,6 @@
 //! Checks `action` steps (connector, action, connection, whether the inputs can fit), and calls of other flows.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::*;
 
@@ -8,7 +8,8 @@ impl Checker<'_> {
     pub(super) fn call(&mut self, read: CallFile, at: &str, reach: &InReach<'_>) -> (Option<Kind>, Shape) {
         let with = child(at, "with");
         // What is missing from a `with` that is not there is missing from the action.
-        let whole = if self.source.has(&with) { with.clone() } else { child(at, "action") };
+        let absent = read.with.as_object().is_some_and(Map::is_empty) && !self.source.has(&with);
+        let whole = if absent { child(at, "action") } else { with.clone() };
         let (input, got) = self.mapping(&read.with, &with, reach);
         let Some((connector, action)) = self.known.connectors.action(&read.name) else {
             self.unknown_action(&read.name, &child(at, "action"));
@@ -52,7 +53,8 @@ impl Checker<'_> {
         let here = child(at, "call");
         if !is_flow_id(&read.name) {
             let what = format!("`{}` cannot be the id of a flow", read.name);
-            self.say(problem::BAD_NAME, &here, At::Value, what, None);
+            let hint = snake_case(&read.name).map(|name| format!("did you mean `{name}`?"));
+            self.say(problem::BAD_NAME, &here, At::Value, what, hint);
         }
         self.calls.entry(read.name.clone()).or_insert(here);
         let retry = read.retry.unwrap_or(Retry { attempts: 1, ..Retry::default() });
@@ -72,7 +74,19 @@ impl Checker<'_> {
                 (format!("connector `{first}` has no action `{second}`"), hint)
             }
             None => {
-                let hint = suggest(first, connectors.keys().map(String::as_str).collect::<Vec<_>>());
+                let connection = self.known.connections.and_then(|connections| connections.get(first));
+                let near = nearest(first, connectors.keys().map(String::as_str));
+                let meant = near.and_then(|near| {
+                    let actions = connectors.get(near)?.actions.keys().map(String::as_str);
+                    let action = nearest(&snake_case(second)?, actions)?;
+                    Some(format!("did you mean `{near}.{action}`?"))
+                });
+                let hint = match connection {
+                    Some(kind) => {
+                        Some(format!("`{first}` is a connection: `action: {kind}.{second}`, `connection: {first}`"))
+                    }
+                    None => meant.or_else(|| suggest(first, connectors.keys().map(String::as_str).collect::<Vec<_>>())),
+                };
                 (format!("there is no connector `{first}`"), hint)
             }
         };

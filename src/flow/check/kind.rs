@@ -41,6 +41,7 @@ impl Checker<'_> {
                 let owner = reach.owner;
                 let names: Vec<String> =
                     value.as_object().into_iter().flat_map(|values| values.keys().cloned()).collect();
+                names.iter().for_each(|name| self.assign(name, &shape, reach));
                 (mapping.map(|values| Kind::Set(Assignment { names, values, owner })), shape)
             }
             KindFile::Block(block) => self.nested(*block, at, id, reach),
@@ -85,6 +86,24 @@ impl Checker<'_> {
                 let kind = termination.zip(message).map(|(status, message)| Kind::Terminate { status, message });
                 (kind, null)
             }
+        }
+    }
+
+    /// Notes what a variable has from here on.
+    fn assign(&mut self, name: &str, values: &Shape, reach: &mut InReach<'_>) {
+        let mut shape = values.properties.get(name).cloned().unwrap_or_else(Shape::any);
+        if !values.required.iter().any(|certain| certain == name) {
+            // `{{optional x}}` that finds nothing leaves it as it was.
+            shape = match reach.now.get(name) {
+                Some(before) => before.clone().either(shape),
+                None => possibly(shape),
+            };
+        }
+        let given = self.given.remove(name);
+        let all = given.map_or_else(|| shape.clone(), |given| given.either(shape.clone()));
+        self.given.insert(name.to_owned(), all);
+        if reach.in_turn {
+            reach.now.insert(name.to_owned(), shape);
         }
     }
 

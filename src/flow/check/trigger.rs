@@ -56,7 +56,8 @@ impl Checker<'_> {
             return None;
         }
         self.before_a_run(&template, at);
-        self.fits(&Shape::of(Types::ARRAY), &shape, at);
+        // A request without the list is refused at the door.
+        self.fits(&Shape::of(Types::ARRAY.or(Types::NULL)), &shape, at);
         Some((template, shape.items.map_or_else(Shape::any, |item| *item)))
     }
 
@@ -94,8 +95,8 @@ impl Checker<'_> {
             SchemaFile::Inline(_, "inputs") => "/trigger/inputs",
             SchemaFile::Inline(..) | SchemaFile::File(_) => "/trigger/schema",
         };
-        let value = match schema {
-            SchemaFile::Inline(value, _) => value.clone(),
+        let compiled = match schema {
+            SchemaFile::Inline(value, _) => Schema::compile(value),
             SchemaFile::File(path) => {
                 self.files.push(path.clone());
                 let text = (self.known.read)(path);
@@ -106,16 +107,17 @@ impl Checker<'_> {
                         self.say(problem::NO_FILE, at, At::Value, format!("`{path}`: {why}"), hint);
                     })
                     .ok()?;
-                let parsed = serde_json::from_str(&text).or_else(|_| serde_yaml::from_str(&text));
-                parsed
-                    .map_err(|error| {
+                match Schema::of_text(&text, read_schema) {
+                    Ok(schema) => Ok(schema),
+                    Err(Unusable::Schema(error)) => Err(error),
+                    Err(Unusable::Text(error)) => {
                         let what = format!("`{path}` is neither JSON nor YAML: {error}");
                         self.say(problem::NO_FILE, at, At::Value, what, None);
-                    })
-                    .ok()?
+                        return None;
+                    }
+                }
             }
         };
-        let compiled = Schema::compile(&value);
         compiled
             .map_err(|error| {
                 let inline = matches!(schema, SchemaFile::Inline(_, "schema"));
@@ -142,4 +144,20 @@ impl Checker<'_> {
         }
         Dedupe { key, window: read.window }
     }
+}
+
+/// Why a schema's file gives no schema.
+enum Unusable {
+    Text(serde_yaml::Error),
+    Schema(crate::schema::Error),
+}
+
+impl From<crate::schema::Error> for Unusable {
+    fn from(error: crate::schema::Error) -> Unusable {
+        Unusable::Schema(error)
+    }
+}
+
+fn read_schema(text: &str) -> Result<Value, Unusable> {
+    serde_json::from_str(text).or_else(|_| serde_yaml::from_str(text)).map_err(Unusable::Text)
 }

@@ -144,7 +144,12 @@ impl Reader<'_> {
                     Some(key) => format!("`{key}` is no kind of step"),
                     None => "this step does not say what it does".to_owned(),
                 };
-                let hint = Some(format!("give it one of {}", KINDS.join(", ")));
+                let branch = unknown.iter().any(|key| ["then", "else"].contains(key));
+                let hint = Some(if branch {
+                    "`then` and `else` belong to an `if`, which is the step's kind: `if: \"{{…}}\"`".to_owned()
+                } else {
+                    format!("give it one of {}", KINDS.join(", "))
+                });
                 match unknown.first() {
                     Some(key) => self.say(problem::STEP_KIND, &child(at, key), At::Key, what, hint),
                     None => self.say(problem::STEP_KIND, at, At::Value, what, hint),

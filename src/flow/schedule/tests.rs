@@ -165,6 +165,30 @@ fn every_is_aligned_to_its_anchor_and_begins_there() {
     assert_eq!(aligned.next_after(i64::MAX), None);
 }
 
+#[test]
+fn the_ends_of_time_have_no_ticks_and_break_nothing() {
+    let every = |anchor_ms, first_ms| Schedule {
+        rhythm: Rhythm::Every { period_ms: i64::MAX, anchor_ms, first_ms },
+        zone: TimeZone::UTC,
+        missed: Missed::Skip,
+    };
+    let (low, high) = (i64::MIN, i64::MAX);
+    let mut all = vec![every(0, low), every(low, low), every(high, high), every(low, high), every(high, low)];
+    all.extend(ZONES.map(|zone| cron("30 2 * * *", zone)));
+    all.extend(ZONES.map(|zone| cron("*/7 * * * *", zone)));
+    let edges = [Timestamp::MIN, Timestamp::MAX].map(|time| time.as_millisecond());
+    for at in [low, low + 1, high, high - 1]
+        .into_iter()
+        .chain(edges.into_iter().flat_map(|at| (at - 2_000..at + 2_001).step_by(1_000)))
+    {
+        for schedule in &all {
+            schedule.next_after(at);
+            schedule.last_before(at);
+            schedule.body(at);
+        }
+    }
+}
+
 /// Patterns with something in each field, often enough a fixed time near a change of clocks.
 fn pattern() -> impl Strategy<Value = String> {
     let minute = prop_oneof![

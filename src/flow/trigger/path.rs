@@ -71,6 +71,18 @@ impl PathPattern {
         segments.next().is_none().then_some(found)
     }
 
+    /// The path that has these parameters; one that is missing stays as the pattern has it.
+    pub fn fill(&self, parameters: &Map<String, Value>) -> String {
+        let part = |segment: &Segment| match segment {
+            Segment::Literal(text) => text.clone(),
+            Segment::Parameter(name) => match parameters.get(name).and_then(Value::as_str) {
+                Some(value) => value.to_owned(),
+                None => format!("{{{name}}}"),
+            },
+        };
+        self.0.iter().map(part).collect::<Vec<_>>().join("/")
+    }
+
     /// Names of its parameters.
     pub fn parameters(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|segment| match segment {
@@ -97,6 +109,13 @@ mod tests {
         for path in [&["customers"][..], &["customers", ""], &["customers", "1", "2"], &["Customers", "1"], &[]] {
             assert_eq!(find("customers/{id}", path), None, "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_pattern_with_its_parameters_is_the_path_again() {
+        let pattern = PathPattern::parse("customers/{id}/orders").expect("the pattern is good");
+        let found = pattern.matches(["customers", "7", "orders"].map(String::from)).expect("it matches");
+        assert_eq!(pattern.fill(&found), "customers/7/orders");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::super::disk::Disk;
 use super::super::entry::{Batch, Entry, FRESH};
 use super::super::log::{FRAME_HEADER, Fault, Position, Reader, Salvage, segment};
-use super::super::store::{Store, forget_index};
+use super::super::store::{KEPT_INDEX, Store, forget_index, forget_kept_index};
 use super::super::{Error, index, keys, list, marker};
 use super::check::{Affected, Report, of, report};
 use super::survey::{Index, Survey, survey};
@@ -40,14 +40,20 @@ pub struct Repaired {
 /// # Errors
 /// If the folder is in use or is none, or a file cannot be read or written.
 pub fn repair(dir: &Path) -> Result<Repaired, Error> {
+    repair_until(dir, &mut || Ok(()))
+}
+
+/// The same; `replaced` is asked after each file that was replaced, and what it fails with ends the repair there, as a
+/// crash would.
+pub fn repair_until(dir: &Path, replaced: Replaced<'_>) -> Result<Repaired, Error> {
     let (_lock, id) = marker::known(dir).map_err(Error::Open)?;
     let folder = dir.join("store");
     make_folder(&folder).map_err(|error| failed(&folder, &error))?;
     let found = survey(&folder, id).map_err(Error::Read)?;
     let report = report(&folder, &found);
-    let (put_aside, restored) = mend(dir, &folder, id, &found).map_err(|error| failed(&folder, &error))?;
+    let (put_aside, restored) = mend(dir, &folder, id, &found, replaced).map_err(|error| failed(&folder, &error))?;
     drop(found);
-    forget_index(&folder).map_err(|error| failed(&folder, &error))?;
+    forget_index(&folder).and_then(|()| forget_kept_index(&folder)).map_err(|error| failed(&folder, &error))?;
     let store = Store::open(&folder, id, Disk::default(), index::DEFAULT)
         .map_err(|unfit| Error::Open(format!("{}: {unfit}", folder.display())))?;
     let mut runs = report.affected.clone();
@@ -62,9 +68,17 @@ fn failed(path: &Path, error: &io::Error) -> Error {
     Error::Open(format!("{}: {error}; what was damaged is untouched, or in `damaged` beside it", path.display()))
 }
 
+type Replaced<'r> = &'r mut dyn FnMut() -> io::Result<()>;
+
 /// Replaces each damaged segment by what is whole of it; returns where those are now, and how many entries were written
 /// again.
-fn mend(dir: &Path, folder: &Path, id: Uuid, found: &Survey) -> io::Result<(Vec<PathBuf>, usize)> {
+fn mend(
+    dir: &Path,
+    folder: &Path,
+    id: Uuid,
+    found: &Survey,
+    replaced: Replaced<'_>,
+) -> io::Result<(Vec<PathBuf>, usize)> {
     let (mut put_aside, mut restored) = (Vec::new(), 0);
     let newest = found.segments.last().map_or(found.first, |part| part.number);
     let damaged: Vec<u32> = (found.first..=newest)
@@ -78,8 +92,12 @@ fn mend(dir: &Path, folder: &Path, id: Uuid, found: &Survey) -> io::Result<(Vec<
         restored = restore(folder, found, &mut saved);
         // It may have been in what is lost.
         saved.push(&Entry::Put { flags: 0, key: keys::FIRST, value: &found.first.to_le_bytes() });
+        // In a mended segment things stand elsewhere: whoever starts before all is done must not believe the index. Who
+        // repairs again still needs it.
+        keep_index(folder)?;
     }
-    for &number in &damaged {
+    // The last one first: it gets what was saved of all of them.
+    for &number in damaged.iter().rev() {
         let path = segment::path(folder, number);
         let there = path.exists();
         let salvage = if there { Some(Salvage::read(folder, id, number, false)?) } else { None };
@@ -103,11 +121,24 @@ fn mend(dir: &Path, folder: &Path, id: Uuid, found: &Survey) -> io::Result<(Vec<
             put_aside.push(aside(dir, &path)?);
         }
         replace(folder, &path, &bytes)?;
+        replaced()?;
     }
-    if !put_aside.is_empty() && folder.join("index.redb").exists() {
-        put_aside.push(aside(dir, &folder.join("index.redb"))?);
+    put_aside.reverse();
+    let kept = folder.join(KEPT_INDEX);
+    if !put_aside.is_empty() && kept.exists() {
+        put_aside.push(aside(dir, &kept)?);
     }
     Ok((put_aside, restored))
+}
+
+/// Gives the index another name, by which a start does not find it; durable when it returns.
+fn keep_index(folder: &Path) -> io::Result<()> {
+    let (index, kept) = (folder.join("index.redb"), folder.join(KEPT_INDEX));
+    if index.exists() {
+        // One that was kept before is whole; what came after it was made of a damaged log.
+        if kept.exists() { fs::remove_file(&index)? } else { fs::rename(&index, &kept)? }
+    }
+    File::open(folder)?.sync_all()
 }
 
 /// A second name for a file, in `damaged`: durable before the first is taken away.

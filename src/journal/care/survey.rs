@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::super::index::{self, Checkpoint};
 use super::super::keys;
 use super::super::log::{Position, Salvage, segment};
-use super::super::store::{Raw, State, apply};
+use super::super::store::{KEPT_INDEX, Raw, State, apply};
 
 /// Keys and entries of an index, as they are stored.
 pub type Known = BTreeMap<Vec<u8>, Raw>;
@@ -91,7 +91,16 @@ pub fn survey(folder: &Path, id: Uuid) -> Result<Survey, String> {
     }
     let log = log.into_known();
     let index = match index {
-        Ok(Some((state, _))) => Index::Read(state.into_known()),
+        Ok(Some((state, _))) => {
+            let mut known = state.into_known();
+            // In what was mended already, things stand elsewhere than the index says.
+            let moves = |key: &[u8]| matches!(key, [keys::RECORD | keys::DEFINITION, ..]);
+            let mended = folder.join(KEPT_INDEX).exists();
+            for (key, raw) in known.iter_mut().filter(|(key, _)| mended && moves(key)) {
+                log.get(key).into_iter().for_each(|newer| raw.follow(newer));
+            }
+            Index::Read(known)
+        }
         Ok(None) => Index::Lost,
         Err(why) => Index::Damaged(why),
     };
@@ -111,10 +120,9 @@ pub fn survey(folder: &Path, id: Uuid) -> Result<Survey, String> {
 
 /// The index as it is, and the place in the log up to which it goes. It is read from a copy, as opening it changes it.
 fn read_index(folder: &Path, id: Uuid) -> Result<Option<(State, Position)>, String> {
-    let file = folder.join("index.redb");
-    if !file.exists() {
-        return Ok(None);
-    }
+    // What a repair that was cut short has kept is whole; what stands beside it was made of a damaged log.
+    let named = |name: &str| Some(folder.join(name)).filter(|file| file.exists());
+    let Some(file) = named(KEPT_INDEX).or_else(|| named("index.redb")) else { return Ok(None) };
     let scratch = Scratch::make().map_err(|error| format!("a copy of it could not be made: {error}"))?;
     fs::copy(&file, scratch.0.join("index.redb")).map_err(|error| error.to_string())?;
     let index = index::opened(&scratch.0)?;

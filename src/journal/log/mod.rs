@@ -126,6 +126,11 @@ impl Log {
         let mut end = Position { segment: last, offset: 0 };
         for number in first..=last {
             let path = segment::path(dir, number);
+            if number == last {
+                // What is read may be in the page cache only: the index must not be durable ahead of the log.
+                let synced = File::open(&path).and_then(|file| file.sync_all());
+                synced.map_err(|error| Damage::unread(&path, 0, &error))?;
+            }
             let mut frames = Frames::open(&path, id, number)?;
             if from.is_none_or(|from| from.segment <= number) {
                 if let Some(from) = from.filter(|from| from.segment == number) {

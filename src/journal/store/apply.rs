@@ -10,6 +10,19 @@ impl Shared {
     pub(super) fn apply(&self, state: &mut State, at: Position, payload: &[u8]) -> Result<(), String> {
         apply(state, &|key| self.on_index(|index| index.get(key)), at, payload)
     }
+
+    /// An entry that is said to be new and is not would leave what it replaces in the index for ever.
+    #[cfg(any(test, feature = "crash-points"))]
+    pub(super) fn must_be_fresh(&self, payload: &[u8]) {
+        for (entry, _) in entry::entries(payload).flatten() {
+            let key = match entry {
+                Entry::Record { flags, run, seq, .. } if flags & FRESH != 0 => keys::record(run, seq).to_vec(),
+                Entry::Put { flags, key, .. } if flags & FRESH != 0 => key.to_vec(),
+                _ => continue,
+            };
+            assert!(!matches!(self.raw(&key), Ok(Some(_))), "{} is not new", key.escape_ascii());
+        }
+    }
 }
 
 /// Looks a key up.
@@ -32,21 +45,17 @@ pub fn apply(state: &mut State, below: Below<'_>, at: Position, payload: &[u8]) 
                 let key = keys::record(run, seq);
                 let slot = (seq % keys::CHUNK) as usize * Pointer::LEN;
                 let fresh = flags & FRESH != 0;
+                let State { active, frozen, .. } = state;
+                let older = || match frozen.as_ref().and_then(|frozen| frozen.0.get(&key)) {
+                    Some(chunk) => Ok(chunk.unwrap_or_default().to_vec()),
+                    None => below(&key).map(Option::unwrap_or_default),
+                };
                 // What was removed may get a record all the same: a log that can be written can be read.
-                if state.active.get(&key).flatten().is_none() {
-                    let chunk = match (fresh, state.known(&key)) {
-                        (true, _) => None,
-                        (false, Some(chunk)) => chunk.map(<[u8]>::to_vec),
-                        (false, None) => below(&key)?,
-                    };
-                    state.active.put(&key, chunk.unwrap_or_default(), fresh);
-                }
-                let chunk = state.active.get_mut(&key).ok_or("a record has no place in the index")?;
-                let grows = (slot + Pointer::LEN).saturating_sub(chunk.len());
-                // Records that are carried forward may stand behind their followers: the hole is filled later.
-                chunk.resize(chunk.len() + grows, 0);
-                chunk[slot..slot + Pointer::LEN].copy_from_slice(&point(bytes).encode());
-                state.active.grew(grows);
+                active.edit(&key, fresh, older, |chunk| {
+                    // Records that are carried forward may stand behind their followers: the hole is filled later.
+                    chunk.resize(chunk.len().max(slot + Pointer::LEN), 0);
+                    chunk[slot..slot + Pointer::LEN].copy_from_slice(&point(bytes).encode());
+                })?;
                 state.weigh(flags, weight(Pointer::LEN, bytes.len()));
             }
             Entry::Definition { flags, hash, text } => {

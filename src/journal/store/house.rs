@@ -24,8 +24,8 @@ pub(super) fn wasteful(log: &Log, live: u64) -> bool {
     log.first() < log.end().segment && log.bytes() > 2 * live + SLACK * log.disk.segment_bytes
 }
 
-/// Starts the thread. Without it the store only grows, so that it cannot be started is said and lived with.
-pub(super) fn start(shared: Arc<Shared>) -> Option<JoinHandle<()>> {
+/// Starts the thread. Without it the index would not be written and no space come back, so the store does not open.
+pub(super) fn start(shared: Arc<Shared>) -> Result<JoinHandle<()>, Unfit> {
     let thread = std::thread::Builder::new().name("journal-house".to_string()).spawn(move || {
         let kept = catch_unwind(AssertUnwindSafe(|| shared.keep_house()));
         if let Err(panic) = kept {
@@ -36,7 +36,7 @@ pub(super) fn start(shared: Arc<Shared>) -> Option<JoinHandle<()>> {
         wants.ended = true;
         wants.compact.clear();
     });
-    thread.inspect_err(|error| tracing::error!(%error, "the journal's housekeeping cannot be started")).ok()
+    thread.map_err(|error| Unfit::Other(format!("the journal's housekeeping cannot be started: {error}")))
 }
 
 impl Shared {

@@ -42,7 +42,10 @@ impl Store {
             }
         };
         log.disk = disk;
-        Ok(Store::start(folder, id, open, log, index, state))
+        let store = Store::start(folder, id, open, log, index, state)?;
+        // The log is whole, so nobody needs it any more; it would tell of what is no longer so.
+        forget_kept_index(folder).map_err(|error| Unfit::Other(error.to_string()))?;
+        Ok(store)
     }
 }
 
@@ -73,12 +76,24 @@ fn usable(folder: &Path, id: Uuid, open: index::Open) -> Result<Option<Usable>, 
     }
 }
 
+/// The index as it was before a repair, until that is done. Nothing is looked up in it.
+pub const KEPT_INDEX: &str = "index.repair";
+
+/// Removes what a repair that was cut short has kept.
+pub fn forget_kept_index(folder: &Path) -> io::Result<()> {
+    match fs::remove_file(folder.join(KEPT_INDEX)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Files of an index in the folder.
 fn index_files(folder: &Path) -> io::Result<Vec<std::path::PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("index.") {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with("index.") && name != KEPT_INDEX {
             found.push(entry.path());
         }
     }

@@ -157,14 +157,14 @@ async fn a_live_claim_refuses_the_second_run_and_writes_nothing(dir: &Path, open
     let end = next(1, Status::Succeeded, &holder);
     journal.append(holder).await.unwrap();
 
-    for _ in 0..2 {
+    for seq in 1..3 {
         let second = claimed(first(new_run(), "leads", Status::Running, 2_000), 7, 6_000);
         let run = second.run;
         assert_eq!(journal.append(second).await.unwrap(), Appended::Duplicate(held_by));
         assert!(journal.records(run).unwrap().is_empty());
         assert!(journal.summary(run).unwrap().is_none());
         // The same once the holder has ended well.
-        journal.append(next(1, Status::Succeeded, &end)).await.unwrap();
+        journal.append(next(seq, Status::Succeeded, &end)).await.unwrap();
     }
     assert_eq!(names(&journal, &Filter::default()), [held_by]);
 

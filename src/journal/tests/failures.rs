@@ -119,3 +119,37 @@ async fn a_disk_that_is_almost_full_takes_nothing_in_until_there_is_room() {
     journal.append(append()).await.unwrap();
     journal.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_are_removed_on_an_almost_full_disk_beside_requests_that_are_refused() {
+    // Given a writer that is held, so that what comes meanwhile is one batch.
+    let dir = tempfile::tempdir().unwrap();
+    let (release, held) = mpsc::channel::<()>();
+    let (began, begun) = mpsc::channel::<()>();
+    let sync = move |file: &File| {
+        let _ = began.send(());
+        let _ = held.recv();
+        file.sync_data()
+    };
+    let space = Arc::new(AtomicU64::new(u64::MAX));
+    let seen = space.clone();
+    let free = move |_: &std::path::Path| Ok(seen.load(Ordering::SeqCst));
+    let disk = Disk { free: Box::new(free), sync: Box::new(sync), ..Disk::default() };
+    let journal = open_on(dir.path(), disk);
+    let old = first(new_run(), "leads", Status::Succeeded, 1_000);
+    let run = old.run;
+    let kept = tokio::spawn({
+        let journal = journal.clone();
+        async move { journal.append(old).await }
+    });
+    tokio::task::spawn_blocking(move || begun.recv()).await.unwrap().unwrap();
+
+    space.store(20_000_000, Ordering::SeqCst);
+    let both = async { tokio::join!(journal.append(append()), journal.remove(vec![run]), journal.append(append())) };
+    let (one, removed, other) = tokio::join!(both, async { drop(release) }).0;
+    kept.await.unwrap().unwrap();
+    assert!(matches!((one, other), (Err(Error::Busy), Err(Error::Busy))));
+    removed.unwrap();
+    assert!(journal.records(run).unwrap().is_empty());
+    journal.close().await;
+}

@@ -8,7 +8,7 @@ use super::super::{Filter, Journal, index};
 use super::{claimed, defined, first, new_run, next, open, open_on};
 use crate::run::{RunId, Status};
 
-fn segment(dir: &Path, number: u32) -> PathBuf {
+pub(super) fn segment(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("store/{number:010}.log"))
 }
 
@@ -18,7 +18,7 @@ fn end(journal: &Journal) -> u64 {
     store.as_ref().unwrap().hold(|segments| segments[0].1)
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to.join("store")).unwrap();
     for folder in [Path::new(""), Path::new("store")] {
         for entry in fs::read_dir(from.join(folder)).unwrap() {
@@ -31,12 +31,12 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Small enough for a few hundred runs to need many segments and many visits of the index.
-fn small() -> Disk {
+pub(super) fn small() -> Disk {
     Disk { segment_bytes: 64 * 1024, overlay_bytes: 32 * 1024, ..Disk::default() }
 }
 
 /// All that can be read of a journal, in words.
-fn told(journal: &Journal) -> String {
+pub(super) fn told(journal: &Journal) -> String {
     let mut text = format!("open {:?}\n", journal.open_runs().unwrap());
     for summary in journal.summaries(&Filter::default(), None, 100_000).unwrap() {
         let records = journal.records(summary.run_id).unwrap();
@@ -135,7 +135,7 @@ async fn damage_before_the_last_frame_is_an_error_that_names_file_and_place() {
 }
 
 /// Runs of every kind, over many segments.
-async fn busy(journal: &Journal, rounds: usize) -> Vec<RunId> {
+pub(super) async fn busy(journal: &Journal, rounds: usize) -> Vec<RunId> {
     let mut ended = Vec::new();
     for round in 0..rounds {
         let status = [Status::Succeeded, Status::Failed, Status::Running, Status::Rejected][round % 4];

@@ -95,8 +95,9 @@ pub(super) const ROWS: &[Function] = &[
 ];
 
 fn jsonpath(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
-    let found = args.query(0)?.select(&*args.value(1)?);
-    found.map(|items| Cow::Owned(Value::Array(items))).map_err(|why| Fault::new("mapping.too_large", why))
+    let (items, work) = args.query(0)?.select(&*args.value(1)?).map_err(|why| Fault::new("mapping.too_large", why))?;
+    args.context.meter().work(work.saturating_mul(8))?;
+    Ok(Cow::Owned(Value::Array(items)))
 }
 
 fn size(value: &Value) -> usize {
@@ -142,7 +143,7 @@ fn item(args: &[Shape]) -> Shape {
     }
     let mut shape = of.items.as_deref().cloned().unwrap_or_else(Shape::any);
     shape.types = shape.types.or(Types::NULL);
-    if of.types.meets(Types::STRING) { Shape::any() } else { shape }
+    if of.types.meets(Types::STRING) { Shape::of(Types::STRING).either(shape) } else { shape }
 }
 
 fn join(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {

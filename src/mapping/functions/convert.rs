@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::blob::Blob;
 use super::print::print;
 use super::units::units;
-use super::{ANY, Args, BOOL, Fault, Function, NUMBER, OBJECT, TEXT, boolean, example, maybe, one, string};
+use super::{ANY, Args, BOOL, Fault, Function, NUMBER, OBJECT, TEXT, boolean, example, maybe, one, string, xml};
 use crate::mapping::number::{Decimal, is_whole, plain};
 use crate::mapping::{number, parse_json};
 
@@ -37,7 +37,7 @@ pub(super) const ROWS: &[Function] = &[
         family: "Conversion",
         params: &[one("text", TEXT.or(OBJECT))],
         result: ANY,
-        text: "The value that the text (or a content envelope) holds as JSON.",
+        text: "The value that the text (or a content envelope) holds as JSON, or as XML: attributes as `@name`, text beside them as `#text`, several elements of one name as a list.",
         example: example(r#"{{json vars.t}}"#, r#"{"vars":{"t":"{\"a\":1}"}}"#, r#"{"a":1}"#),
         infer: None,
         run: json,
@@ -142,14 +142,16 @@ fn whole(text: &str) -> Option<serde_json::Number> {
 
 fn json(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let value = args.value(0)?;
-    let parsed = match &*value {
-        Value::String(text) => parse_json(text.as_bytes()),
-        other => match Blob::of(other) {
-            Some(blob) => parse_json(&blob.bytes),
-            None => return Err(args.wrong(0, "is an object already, and no content envelope")),
-        },
+    let blob = Blob::of(&value);
+    let bytes = match (&*value, &blob) {
+        (Value::String(text), _) => text.as_bytes(),
+        (_, Some(blob)) => &blob.bytes,
+        (_, None) => return Err(args.wrong(0, "is an object already, and no content envelope")),
     };
-    parsed.map(Cow::Owned).map_err(|error| {
+    if let Some(text) = xml::looks_like(bytes) {
+        return xml::to_json(text).map(Cow::Owned).map_err(|why| args.wrong(0, &why));
+    }
+    parse_json(bytes).map(Cow::Owned).map_err(|error| {
         let place = format!("is not JSON at line {} column {}", error.line(), error.column());
         args.wrong(0, &place)
     })

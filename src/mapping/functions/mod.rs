@@ -9,12 +9,15 @@ mod blob;
 mod collection;
 mod convert;
 mod csv;
+mod culture;
+mod dates;
 mod digest;
 mod each;
 mod elsewhere;
 mod lists;
 mod logic;
 mod math;
+mod numbers;
 mod object;
 mod print;
 mod random;
@@ -22,9 +25,9 @@ mod reference;
 mod search;
 mod sets;
 mod text;
-mod time;
 mod units;
 mod uri;
+mod xml;
 mod xmltext;
 
 use std::borrow::Cow;
@@ -128,7 +131,9 @@ const FAMILIES: &[&[Function]] = &[
     digest::ROWS,
     csv::ROWS,
     uri::ROWS,
-    time::ROWS,
+    dates::ROWS,
+    numbers::ROWS,
+    xml::ROWS,
 ];
 
 /// Every function, family by family.
@@ -211,18 +216,7 @@ pub(super) fn words(types: Types) -> String {
 
 /// The union of what two values can be.
 fn either(a: &Shape, b: &Shape) -> Shape {
-    if a == b {
-        return a.clone();
-    }
-    let known = |shape: &Shape| shape.types.within(Types::NULL);
-    let mut shape = match (known(a), known(b)) {
-        (true, _) => b.clone(),
-        (_, true) => a.clone(),
-        (false, false) => Shape::of(a.types),
-    };
-    shape.values.clear();
-    shape.types = a.types.or(b.types);
-    shape
+    if a == b { a.clone() } else { a.clone().either(b.clone()) }
 }
 
 fn without_null(shape: &Shape) -> Shape {

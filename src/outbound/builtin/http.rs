@@ -24,15 +24,29 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Fai
     };
     let deadline = Instant::now() + call.timeout();
     let answer = inner.client.send(&request, attached.as_ref(), deadline, call.output_limit).await;
+    settled(call, &request, answer.as_ref().map_err(Clone::clone), Timestamp::now())
+}
+
+/// What an answer to the call, or the failure to get one, comes to. Sends nothing.
+pub(super) fn judged(call: &Call<'_>, answer: Result<&Answer, Failure>, now: Timestamp) -> Result<Value, Failure> {
+    settled(call, &request(call)?, answer, now)
+}
+
+fn settled(
+    call: &Call<'_>,
+    request: &HttpRequest,
+    answer: Result<&Answer, Failure>,
+    now: Timestamp,
+) -> Result<Value, Failure> {
+    let judged = answer.and_then(|answer| judge(&call.name(), answer, call.output_limit, now));
     let reads = matches!(request.method.as_str(), "GET" | "HEAD");
-    // A read that may have happened changed nothing.
-    let settled = |mut failure: Failure| {
+    judged.map_err(|mut failure| {
+        // A read that may have happened changed nothing.
         if reads && failure.class == Class::Unknown {
             failure.class = Class::Retry;
         }
         failure
-    };
-    judge(&call.name(), &answer.map_err(settled)?, call.output_limit, Timestamp::now()).map_err(settled)
+    })
 }
 
 pub(super) fn preview(call: &Call<'_>) -> Result<Value, Failure> {

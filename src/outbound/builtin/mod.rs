@@ -4,10 +4,11 @@ mod http;
 mod multipart;
 pub(super) mod sql;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Call, Inner};
-use crate::connector::{Class, Failure};
+use crate::connector::{Answer, Class, Failure};
 
 pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Failure> {
     match (call.connector.name.as_str(), call.action) {
@@ -24,6 +25,17 @@ pub(super) fn preview(call: &Call<'_>) -> Result<Value, Failure> {
         ("http", "request") => http::preview(call),
         ("sql", "insert" | "query") => sql::preview(call),
         _ => Err(unknown(call)),
+    }
+}
+
+/// What an answer to the call, or the failure to get one, comes to.
+pub(super) fn judged(call: &Call<'_>, answer: Result<&Answer, Failure>, now: Timestamp) -> Result<Value, Failure> {
+    match (call.connector.name.as_str(), call.action) {
+        ("http", "request") => http::judged(call, answer, now),
+        _ => answer.and_then(|_| {
+            let what = format!("`{}` makes no HTTP request", call.name());
+            Err(Failure::new(Class::Permanent, "connector.native", what))
+        }),
     }
 }
 

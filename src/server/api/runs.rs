@@ -17,8 +17,8 @@ use crate::run::{BeginAt, Status, Summary, told_handled};
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 1_000;
 
-pub(super) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> Answer {
-    let mut wanted = Wanted::default();
+pub(super) async fn list(State(app): State<App>, Extension(who): Extension<Who>, RawQuery(query): RawQuery) -> Answer {
+    let mut wanted = Wanted { hidden: who.role < Role::Operator, ..Wanted::default() };
     let mut cursor = None;
     let mut limit = PAGE;
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -58,6 +58,26 @@ pub(super) async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> A
     let next = found.last().filter(|_| more).map(|summary| summary.run_id);
     let runs: Vec<Value> = found.iter().map(shown).collect();
     Ok(Json(json!({"runs": runs, "next": next})).into_response())
+}
+
+/// Where a value of a run came from.
+pub(super) async fn why(
+    State(app): State<App>,
+    Extension(who): Extension<Who>,
+    Path(run): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let run = run_id(&run)?;
+    let query = query.unwrap_or_default();
+    let mut asked = url::form_urlencoded::parse(query.as_bytes());
+    let asked = asked
+        .find(|(name, _)| name == "value")
+        .map(|(_, value)| value.into_owned())
+        .ok_or_else(|| invalid("`value` says which: `?value=create_lead.record.firstname`.".to_owned()))?;
+    let engine = app.engine.clone();
+    let hidden = who.role < Role::Operator;
+    let told = aside(move || if hidden { engine.why_hidden(run, &asked) } else { engine.why(run, &asked) }).await?;
+    Ok(Json(told).into_response())
 }
 
 pub(super) async fn resubmit(

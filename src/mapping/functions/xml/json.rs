@@ -1,0 +1,73 @@
+//! JSON from XML, as Microsoft's `json` makes it (Newtonsoft's rules).
+
+use roxmltree::{Attribute, Node};
+use serde_json::{Map, Value};
+
+use super::document::{self, source, tag, tag_of};
+
+/// The document as an object: `?xml`, and the root element by its name.
+pub(in crate::mapping::functions) fn to_json(text: &str) -> Result<Value, String> {
+    let document = document::parse(text)?;
+    let mut out = Map::new();
+    let text = document.input_text();
+    if let Some(rest) = text.strip_prefix("<?xml").filter(|rest| rest.starts_with(|c: char| c.is_whitespace())) {
+        let inner = rest.split_once("?>").map_or(rest, |(inner, _)| inner);
+        let mut declaration = Map::new();
+        for name in tag(&format!("<x {inner}>")).map(|tag| tag.attributes).unwrap_or_default() {
+            let value = inner.split_once(name).map_or("", |(_, rest)| rest);
+            let value = value.split(['"', '\'']).nth(1).unwrap_or_default();
+            declaration.insert(format!("@{name}"), Value::from(value));
+        }
+        out.insert("?xml".to_owned(), Value::Object(declaration));
+    }
+    let root = document.root_element();
+    out.insert(name(root), element(root));
+    Ok(Value::Object(out))
+}
+
+fn name(node: Node<'_, '_>) -> String {
+    tag_of(node).map_or("", |tag| tag.name).to_owned()
+}
+
+fn element(node: Node<'_, '_>) -> Value {
+    let tag = tag_of(node);
+    let mut map = Map::new();
+    let mut attributes = node.attributes();
+    for name in tag.as_ref().map(|tag| tag.attributes.as_slice()).unwrap_or_default() {
+        let value = match name.strip_prefix("xmlns") {
+            Some("") => node.lookup_namespace_uri(None),
+            Some(prefix) if prefix.starts_with(':') => node.lookup_namespace_uri(Some(&prefix[1..])),
+            _ => attributes.next().map(|attribute: Attribute<'_, '_>| attribute.value()),
+        };
+        map.insert(format!("@{name}"), Value::from(value.unwrap_or_default()));
+    }
+    for child in node.children() {
+        if child.is_element() {
+            add(&mut map, &name(child), element(child));
+        } else if child.is_text() {
+            let text = child.text().unwrap_or_default();
+            let quoted = source(child).starts_with("<![CDATA[");
+            if quoted || !text.chars().all(char::is_whitespace) {
+                add(&mut map, if quoted { "#cdata-section" } else { "#text" }, Value::from(text));
+            }
+        }
+    }
+    match (map.len(), map.get("#text")) {
+        (0, _) if tag.is_some_and(|tag| tag.closed) => Value::Null,
+        (0, _) => Value::from(""),
+        (1, Some(text)) if text.is_string() => text.clone(),
+        _ => Value::Object(map),
+    }
+}
+
+/// A second value of a name makes a list.
+fn add(map: &mut Map<String, Value>, name: &str, value: Value) {
+    // An element is never a list itself, so a list is one that was made here.
+    match map.get_mut(name) {
+        None => {
+            map.insert(name.to_owned(), value);
+        }
+        Some(Value::Array(items)) => items.push(value),
+        Some(one) => *one = Value::Array(vec![one.take(), value]),
+    }
+}
