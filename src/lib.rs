@@ -1,6 +1,7 @@
 #![doc = "Millstream: a YAML file becomes a durable endpoint that carries each request through connectors."]
 pub mod access;
 mod alike;
+pub mod author;
 pub mod catalog;
 pub mod cli;
 pub mod config;

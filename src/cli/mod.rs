@@ -6,13 +6,17 @@ mod check;
 mod demo;
 mod door;
 mod eval;
+mod fmt;
 mod functions;
+mod graph;
 mod inputs;
 mod letters;
+mod new;
 mod record;
 mod run;
 mod runs;
 mod samples;
+mod schema;
 mod secret;
 mod send;
 mod serve;
@@ -73,8 +77,12 @@ impl Place {
 enum Command {
     Serve(serve::Args),
     Demo(demo::Args),
+    New(new::Args),
     Check(check::Args),
     Test(test::Args),
+    Fmt(fmt::Args),
+    Graph(graph::Args),
+    Schema(schema::Args),
     Url(url::Args),
     Send(send::Args),
     Run(run::Args),
@@ -98,8 +106,12 @@ impl Cli {
         let done = match self.command {
             Command::Serve(args) => args.run(place),
             Command::Demo(args) => args.run(place),
+            Command::New(args) => args.run(place),
             Command::Check(args) => args.run(place),
             Command::Test(args) => args.run(place),
+            Command::Fmt(args) => args.run(place),
+            Command::Graph(args) => args.run(place),
+            Command::Schema(args) => args.run(place),
             Command::Url(args) => args.run(place),
             Command::Send(args) => args.run(place),
             Command::Run(args) => args.run(place),

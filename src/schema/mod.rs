@@ -45,6 +45,7 @@ static SCHEMAS: Alike<Compiled> = Alike::new();
 struct Compiled {
     validator: Validator,
     shape: Shape,
+    source: Value,
 }
 
 /// Why a schema does not compile.
@@ -102,6 +103,11 @@ impl Schema {
         })
     }
 
+    /// The schema as it was written.
+    pub fn source(&self) -> &Value {
+        &self.compiled.source
+    }
+
     /// What is known of a value that satisfies the schema.
     pub fn shape(&self) -> &Shape {
         &self.compiled.shape
@@ -124,7 +130,7 @@ fn compile(source: &Value) -> Result<Compiled, Error> {
             what: "the schema could not be compiled: the validator gave up on it".to_owned(),
         })
     })?;
-    Ok(Compiled { validator, shape: Shape::of_schema(&prepared) })
+    Ok(Compiled { validator, shape: Shape::of_schema(&prepared), source: source.clone() })
 }
 
 fn violation(error: &ValidationError<'_>) -> Violation {

@@ -1,0 +1,160 @@
+//! A connector's file in an editor.
+
+use serde_json::{Map, Value, json};
+
+use super::reference::of_connector;
+use super::steps::part;
+use super::{closed, connections, duration, one_or_many, told};
+
+pub(super) fn schema() -> Value {
+    let text = json!({"type": "string"});
+    let texts = json!({"type": "object"});
+    let credential = part(&[("required", json!({"type": "boolean"})), ("description", text.clone())], |_| {
+        of_connector("The file", "credentials")
+    });
+    let action = action();
+    let properties = part(
+        &[
+            ("connector", json!({"type": "string", "pattern": "^[a-z][a-z0-9_]*$"})),
+            ("version", json!({"const": 1})),
+            ("description", text.clone()),
+            ("settings", json!({"type": "object"})),
+            ("credentials", json!({"type": "object", "additionalProperties": closed(credential, &[])})),
+            ("connection", json!({"enum": ["required", "optional", "never"]})),
+            ("base_url", text.clone()),
+            ("auth", auth()),
+            ("headers", texts),
+            ("test", json!({"type": "object"})),
+            ("limits", keyed_limits()),
+            ("timeout", duration()),
+            ("success", closed(test(), &[])),
+            ("errors", json!({"type": "array", "items": rule()})),
+            ("error_text", text),
+            ("native", json!({"type": "boolean"})),
+        ],
+        |key| match key {
+            "version" | "description" | "connector" => {
+                "the name; the version of the form, always 1; one line of text".to_owned()
+            }
+            "native" => of_connector("The file", "native: true"),
+            key => of_connector("The file", key),
+        },
+    );
+    let mut properties = properties;
+    let actions = json!({"type": "object", "additionalProperties": action});
+    properties.insert("actions".to_owned(), told("what steps can do with it, by name", actions));
+    closed(properties, &["connector", "version", "actions"])
+}
+
+fn action() -> Value {
+    let methods = ["get", "post", "put", "patch", "delete"];
+    let mut request: Map<String, Value> = Map::new();
+    for method in methods {
+        request.insert(
+            method.to_owned(),
+            told(format!("the path of a {} request", method.to_uppercase()), json!({"type": "string"})),
+        );
+    }
+    let texts = json!({"type": "object"});
+    let rest = [
+        ("query", texts.clone()),
+        ("headers", texts),
+        ("json", json!({})),
+        ("form", json!({})),
+        ("body", json!({})),
+        ("omit_missing", json!({"type": "boolean"})),
+    ];
+    request.extend(part(&rest, |_| of_connector("Actions", "request")));
+    let mut request = closed(request, &[]);
+    request["oneOf"] = methods.iter().map(|method| json!({"required": [method]})).collect();
+    let properties = part(
+        &[
+            ("description", json!({"type": "string"})),
+            ("input", json!({"type": "object"})),
+            ("request", request),
+            ("output", json!({})),
+            ("output_schema", json!({"type": ["object", "boolean"]})),
+            ("answer", json!({"enum": ["json", "text"]})),
+            ("repeat", json!({"enum": ["safe", "unsafe"]})),
+            ("on_doubt", json!({"enum": ["repeat", "hold"]})),
+            ("hidden", json!({"type": "boolean"})),
+            ("limits", keyed_limits()),
+        ],
+        |key| match key {
+            "description" => "one line of text, shown in editors".to_owned(),
+            "limits" => of_connector("The file", "limits"),
+            key => of_connector("Actions", key),
+        },
+    );
+    closed(properties, &[])
+}
+
+fn keyed_limits() -> Value {
+    let mut limits = connections::limits();
+    limits["properties"]["key"] = json!({"type": "string", "description": "a template to count by"});
+    limits
+}
+
+fn auth() -> Value {
+    let any = json!({"type": ["string", "object"]});
+    let names = [
+        "name",
+        "prefix",
+        "key",
+        "username",
+        "password",
+        "token",
+        "token_url",
+        "client_id",
+        "client_secret",
+        "scope",
+        "audience",
+    ];
+    let mut properties: Map<String, Value> = names
+        .iter()
+        .map(|name| ((*name).to_owned(), told("text, or a credential: `{connection: NAME}`", any.clone())))
+        .collect();
+    properties.extend(part(
+        &[
+            ("type", json!({"enum": ["none", "api_key", "basic", "bearer", "oauth2_client_credentials"]})),
+            ("in", json!({"enum": ["header", "query"]})),
+            ("send", json!({"enum": ["body", "basic"]})),
+        ],
+        |key| match key {
+            "type" => "how calls prove who makes them".to_owned(),
+            "in" => "where the key goes".to_owned(),
+            _ => "how id and secret go".to_owned(),
+        },
+    ));
+    closed(properties, &["type"])
+}
+
+fn test() -> Map<String, Value> {
+    let status = json!({"type": ["integer", "string"], "pattern": "^[1-5]xx$"});
+    part(
+        &[
+            ("status", one_or_many(&status)),
+            ("path", json!({"type": "string"})),
+            ("is", json!({"type": "array"})),
+            ("matches", json!({"type": "string"})),
+        ],
+        |key| {
+            match key {
+                "status" => "numbers, or `5xx`",
+                "path" => "JSONPath into the body",
+                "is" => "the values that it may have there",
+                _ => "a pattern that finds the text there",
+            }
+            .to_owned()
+        },
+    )
+}
+
+fn rule() -> Value {
+    let mut properties = test();
+    let then = ["throttled", "retry", "unknown", "permanent", "duplicate", "auth", "already_done"];
+    properties.insert("then".to_owned(), told("what such an answer means", json!({"enum": then})));
+    let wait = "where the answer says how long to wait: `retry-after`, `reset:HEADER`, or a JSONPath to seconds";
+    properties.insert("wait".to_owned(), told(wait, one_or_many(&json!({"type": "string"}))));
+    closed(properties, &["then"])
+}
