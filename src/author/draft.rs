@@ -170,7 +170,7 @@ impl Wish<'_> {
             return object(property, shape, fields);
         }
         if let Some((field, _)) = fields::best(name, shape.types, fields).filter(|_| !FIXED.contains(&name)) {
-            return json!(format!("{{{{{}}}}}", field.path));
+            return needed(field, shape.types);
         }
         let value = self.literal(name, property, shape, fields);
         notes.push(format!(
@@ -237,7 +237,7 @@ fn object(property: &Value, shape: &Shape, fields: &[Field]) -> Value {
     let mut found = Map::new();
     for (key, types, required) in keys {
         let Some((field, _)) = fields::best(&key, types, &free) else { continue };
-        found.insert(key, if required { json!(format!("{{{{{}}}}}", field.path)) } else { optional(field) });
+        found.insert(key, if required { needed(field, types) } else { optional(field) });
         let path = field.path.clone();
         free.retain(|field| field.path != path);
     }
@@ -261,6 +261,13 @@ fn carried(fields: &[Field], optionally: bool) -> Map<String, Value> {
         }
     }
     values
+}
+
+/// For an input of these types that must be there: where the field is not, the step fails and names it.
+fn needed(field: &Field, types: Types) -> Value {
+    let may_be_null = !field.certain || field.types.meets(Types::NULL);
+    let required = if may_be_null && !types.meets(Types::NULL) { "required " } else { "" };
+    json!(format!("{{{{{required}{}}}}}", field.path))
 }
 
 fn optional(field: &Field) -> Value {

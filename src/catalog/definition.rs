@@ -56,3 +56,28 @@ impl Definition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_keeps_a_definition_that_later_checks_would_refuse() {
+        let flow = "trigger: {type: request}\nsteps:\n  - id: tell\n    when: '{{less \"a\" 5}}'\n    action: http.request\n    with: {url: 7}\n";
+        let (connectors, none) = (Connectors::shipped(), BTreeMap::new());
+        let read = |_: &str| Err("there is no other file".to_owned());
+        let known = Known { connectors: &connectors, connections: Some(&none), env: None, read: &read };
+        let loaded = Flow::load(std::path::Path::new("flows/lead.yaml"), flow, &known);
+        let codes: Vec<&str> = loaded.problems.iter().map(|problem| problem.code.as_str()).collect();
+        assert!(loaded.flow.is_none() && codes.contains(&"E-MAP-012") && codes.contains(&"E-FLOW-016"), "{codes:?}");
+
+        let pinned = |flow: &str| Definition {
+            file: "flows/lead.yaml".into(),
+            flow: flow.into(),
+            files: BTreeMap::new(),
+            connectors: BTreeMap::new(),
+        };
+        assert_eq!(Definition::open(&pinned(flow).seal().1).unwrap().flow.steps.steps.len(), 1);
+        assert!(Definition::open(&pinned("trigger: {type: request}\nsteps: 5\n").seal().1).is_err());
+    }
+}
