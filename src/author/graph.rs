@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::flow::{After, Block, Ends, Flow, Kind, Step, Termination, Trigger};
+use crate::flow::{After, Block, Ends, Flow, Hop, Kind, Step, Termination, Trigger};
 
 /// The flow as a tree of lines.
 pub fn tree(flow: &Flow) -> String {
@@ -186,32 +186,15 @@ fn kind(step: &Step) -> String {
 
 /// The blocks inside a step by what leads into them; of loops nothing need be said.
 fn branches(step: &Step) -> Vec<(String, &Block)> {
+    step.blocks().into_iter().map(|(hop, block)| (way(step, hop), block)).collect()
+}
+
+fn way(step: &Step, hop: Hop) -> String {
+    let Hop::Branch(sub) = hop else { return String::new() };
+    let name = step.branch_name(sub, ", ").unwrap_or_default();
     match &step.kind {
-        Kind::If { then, otherwise, .. } => vec![("then".to_owned(), then), ("else".to_owned(), otherwise)],
-        Kind::Switch(switch) => {
-            let case = |values: &[serde_json::Value]| {
-                let shown = values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-                shown.collect::<Vec<_>>().join(", ")
-            };
-            let cases = switch.cases.iter().map(|(values, block)| (format!("case {}", case(values)), block));
-            cases.chain([("default".to_owned(), &switch.default)]).collect()
-        }
-        Kind::Foreach(each) => vec![(String::new(), &each.body)],
-        Kind::Until(until) => vec![(String::new(), &until.body)],
-        Kind::Parallel(branches) => branches.iter().map(|(name, block)| (name.clone(), block)).collect(),
-        Kind::Scope(scope) => {
-            let parts =
-                [("scope", Some(&scope.body)), ("catch", scope.catch.as_ref()), ("finally", scope.finally.as_ref())];
-            parts.into_iter().filter_map(|(name, block)| Some((name.to_owned(), block?))).collect()
-        }
-        Kind::Action(_)
-        | Kind::Call(_)
-        | Kind::Response(_)
-        | Kind::Set(_)
-        | Kind::Delay(_)
-        | Kind::DelayUntil(_)
-        | Kind::Wait { .. }
-        | Kind::Terminate { .. } => Vec::new(),
+        Kind::Switch(switch) if (sub as usize) < switch.cases.len() => format!("case {name}"),
+        _ => name,
     }
 }
 

@@ -288,6 +288,22 @@ impl Step {
         }
     }
 
+    /// What the way into a block is called, values of a case with `between` between them; `None` for an iteration.
+    pub fn branch_name(&self, sub: u32, between: &str) -> Option<String> {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Some(match &self.kind {
+            Kind::If { .. } => (if sub == THEN { "then" } else { "else" }).to_owned(),
+            Kind::Switch(switch) => match switch.cases.get(sub as usize) {
+                Some((values, _)) => values.iter().map(text).collect::<Vec<_>>().join(between),
+                None => "default".to_owned(),
+            },
+            Kind::Parallel(branches) => branches.get(sub as usize)?.0.clone(),
+            Kind::Scope(_) if sub == BODY => "scope".to_owned(),
+            Kind::Scope(_) => (if sub == CATCH { "catch" } else { "finally" }).to_owned(),
+            _ => return None,
+        })
+    }
+
     /// What is done again after a failure, if the step is a call.
     pub fn retry(&self) -> Option<&Retry> {
         match &self.kind {

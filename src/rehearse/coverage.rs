@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::stage::Played;
 use crate::catalog::Snapshot;
@@ -110,17 +109,10 @@ fn walk(block: &Block, parts: &mut Vec<Part>) {
 /// What the way into a block is called, where it is one of several that are not all taken.
 fn branch(step: &Step, sub: u32) -> Option<String> {
     let name = match &step.kind {
-        Kind::If { .. } => if sub == 0 { "then" } else { "else" }.to_owned(),
-        Kind::Switch(switch) => match switch.cases.get(sub as usize) {
-            Some((values, _)) => {
-                let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                values.iter().map(text).collect::<Vec<_>>().join("|")
-            }
-            None => "default".to_owned(),
-        },
         Kind::Foreach(_) => "an item".to_owned(),
-        Kind::Scope(_) if sub == CATCH => "catch".to_owned(),
-        _ => return None,
+        Kind::Parallel(_) => return None,
+        Kind::Scope(_) if sub != CATCH => return None,
+        _ => step.branch_name(sub, "|")?,
     };
     Some(format!("{}: {name}", step.id))
 }

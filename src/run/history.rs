@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::flow::{BODY, CATCH, Flow, Kind, Secure, Step, THEN};
+use crate::flow::{Flow, Kind, Secure, Step};
 use crate::mapping::parse_json;
 
 /// The history of `records` as one JSON document; see [`History`].
@@ -192,7 +192,7 @@ impl<'f> History<'f> {
                 if let (true, Some(before)) = (again, sub.checked_sub(1)) {
                     self.leave_out(place, before, at);
                 }
-                let name = self.typed(place).map(|step| branch(step, *sub));
+                let name = self.typed(place).map(|step| step.branch_name(*sub, ", "));
                 let is_many =
                     self.typed(place).is_some_and(|step| matches!(step.kind, Kind::Parallel(_) | Kind::Scope(_)));
                 let step = self.step(place, at);
@@ -372,22 +372,6 @@ impl<'f> History<'f> {
 pub fn told_handled(handled: &Handled) -> Value {
     let Handled { at, resubmitted_as, note } = handled;
     json!({"at": format!("{at:.3}"), "resubmitted_as": resubmitted_as, "note": note})
-}
-
-/// What a branch is called; `None` for an iteration.
-fn branch(step: &Step, sub: u32) -> Option<String> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    Some(match &step.kind {
-        Kind::Foreach(_) | Kind::Until(_) => return None,
-        Kind::Switch(switch) => match switch.cases.get(sub as usize) {
-            Some((values, _)) => values.iter().map(text).collect::<Vec<_>>().join(", "),
-            None => "default".to_owned(),
-        },
-        Kind::Parallel(branches) => branches.get(sub as usize)?.0.clone(),
-        Kind::Scope(_) if sub == BODY => "scope".to_owned(),
-        Kind::Scope(_) => (if sub == CATCH { "catch" } else { "finally" }).to_owned(),
-        _ => (if sub == THEN { "then" } else { "else" }).to_owned(),
-    })
 }
 
 fn attempts(step: &mut Map<String, Value>) -> &mut Vec<Value> {
