@@ -289,11 +289,9 @@ impl Engine {
                 Event::Held { place: None, failure: Failure::new(Class::Held, "engine.panic", message) }
             }
             Command::Look => return flying.look(),
-            // Who asked has gone, and was told to come again.
-            Command::Deliver(_, delivery) if delivery.reply.is_closed() => return,
             Command::Deliver(place, delivery) => {
-                let Some(input) = delivery.take() else { return };
-                let reply = delivery.reply;
+                // Else who asked has gone, and was told to come again.
+                let Some((reply, input)) = delivery.take() else { return };
                 match super::resume::resumed(&work.run, &work.live.flow, place, input) {
                     Ok(event) => {
                         work.deliveries.push((reply, Delivered::Taken));

@@ -97,16 +97,18 @@ impl Engine {
 
 /// Who waits for a POST to be durable.
 pub(super) struct Delivery {
-    pub reply: oneshot::Sender<Delivered>,
+    reply: oneshot::Sender<Delivered>,
     /// What the POST brought; gone once its caller has.
     input: Brought,
     _pending: Pending,
 }
 
 impl Delivery {
-    /// What the POST brought, if its caller still waits.
-    pub fn take(&self) -> Option<Arc<Value>> {
-        lock(&self.input).take()
+    /// It has come to its run: who is told, and what the POST brought, if its caller still waits. From now on another is let
+    /// in, and so before anyone is told.
+    pub fn take(self) -> Option<(oneshot::Sender<Delivered>, Arc<Value>)> {
+        let input = lock(&self.input).take().filter(|_| !self.reply.is_closed())?;
+        Some((self.reply, input))
     }
 }
 
