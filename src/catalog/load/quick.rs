@@ -42,7 +42,8 @@ impl Loader {
         let file = self.files.get(path)?;
         let live = file.live.as_ref().filter(|live| file.good.as_ref().is_some_and(|good| Arc::ptr_eq(live, good)))?;
         let shared = [TAKEN.0, UNKNOWN_FLOW.0, CYCLE.0];
-        let alone = |problem: &crate::flow::Problem| problem.file != live.file || !shared.contains(&problem.code.as_str());
+        let alone =
+            |problem: &crate::flow::Problem| problem.file != live.file || !shared.contains(&problem.code.as_str());
         before.problems.iter().all(alone).then(|| live.clone())
     }
 }
