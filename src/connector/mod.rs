@@ -22,7 +22,7 @@ use crate::schema::{Schema, Shape};
 
 pub use declared::{ApiKeyPlace, Auth, ClientCredentials, Declared, Limits, Rate, Secret, Text};
 pub use judge::{Answer, Outcome, judge, retry_after};
-pub(crate) use judge::{judge_test, redirected, too_large};
+pub(crate) use judge::{judge_test, redirected, shorten, too_large};
 pub use prepare::{Context, HttpRequest, body_text, plain_text, prepare, safe_header};
 pub(crate) use prepare::{origin, prepare_test, test_context};
 
@@ -202,9 +202,12 @@ impl std::fmt::Display for Problem {
 
 /// The files shipped in the binary, by name and text.
 pub const SHIPPED: &[(&str, &str)] = &[
+    ("connectors/data.yaml", include_str!("../../connectors/data.yaml")),
     ("connectors/dynamics365.yaml", include_str!("../../connectors/dynamics365.yaml")),
+    ("connectors/file.yaml", include_str!("../../connectors/file.yaml")),
     ("connectors/http.yaml", include_str!("../../connectors/http.yaml")),
     ("connectors/slack.yaml", include_str!("../../connectors/slack.yaml")),
+    ("connectors/smtp.yaml", include_str!("../../connectors/smtp.yaml")),
     ("connectors/sql.yaml", include_str!("../../connectors/sql.yaml")),
 ];
 

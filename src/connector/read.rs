@@ -18,7 +18,13 @@ use crate::mapping::{Finding, Key, Mapping, Named, Names, ParseError, Template};
 use crate::schema::{Schema, Shape, Types};
 
 /// Native connectors and the actions that are written in Rust.
-const NATIVE: [(&str, &[&str]); 2] = [("http", &["request"]), ("sql", &["insert", "query"])];
+const NATIVE: [(&str, &[&str]); 5] = [
+    ("data", &["parse_csv", "make_csv", "parse_xml", "make_xml", "parse_json_lines", "make_json_lines"]),
+    ("file", &["read", "write", "append", "list", "delete", "move"]),
+    ("http", &["request"]),
+    ("smtp", &["send"]),
+    ("sql", &["insert", "upsert", "query", "execute"]),
+];
 
 const METHODS: [(&str, &str); 5] =
     [("get", "GET"), ("post", "POST"), ("put", "PUT"), ("patch", "PATCH"), ("delete", "DELETE")];

@@ -15,7 +15,7 @@ use super::guard::{self, Blocked, Guard, Lookup, Resolver};
 use crate::config;
 use crate::connector::{Answer, Class, Failure, HttpRequest};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections kept for the next call to a host: as many as runs are driven at once by default. With fewer, a burst
 /// closes what the next one opens again.
 const IDLE: usize = 256;
@@ -40,6 +40,9 @@ pub(crate) struct Client {
     others: Way,
     /// Ports that the allow list names.
     ports: BTreeMap<u16, Way>,
+    pub(super) lookup: Lookup,
+    /// What `outbound.ca_file` holds, PEM.
+    pub(super) roots: Option<Arc<Vec<u8>>>,
 }
 
 /// How calls to some ports go out.
@@ -57,7 +60,16 @@ impl Client {
         install_provider();
         let ports: BTreeSet<u16> = config.allow.iter().filter_map(|allowed| allowed.port).collect();
         let ports = ports.into_iter().map(|port| Ok((port, Way::new(config, Some(port), lookup)?)));
-        Ok(Client { others: Way::new(config, None, lookup)?, ports: ports.collect::<Result<_, Error>>()? })
+        let ports = ports.collect::<Result<_, Error>>()?;
+        let roots = config.ca_file.as_ref().map(|path| {
+            std::fs::read(path).map(Arc::new).map_err(|source| Error::ReadRoots { path: path.clone(), source })
+        });
+        Ok(Client { others: Way::new(config, None, lookup)?, ports, lookup: lookup.clone(), roots: roots.transpose()? })
+    }
+
+    /// Judges the addresses of calls to this port.
+    pub(super) fn guard(&self, port: u16) -> &Guard {
+        &self.ports.get(&port).unwrap_or(&self.others).guard
     }
 
     fn way(&self, url: &url::Url) -> &Way {
@@ -188,13 +200,19 @@ async fn read(mut response: reqwest::Response, limit: usize) -> Result<Answer, r
 }
 
 /// EMFILE and ENFILE, the same on all systems that this is built for.
-fn is_out_of_descriptors(code: i32) -> bool {
+pub(super) fn is_out_of_descriptors(code: i32) -> bool {
     [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].iter().any(|errno| errno.raw_os_error() == code)
 }
 
 fn invalid(name: &str) -> Failure {
     let what = format!("the header or method `{name}` has letters that HTTP does not allow");
     Failure::new(Class::Permanent, "outbound.invalid_header", what)
+}
+
+/// The call waits until one is free.
+pub(super) fn no_descriptor_left(host: &str) -> Failure {
+    let what = format!("no connection to {host} yet: this process has no file descriptor left; raise `ulimit -n`");
+    Failure::new(Class::Throttled, NO_DESCRIPTOR, what).with_wait(Some(1000))
 }
 
 /// What an error of the transport says about the call: did it certainly not happen, or maybe?
@@ -224,8 +242,7 @@ fn failure(host: &str, error: &reqwest::Error) -> Failure {
         return blocked.into();
     }
     if no_descriptor {
-        let what = format!("no connection to {host} yet: this process has no file descriptor left; raise `ulimit -n`");
-        return Failure::new(Class::Throttled, NO_DESCRIPTOR, what).with_wait(Some(1000));
+        return no_descriptor_left(host);
     }
     if error.is_connect() || never_sent {
         if let Some(why) = tls {

@@ -93,6 +93,11 @@ impl Guard {
         if self.proxy.as_deref() == Some(host) {
             return Ok(found);
         }
+        self.reachable(host, found)
+    }
+
+    /// The same for calls that no proxy carries.
+    pub fn reachable(&self, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Blocked> {
         let first = found.first().map(SocketAddr::ip);
         let open: Vec<SocketAddr> = found.into_iter().filter(|address| self.allows(address.ip())).collect();
         match first {

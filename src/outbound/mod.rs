@@ -6,6 +6,7 @@
 mod auth;
 mod builtin;
 mod client;
+mod dial;
 mod guard;
 mod limits;
 mod oauth;
@@ -118,7 +119,7 @@ pub struct Outbound {
 }
 
 struct Inner {
-    client: Client,
+    client: Arc<Client>,
     secrets: Secrets,
     tokens: oauth::Tokens,
     limits: limits::Gate,
@@ -134,7 +135,7 @@ impl Outbound {
     /// The same with a client that is there already.
     pub(crate) fn with(client: Client, secrets: Secrets) -> Outbound {
         let inner = Inner {
-            client,
+            client: Arc::new(client),
             secrets,
             tokens: oauth::Tokens::default(),
             limits: limits::Gate::default(),
@@ -183,6 +184,13 @@ impl Outbound {
                 Ok(request.preview())
             }
         }
+    }
+
+    /// What an action gives that neither leaves the process nor reads anything but its inputs, as a conversion does;
+    /// `None` for all others.
+    pub fn computed(call: Call<'_>) -> Option<Result<Value, Failure>> {
+        let pure = matches!(call.connector.kind, Kind::Native) && builtin::is_computed(&call);
+        pure.then(|| call.checked().and_then(|_| builtin::computed(&call)))
     }
 
     /// What an answer to the call that came at `now`, or the failure to get one, would come to. Sends nothing.

@@ -151,6 +151,16 @@ pub fn nearest(name: &str) -> Option<&'static str> {
     super::check::nearest(name, all().map(|function| function.name))
 }
 
+/// An XML document as JSON, as the function `json` gives it; the error says why there is none.
+pub fn xml_to_json(text: &str) -> Result<Value, String> {
+    xml::to_json(text)
+}
+
+/// An object with one property as XML, as the function `xml` gives it; the error says why there is none.
+pub fn json_to_xml(map: &serde_json::Map<String, Value>) -> Result<String, String> {
+    xml::build(map)
+}
+
 impl Function {
     /// `if(condition: boolean, then: any, else: any) → any`, as the table and the hints show it.
     pub fn signature(&self) -> String {

@@ -1,7 +1,10 @@
 //! Actions written in Rust, because a protocol needs it. Their descriptions are in `connectors/`.
 
+mod data;
+mod file;
 mod http;
 mod multipart;
+mod smtp;
 pub(super) mod sql;
 
 use jiff::Timestamp;
@@ -14,8 +17,10 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Fai
     match (call.connector.name.as_str(), call.action) {
         ("http", "request") => http::perform(inner, call).await,
         // Boxed: they are ten times as large as a request, and every call would be moved about with room for them.
-        ("sql", "insert") => Box::pin(sql::insert(inner, call)).await,
-        ("sql", "query") => Box::pin(sql::query(inner, call)).await,
+        ("sql", _) => Box::pin(sql::perform(inner, call)).await,
+        ("smtp", "send") => Box::pin(smtp::send(inner, call)).await,
+        ("file", _) => Box::pin(file::perform(call)).await,
+        ("data", _) => data::compute(call),
         _ => Err(unknown(call)),
     }
 }
@@ -23,7 +28,10 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Fai
 pub(super) fn preview(call: &Call<'_>) -> Result<Value, Failure> {
     match (call.connector.name.as_str(), call.action) {
         ("http", "request") => http::preview(call),
-        ("sql", "insert" | "query") => sql::preview(call),
+        ("sql", _) => sql::preview(call),
+        ("smtp", "send") => smtp::preview(call),
+        ("file", _) => file::preview(call),
+        ("data", _) => data::compute(call),
         _ => Err(unknown(call)),
     }
 }
@@ -37,6 +45,15 @@ pub(super) fn judged(call: &Call<'_>, answer: Result<&Answer, Failure>, now: Tim
             Err(Failure::new(Class::Permanent, "connector.native", what))
         }),
     }
+}
+
+/// True if the action's output follows from its inputs alone.
+pub(super) fn is_computed(call: &Call<'_>) -> bool {
+    call.connector.name == "data"
+}
+
+pub(super) fn computed(call: &Call<'_>) -> Result<Value, Failure> {
+    data::compute(call)
 }
 
 fn unknown(call: &Call<'_>) -> Failure {

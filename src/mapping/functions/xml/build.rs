@@ -7,7 +7,7 @@ use crate::mapping::eval::MAX_BYTES;
 use crate::mapping::text;
 
 /// The XML of an object with one property; the error says why there is none.
-pub(super) fn build(map: &Map<String, Value>) -> Result<String, String> {
+pub(in crate::mapping::functions) fn build(map: &Map<String, Value>) -> Result<String, String> {
     let mut out = String::new();
     let mut roots = map.iter().filter(|(key, _)| *key != "?xml");
     let (Some((name, value)), None) = (roots.next(), roots.next()) else {
