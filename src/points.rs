@@ -35,6 +35,9 @@ pub const ALL: &[&str] = &[
 pub const HOUSE: &[&str] =
     &["journal.segment.made", "journal.carry.after", "journal.drop.before", "journal.drop.after"];
 
+/// Places of a token's renewal, which only connections with refresh tokens come by.
+pub const TOKENS: &[&str] = &["outbound.token.given", "outbound.token.kept"];
+
 /// The process comes to a place.
 #[cfg(not(feature = "crash-points"))]
 #[inline(always)]
@@ -66,7 +69,8 @@ pub fn reach(point: &'static str) {
 fn wanted() -> Option<(String, u64)> {
     let text = std::env::var("MILLSTREAM_CRASH").ok()?;
     let wanted = text.split_once(':').and_then(|(name, time)| Some((name.to_owned(), time.parse().ok()?)));
-    let known = wanted.as_ref().is_some_and(|(name, _)| ALL.iter().chain(HOUSE).any(|known| known == name));
+    let known =
+        wanted.as_ref().is_some_and(|(name, _)| ALL.iter().chain(HOUSE).chain(TOKENS).any(|known| known == name));
     assert!(known, "MILLSTREAM_CRASH={text}: want PLACE:TIME with a place of src/points.rs");
     wanted
 }

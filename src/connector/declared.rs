@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::auth::{Address, Auth};
 use super::select::Selection;
 use crate::mapping::{Mapping, Template};
 use crate::schema::Schema;
@@ -11,7 +12,7 @@ use crate::schema::Schema;
 /// How the calls of a declared connector are made and judged.
 #[derive(Debug)]
 pub struct Declared {
-    pub(crate) base_url: Template,
+    pub(crate) base_url: Address,
     pub auth: Auth,
     pub(crate) headers: Vec<(String, Template)>,
     /// The first that matches decides.
@@ -25,50 +26,16 @@ pub struct Declared {
 }
 
 impl Declared {
+    /// True if requests can be made only once the connection's credentials are there: a token's answer, or a URL that is a
+    /// secret, is part of them.
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self.auth, Auth::Token(_)) || matches!(self.base_url, Address::Secret(_))
+    }
+
     /// True if the connector declares a request that tries a connection out.
     pub fn has_test(&self) -> bool {
         self.test.is_some()
     }
-}
-
-/// How calls prove who makes them. Credentials are named here; only `outbound` knows their values.
-#[derive(Debug)]
-pub enum Auth {
-    None,
-    ApiKey { place: ApiKeyPlace, name: String, prefix: String, key: Secret },
-    Basic { username: Text, password: Text },
-    Bearer { token: Secret },
-    OAuth2ClientCredentials(Box<ClientCredentials>),
-}
-
-/// Where an API key goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ApiKeyPlace {
-    Header,
-    Query,
-}
-
-/// OAuth 2 client credentials (RFC 6749 §4.4).
-#[derive(Debug)]
-pub struct ClientCredentials {
-    pub(crate) token_url: Template,
-    pub client_id: Text,
-    pub client_secret: Secret,
-    pub(crate) scope: Option<Template>,
-    pub(crate) audience: Option<Template>,
-    /// True if id and secret go as basic auth instead of form fields.
-    pub basic: bool,
-}
-
-/// The name of a credential of the connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-/// A text of the connector's file, or a credential.
-#[derive(Debug)]
-pub enum Text {
-    Template(Template),
-    Secret(Secret),
 }
 
 /// How much a target takes.

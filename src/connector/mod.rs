@@ -4,6 +4,8 @@
 //! YAML file, shipped in the binary or found in the user's `connectors/`. A *native* one only describes; its work is
 //! in `outbound/builtin`.
 
+mod auth;
+mod base;
 mod declared;
 mod judge;
 mod prepare;
@@ -20,11 +22,14 @@ use serde_json::{Map, Value};
 
 use crate::schema::{Schema, Shape};
 
-pub use declared::{ApiKeyPlace, Auth, ClientCredentials, Declared, Limits, Rate, Secret, Text};
+pub use auth::{ApiKeyPlace, Auth, Aws, AzureService, Grant, Secret, Signature, Text};
+pub(crate) use auth::{Assertion, Leaf, Login, Proof, TokenBody};
+pub(crate) use base::{base_url, of_secret, preview, secret_base};
+pub use declared::{Declared, Limits, Rate};
 pub use judge::{Answer, Outcome, judge, retry_after};
 pub(crate) use judge::{judge_test, redirected, shorten, too_large};
 pub use prepare::{Context, HttpRequest, body_text, plain_text, prepare, safe_header};
-pub(crate) use prepare::{origin, prepare_test, test_context};
+pub(crate) use prepare::{prepare_test, test_context};
 
 /// A described system.
 #[derive(Debug)]

@@ -1,13 +1,16 @@
 //! An action's input becomes one HTTP request, without credentials. Pure: the same input gives the same request.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
-use url::{Origin, Url};
+use url::Url;
 use uuid::Uuid;
 
+use super::auth::Address;
+use super::base::base_url;
 use super::declared::{Body, Call, Declared, Part, Path, with_defaults};
 use super::{Action, Class, Connection, Connector, Failure, Kind};
 use crate::mapping::{self, Key, Scope, Template};
@@ -49,12 +52,16 @@ impl HttpRequest {
 }
 
 /// What the templates of a connector see: `settings`, `input`, `call.uuid`, and in outputs `response`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     settings: Value,
     input: Value,
     call: Value,
     response: Option<Value>,
+    /// What the answer said that brought the token, without the token.
+    token: Option<Arc<Value>>,
+    /// Where the calls go, where the file and the settings alone do not say.
+    base: Option<Url>,
     key: Uuid,
     now: Timestamp,
 }
@@ -87,6 +94,8 @@ impl Context {
             input: with_defaults(input, defaults),
             call: json!({"uuid": key.to_string()}),
             response: None,
+            token: None,
+            base: None,
             key,
             now,
         }
@@ -95,6 +104,26 @@ impl Context {
     pub(crate) fn answered(mut self, response: Value) -> Context {
         self.response = Some(response);
         self
+    }
+
+    /// With what the answer said that brought the token.
+    pub(crate) fn set_token(&mut self, answer: Option<Arc<Value>>) {
+        self.token = answer;
+    }
+
+    /// The same, with calls going there.
+    pub(crate) fn based(mut self, base: Url) -> Context {
+        self.base = Some(base);
+        self
+    }
+
+    pub(crate) fn base(&self) -> Option<&Url> {
+        self.base.as_ref()
+    }
+
+    /// The call's own key, the same on each repeat.
+    pub(crate) fn key(&self) -> Uuid {
+        self.key
     }
 
     /// A template's text; `None` if it renders to nothing or null.
@@ -110,6 +139,7 @@ impl Scope for Context {
             "input" => &self.input,
             "call" => &self.call,
             "response" => self.response.as_ref()?,
+            "token" => self.token.as_deref()?,
             _ => return None,
         };
         Some((Cow::Borrowed(root), 1))
@@ -139,28 +169,21 @@ pub fn prepare(
     }
 }
 
-/// The request that tries a connection out, if the connector declares one.
+/// The request that tries a connection out.
 pub(crate) fn prepare_test(
     declared: &Declared,
     connection: &Connection,
     context: &Context,
-) -> Option<Result<HttpRequest, Failure>> {
-    let call = declared.test.as_ref()?;
-    Some(request(declared, call, Some(connection), context))
+) -> Result<HttpRequest, Failure> {
+    match &declared.test {
+        Some(call) => request(declared, call, Some(connection), context),
+        None => Err(Failure::new(Class::Permanent, "connector.no_action", "the connector declares no test")),
+    }
 }
 
 /// What the templates of a connector's test see: settings alone.
 pub(crate) fn test_context(connector: &Connector, connection: &Connection, now: Timestamp) -> Context {
     Context::of(connector, &Map::new(), Some(connection), &json!({}), Uuid::nil(), now)
-}
-
-/// Scheme, host and port that the connection's credentials go to.
-pub(crate) fn origin(
-    declared: &Declared,
-    connection: Option<&Connection>,
-    context: &Context,
-) -> Result<Origin, Failure> {
-    Ok(base_url(declared, connection, context)?.origin())
 }
 
 fn request(
@@ -175,9 +198,15 @@ fn request(
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (path.as_str(), None),
     };
-    let base = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&format!("{base}{path}"));
-    url.set_query(own_query.as_deref());
+    // A URL that is a secret is whole: nothing is added to it but what an action really says.
+    if path != "/" || !matches!(declared.base_url, Address::Secret(_)) {
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}{path}"));
+    }
+    let query: Vec<&str> =
+        url.query().into_iter().chain(own_query.as_deref()).filter(|part| !part.is_empty()).collect();
+    let query = query.join("&");
+    url.set_query((!query.is_empty()).then_some(query.as_str()));
     let mut pairs = Vec::new();
     for (name, template) in &call.query {
         if let Some(value) = context.text(template)? {
@@ -204,35 +233,6 @@ fn request(
         request.headers.push(("Content-Type".into(), content_type.into()));
     }
     Ok(request)
-}
-
-/// Where the connector's calls go: the connection's override, else what the file declares.
-fn base_url(declared: &Declared, connection: Option<&Connection>, context: &Context) -> Result<Url, Failure> {
-    let text = match connection.and_then(|connection| connection.base_url.clone()) {
-        Some(text) => text,
-        None => context.text(&declared.base_url)?.unwrap_or_default(),
-    };
-    let wrong = |why: &str| {
-        let name = connection.map_or("of the connector", |connection| connection.name.as_str());
-        Failure::new(
-            Class::Held,
-            "connector.base_url",
-            format!("the base URL `{text}` (connection {name}) {why}; mend the connection's settings"),
-        )
-    };
-    let mut url = Url::parse(&text).map_err(|error| wrong(&format!("is not a URL: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("is neither http nor https"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("holds a user name; credentials belong in `credentials`"));
-    }
-    // `{{ settings.org_url }}/api` with an org_url that ends in a slash.
-    while url.path().contains("//") {
-        let path = url.path().replace("//", "/");
-        url.set_path(&path);
-    }
-    Ok(url)
 }
 
 fn filled(path: &Path, context: &Context) -> Result<String, Failure> {

@@ -2,6 +2,7 @@
 
 mod auth;
 mod parts;
+mod token;
 mod values;
 
 use std::borrow::Cow;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::auth::Address;
 use super::declared::{Call, Declared, Keyed, Limits, Output};
 use super::select::Selection;
 use super::{Action, Connector, Kind, Need, OnDoubt, Problem, UNKNOWN_KEY};
@@ -31,7 +33,8 @@ const METHODS: [(&str, &str); 5] =
 
 /// Reads one file.
 pub(super) fn connector(file: &str, text: &str) -> Result<Connector, Vec<Problem>> {
-    let mut reader = Reader { file, problems: Vec::new(), settings: Shape::any(), secrets: BTreeMap::new() };
+    let mut reader =
+        Reader { file, problems: Vec::new(), settings: Shape::any(), secrets: BTreeMap::new(), token: false };
     // By way of YAML's own values, which refuse a key given twice.
     let value = match serde_yaml::from_str::<serde_yaml::Value>(text) {
         Ok(yaml) => serde_json::to_value(yaml).map_err(|error| error.to_string()),
@@ -58,6 +61,8 @@ struct Reader<'f> {
     settings: Shape,
     /// Credentials that `auth` names; required unless `credentials` says otherwise.
     secrets: BTreeMap<String, bool>,
+    /// Whether templates may name what a token's answer said.
+    token: bool,
 }
 
 impl Reader<'_> {
@@ -151,8 +156,10 @@ impl Reader<'_> {
 
     fn declared(&mut self, top: &Map<String, Value>) -> Option<Declared> {
         let none = Shape::any();
+        self.token = auth::has_token(top.get("auth"));
         let base_url = match top.get("base_url") {
-            Some(value) => self.template("/base_url", value, &none, false),
+            Some(value @ Value::Object(_)) => self.secret_at("/base_url", "url", value).map(Address::Secret),
+            Some(value) => self.template("/base_url", value, &none, false).map(Address::Template),
             None => {
                 self.missing("", "base_url", "base_url: https://api.example.com");
                 None
@@ -333,6 +340,7 @@ struct Known<'k> {
     settings: &'k Shape,
     input: &'k Shape,
     response: bool,
+    token: bool,
 }
 
 impl Names for Known<'_> {
@@ -347,9 +355,13 @@ impl Names for Known<'_> {
                 Named::of(shape, 1)
             }
             "response" if self.response => Named::of(Shape::of(Types::OBJECT), 1),
+            "token" if self.token => Named::of(Shape::of(Types::OBJECT), 1),
             other => Named::Wrong {
                 what: format!("`{other}` is not known in a connector"),
-                hint: Some("there are `settings`, `input`, `call.uuid` and, in an output, `response`".into()),
+                hint: Some(
+                    "there are `settings`, `input`, `call.uuid`, in an output `response`, and `token` where `auth` fetches one"
+                        .into(),
+                ),
             },
         }
     }

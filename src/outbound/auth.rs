@@ -2,15 +2,38 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Origin, Url};
 
+use super::sign::Signer;
 use super::{Exchange, Inner};
-use crate::connector::{Answer, ApiKeyPlace, Auth, Class, Connection, Context, Failure, Secret, Text};
+use crate::connector::{self, Answer, ApiKeyPlace, Auth, Class, Connection, Connector, Context, Failure, Secret, Text};
 
 /// Shorter secrets are not looked for in answers: they would be found by chance.
 const SHORTEST_REDACTED: usize = 8;
+
+/// What may stand in a segment of a path as it is (RFC 3986, pchar).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=');
 
 /// Credentials of one call, ready to be added to a request to `origin`.
 pub(crate) struct Attached {
@@ -26,6 +49,17 @@ enum Add {
     Nothing,
     Header(HeaderName, SecretString),
     Query(String, SecretString),
+    /// Behind this path.
+    Path(String, SecretString),
+    Signature(Signer),
+}
+
+/// A request on its way out, complete but for its credentials.
+pub(crate) struct Outgoing<'o> {
+    pub method: &'o Method,
+    pub url: &'o mut Url,
+    pub headers: &'o mut HeaderMap,
+    pub body: &'o [u8],
 }
 
 impl Attached {
@@ -48,6 +82,7 @@ impl Attached {
         Attached::new(origin, Add::Header(AUTHORIZATION, value.into()), vec![password, encoded.into()])
     }
 
+    /// A key in a header or in the query.
     pub fn api_key(
         origin: Origin,
         place: ApiKeyPlace,
@@ -56,39 +91,54 @@ impl Attached {
         key: SecretString,
     ) -> Result<Attached, Failure> {
         let add = match place {
-            ApiKeyPlace::Header => {
-                let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-                    let what = format!("the API key's header `{name}` is not a header's name; mend the settings");
-                    Failure::new(Class::Held, "connector.api_key", what)
-                })?;
-                Add::Header(header, format!("{prefix}{}", key.expose_secret()).into())
+            ApiKeyPlace::Header => Add::Header(header(name)?, format!("{prefix}{}", key.expose_secret()).into()),
+            ApiKeyPlace::Query => Add::Query(name.to_owned(), format!("{prefix}{}", key.expose_secret()).into()),
+            ApiKeyPlace::Path => {
+                let encoded = utf8_percent_encode(key.expose_secret(), SEGMENT);
+                Add::Path(String::new(), format!("{prefix}{encoded}").into())
             }
-            ApiKeyPlace::Query => Add::Query(name.to_owned(), key.clone()),
         };
         Ok(Attached::new(origin, add, vec![key]))
     }
 
+    fn signed(origin: Origin, signer: Signer) -> Attached {
+        let secrets = signer.secrets();
+        Attached::new(origin, Add::Signature(signer), secrets)
+    }
+
+    /// The same, with a base URL that is a secret: whatever of it could be one is taken out of answers too.
+    fn hiding(mut self, base: &Url) -> Attached {
+        let parts = base.path_segments().into_iter().flatten().map(str::to_owned);
+        let values = base.query_pairs().map(|(_, value)| value.into_owned());
+        let whole = [base.as_str(), base.path(), base.query().unwrap_or_default()].map(str::to_owned);
+        self.secrets.extend(whole.into_iter().chain(parts).chain(values).map(SecretString::from));
+        self
+    }
+
     /// Adds the credentials; another host than their own is refused, never called without them.
-    pub fn apply(&self, url: &mut Url, headers: &mut HeaderMap) -> Result<(), Failure> {
+    pub fn apply(&self, outgoing: Outgoing<'_>, now: Timestamp) -> Result<(), Failure> {
         if matches!(self.add, Add::Nothing) {
             return Ok(());
         }
-        if url.origin() != self.origin {
-            return Err(other_host(url, &self.origin));
+        if outgoing.url.origin() != self.origin {
+            return Err(other_host(outgoing.url, &self.origin));
         }
         match &self.add {
             Add::Nothing => {}
             Add::Header(name, value) => {
-                let Ok(mut value) = HeaderValue::from_str(value.expose_secret().trim()) else {
-                    let what = "a credential has a line break or a letter that a header cannot hold; set it anew";
-                    return Err(Failure::new(Class::Held, "secret.invalid", what));
-                };
+                let mut value = header_value(value.expose_secret().trim())?;
                 value.set_sensitive(true);
-                headers.insert(name, value);
+                outgoing.headers.insert(name, value);
             }
             Add::Query(name, value) => {
-                url.query_pairs_mut().append_pair(name, value.expose_secret());
+                outgoing.url.query_pairs_mut().append_pair(name, value.expose_secret());
             }
+            Add::Path(base, key) => {
+                let path = outgoing.url.path();
+                let rest = path.strip_prefix(base.as_str()).unwrap_or(path).to_owned();
+                outgoing.url.set_path(&format!("{base}{}{rest}", key.expose_secret()));
+            }
+            Add::Signature(signer) => signer.sign(outgoing, now)?,
         }
         Ok(())
     }
@@ -111,6 +161,21 @@ impl Attached {
             }
         }
     }
+}
+
+fn header(name: &str) -> Result<HeaderName, Failure> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+        let what = format!("the API key's header `{name}` is not a header's name; mend the settings");
+        Failure::new(Class::Held, "connector.api_key", what)
+    })
+}
+
+/// A header's value that is made of a credential.
+pub(super) fn header_value(text: &str) -> Result<HeaderValue, Failure> {
+    HeaderValue::from_str(text).map_err(|_| {
+        let what = "a credential has a line break or a letter that a header cannot hold; set it anew";
+        Failure::new(Class::Held, "secret.invalid", what)
+    })
 }
 
 /// A secret as answers repeat it: as it is, within JSON, within a URL or a form. Most read the same in all of them.
@@ -138,42 +203,65 @@ pub(crate) fn other_host(url: &Url, own: &Origin) -> Failure {
     Failure::new(Class::Permanent, "outbound.other_host", what)
 }
 
-/// The credentials of a declared connector's call. `stale` names a token that was refused.
+/// The credentials of a declared connector's call, and in `context` what they say of where it goes. `stale` names a
+/// token that was refused.
 pub(crate) async fn attach(
     inner: &Inner,
     exchange: &Exchange<'_>,
-    context: &Context,
-    origin: &Origin,
+    context: &mut Context,
     stale: Option<u64>,
 ) -> Result<Attached, Failure> {
-    let origin = origin.clone();
-    let auth = &exchange.declared.auth;
-    if matches!(auth, Auth::None) {
-        return Ok(Attached::nothing(origin));
+    let declared = exchange.declared;
+    let secret_base = connector::secret_base(declared, exchange.connection);
+    if secret_base.is_none() && matches!(declared.auth, Auth::None) {
+        return Ok(Attached::nothing(connector::base_url(declared, exchange.connection, context)?.origin()));
     }
     let Some(connection) = exchange.connection else {
         let what = format!("`{}` needs a connection for its credentials", exchange.connector.name);
         return Err(Failure::new(Class::Held, "connector.no_connection", what));
     };
-    match auth {
-        Auth::None => Ok(Attached::nothing(origin)),
-        Auth::ApiKey { place, name, prefix, key } => {
-            let key = value(inner, connection, key).await?;
-            Attached::api_key(origin, *place, name, prefix, key)
+    if let Some(secret) = secret_base {
+        let text = value(inner, connection, secret).await?;
+        *context = context.clone().based(connector::of_secret(text.expose_secret(), connection, secret)?);
+    }
+    let mut token = None;
+    if let Some(grant) = declared.auth.grant() {
+        let got = inner.tokens.get(inner, exchange.connector, connection, grant, context, exchange.deadline, stale);
+        let got = got.await?;
+        context.set_token(Some(got.answer.clone()));
+        token = Some((grant, got));
+    }
+    // Only now: a token's answer may name the host.
+    let base = connector::base_url(declared, Some(connection), context)?;
+    let origin = base.origin();
+    let attached = match (&declared.auth, token) {
+        (_, Some((grant, token))) => {
+            let (place, secret) = (ApiKeyPlace::Header, token.value);
+            let mut attached = Attached::api_key(origin, place, &grant.header, &grant.prefix, secret)?;
+            attached.generation = Some(token.generation);
+            attached
         }
-        Auth::Basic { username, password } => {
+        (Auth::None | Auth::Token(_), None) => Attached::nothing(origin),
+        (Auth::ApiKey { place, name, prefix, key }, None) => {
+            let key = value(inner, connection, key).await?;
+            let mut attached = Attached::api_key(origin, *place, name, prefix, key)?;
+            if let Add::Path(path, _) = &mut attached.add {
+                *path = base.path().trim_end_matches('/').to_owned();
+            }
+            attached
+        }
+        (Auth::Basic { username, password }, None) => {
             let username = text(inner, connection, context, username).await?;
             let password = text(inner, connection, context, password).await?;
-            Ok(Attached::basic(origin, username.expose_secret(), password))
+            Attached::basic(origin, username.expose_secret(), password)
         }
-        Auth::Bearer { token } => Ok(Attached::bearer(origin, value(inner, connection, token).await?)),
-        Auth::OAuth2ClientCredentials(grant) => {
-            let token = inner.tokens.get(inner, connection, grant, context, exchange.deadline, stale).await?;
-            let mut attached = Attached::bearer(origin, token.value);
-            attached.generation = Some(token.generation);
-            Ok(attached)
+        (Auth::Bearer { token }, None) => Attached::bearer(origin, value(inner, connection, token).await?),
+        (Auth::Signed(signature), None) => {
+            let signer = Signer::new(inner, exchange.connector, connection, context, signature).await?;
+            Attached::signed(origin, signer)
         }
-    }
+    };
+    Ok(if secret_base.is_some() { attached.hiding(&base) } else { attached })
 }
 
 pub(crate) async fn value(inner: &Inner, connection: &Connection, secret: &Secret) -> Result<SecretString, Failure> {
@@ -189,5 +277,22 @@ pub(crate) async fn text(
     match text {
         Text::Template(template) => Ok(context.text(template)?.unwrap_or_default().into()),
         Text::Secret(secret) => value(inner, connection, secret).await,
+    }
+}
+
+/// The same, but `None` for nothing: a template that finds nothing, or a credential that need not be set and is not.
+pub(crate) async fn optional(
+    inner: &Inner,
+    connector: &Connector,
+    connection: &Connection,
+    context: &Context,
+    text: &Text,
+) -> Result<Option<SecretString>, Failure> {
+    match text {
+        Text::Template(template) => Ok(context.text(template)?.map(SecretString::from)),
+        Text::Secret(Secret(name)) if connector.credentials.get(name) == Some(&false) => {
+            inner.secrets.optional(connection, name).await
+        }
+        Text::Secret(secret) => value(inner, connection, secret).await.map(Some),
     }
 }

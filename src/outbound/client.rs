@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method, redirect};
 use tokio::time::{Instant, timeout_at};
 
-use super::auth::Attached;
+use super::auth::{Attached, Outgoing};
 use super::guard::{self, Blocked, Guard, Lookup, Resolver};
 use crate::config;
 use crate::connector::{Answer, Class, Failure, HttpRequest};
@@ -94,10 +95,12 @@ impl Client {
             let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| invalid(name.as_str()))?;
             headers.append(name, value);
         }
-        if let Some(attached) = attached {
-            attached.apply(&mut url, &mut headers)?;
-        }
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| invalid("method"))?;
+        if let Some(attached) = attached {
+            let body = request.body.as_deref().unwrap_or_default();
+            let outgoing = Outgoing { method: &method, url: &mut url, headers: &mut headers, body };
+            attached.apply(outgoing, Timestamp::now())?;
+        }
         let host = request.url.host_str().unwrap_or_default().to_owned();
         let mut outgoing = way.http.request(method, url).headers(headers);
         if let Some(body) = &request.body {

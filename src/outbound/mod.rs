@@ -9,10 +9,11 @@ mod client;
 mod dial;
 mod guard;
 mod limits;
-mod oauth;
 #[cfg(test)]
 mod rebinding;
 mod secrets;
+mod sign;
+mod token;
 mod turns;
 
 use std::path::Path;
@@ -34,6 +35,9 @@ use crate::points;
 pub(crate) use client::Client;
 pub use client::Error;
 pub use secrets::Secrets;
+
+/// Nothing can be called before a person has logged in, or has set a new refresh token.
+const LOGIN_NEEDED: &str = "outbound.login_needed";
 
 /// Longest time of one attempt where neither the step nor the connector says.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -121,7 +125,7 @@ pub struct Outbound {
 struct Inner {
     client: Arc<Client>,
     secrets: Secrets,
-    tokens: oauth::Tokens,
+    tokens: token::Tokens,
     limits: limits::Gate,
     pools: builtin::sql::Pools,
 }
@@ -137,7 +141,7 @@ impl Outbound {
         let inner = Inner {
             client: Arc::new(client),
             secrets,
-            tokens: oauth::Tokens::default(),
+            tokens: token::Tokens::default(),
             limits: limits::Gate::default(),
             pools: builtin::sql::Pools::default(),
         };
@@ -179,9 +183,8 @@ impl Outbound {
         match &call.connector.kind {
             Kind::Native => builtin::preview(&call),
             Kind::Declared(_) => {
-                let context = call.context(action);
-                let request = connector::prepare(call.connector, action, call.connection.map(Arc::as_ref), &context)?;
-                Ok(request.preview())
+                let connection = call.connection.map(Arc::as_ref);
+                connector::preview(call.connector, action, connection, call.context(action))
             }
         }
     }
@@ -225,7 +228,11 @@ impl Inner {
     async fn declared(&self, declared: &Declared, action: &Action, call: &Call<'_>) -> Result<Value, Failure> {
         let context = call.context(action);
         let connection = call.connection.map(Arc::as_ref);
-        let request = connector::prepare(call.connector, action, connection, &context)?;
+        let prepare = |context: &Context| connector::prepare(call.connector, action, connection, context);
+        if !declared.is_late() {
+            // What cannot be made needs no turn.
+            prepare(&context)?;
+        }
         let _slot = self.limits.enter(call, Some((declared, action, &context))).await?;
         let exchange = Exchange {
             declared,
@@ -234,11 +241,10 @@ impl Inner {
             deadline: Instant::now() + call.timeout(),
             limit: call.output_limit,
         };
-        exchange
-            .run(self, &context, request, |answer| {
-                connector::judge(call.connector, action, call.context(action), answer, Timestamp::now())
-            })
-            .await
+        let judge = |context: Context, answer: &connector::Answer| {
+            connector::judge(call.connector, action, context, answer, Timestamp::now())
+        };
+        exchange.run(self, context, prepare, judge).await
     }
 
     async fn test(&self, connector: &Arc<Connector>, connection: &Arc<Connection>) -> Result<Value, Failure> {
@@ -252,15 +258,15 @@ impl Inner {
             deadline: Instant::now() + connector.timeout.unwrap_or(DEFAULT_TIMEOUT),
             limit: 1024 * 1024,
         };
-        let context = || connector::test_context(connector, connection, Timestamp::now());
-        let Some(request) = connector::prepare_test(declared, connection, &context()) else {
+        if !declared.has_test() {
             return Ok(Value::Null);
+        }
+        let context = connector::test_context(connector, connection, Timestamp::now());
+        let prepare = |context: &Context| connector::prepare_test(declared, connection, context);
+        let judge = |context: Context, answer: &connector::Answer| {
+            connector::judge_test(connector, declared, context, answer, Timestamp::now())
         };
-        exchange
-            .run(self, &context(), request?, |answer| {
-                connector::judge_test(connector, declared, context(), answer, Timestamp::now())
-            })
-            .await
+        exchange.run(self, context, prepare, judge).await
     }
 }
 
@@ -277,16 +283,17 @@ impl Exchange<'_> {
     async fn run(
         &self,
         inner: &Inner,
-        context: &Context,
-        request: connector::HttpRequest,
-        judge: impl Fn(&connector::Answer) -> Outcome,
+        mut context: Context,
+        prepare: impl Fn(&Context) -> Result<connector::HttpRequest, Failure>,
+        judge: impl Fn(Context, &connector::Answer) -> Outcome,
     ) -> Result<Value, Failure> {
-        let origin = connector::origin(self.declared, self.connection, context)?;
         let mut stale = None;
         loop {
-            let attached = auth::attach(inner, self, context, &origin, stale).await?;
+            // First the credentials: a token's answer may say where the call goes.
+            let attached = auth::attach(inner, self, &mut context, stale).await?;
+            let request = prepare(&context)?;
             let answer = inner.client.send(&request, Some(&attached), self.deadline, self.limit).await?;
-            match judge(&answer) {
+            match judge(context.clone(), &answer) {
                 Outcome::Done(value) => return Ok(value),
                 Outcome::Failed(failure) => return Err(failure),
                 Outcome::Unauthorized(failure) => match attached.generation {

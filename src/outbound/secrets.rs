@@ -20,6 +20,11 @@ impl Secrets {
         Secrets { vault }
     }
 
+    /// Where tokens are kept; none in a process that keeps nothing.
+    pub(super) fn vault(&self) -> Option<&Arc<Vault>> {
+        self.vault.as_ref()
+    }
+
     /// The value of the connection's credential `name`; a missing one holds the run until a person supplies it.
     pub async fn resolve(&self, connection: &Connection, name: &str) -> Result<SecretString, Failure> {
         let missing = |place: String, now: String| {

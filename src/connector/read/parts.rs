@@ -201,7 +201,10 @@ impl Reader<'_> {
                 }
             }
         });
+        // Calls are counted before they have a token.
+        let token = std::mem::replace(&mut self.token, false);
         let key = fields.get("key").and_then(|value| self.template(&format!("{at}/key"), value, input, false));
+        self.token = token;
         Keyed { limits: Limits { concurrent, rate }, key }
     }
 }

@@ -133,7 +133,7 @@ impl Reader<'_> {
             }
         };
         let settings = self.settings.clone();
-        let (shape, findings) = template.check(&Known { settings: &settings, input, response });
+        let (shape, findings) = template.check(&Known { settings: &settings, input, response, token: self.token });
         self.findings(findings.into_iter().map(|finding| (at.to_owned(), finding)));
         Some((template, shape))
     }
@@ -142,7 +142,8 @@ impl Reader<'_> {
         match Mapping::parse(value) {
             Ok(mapping) => {
                 let settings = self.settings.clone();
-                let (_, findings) = mapping.check(&Known { settings: &settings, input, response: false });
+                let (_, findings) =
+                    mapping.check(&Known { settings: &settings, input, response: false, token: self.token });
                 self.findings(findings.into_iter().map(|(pointer, finding)| (format!("{at}{pointer}"), finding)));
                 Some(mapping)
             }
