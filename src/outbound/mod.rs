@@ -4,11 +4,15 @@
 //! engine's to decide. Nothing here outlives the process but what the target did.
 
 mod auth;
+mod breaker;
+mod bucket;
 mod builtin;
 mod client;
 mod guard;
 mod limits;
 mod oauth;
+mod options;
+mod paged;
 #[cfg(test)]
 mod rebinding;
 mod secrets;
@@ -30,8 +34,10 @@ use crate::connector::{
 };
 use crate::points;
 
+pub use breaker::BreakerState;
 pub(crate) use client::Client;
 pub use client::Error;
+pub use limits::Used;
 pub use secrets::Secrets;
 
 /// Longest time of one attempt where neither the step nor the connector says.
@@ -123,7 +129,12 @@ struct Inner {
     tokens: oauth::Tokens,
     limits: limits::Gate,
     pools: builtin::sql::Pools,
+    options: options::Kept,
+    watch: Option<Watch>,
 }
+
+/// Is shown each answer of a target, credentials taken out.
+type Watch = Box<dyn Fn(&connector::Answer) + Send + Sync>;
 
 impl Outbound {
     /// Fails if the proxy or the file of root certificates cannot be used.
@@ -133,12 +144,27 @@ impl Outbound {
 
     /// The same with a client that is there already.
     pub(crate) fn with(client: Client, secrets: Secrets) -> Outbound {
+        Outbound::made(client, secrets, None)
+    }
+
+    /// The same, with each answer of a target shown to `watch`.
+    pub(crate) fn watched(
+        client: Client,
+        secrets: Secrets,
+        watch: impl Fn(&connector::Answer) + Send + Sync + 'static,
+    ) -> Outbound {
+        Outbound::made(client, secrets, Some(Box::new(watch)))
+    }
+
+    fn made(client: Client, secrets: Secrets, watch: Option<Watch>) -> Outbound {
         let inner = Inner {
             client,
             secrets,
             tokens: oauth::Tokens::default(),
             limits: limits::Gate::default(),
             pools: builtin::sql::Pools::default(),
+            options: options::Kept::default(),
+            watch,
         };
         Outbound { inner: Arc::new(inner) }
     }
@@ -168,6 +194,9 @@ impl Outbound {
             }
             Kind::Declared(declared) => Box::pin(self.inner.declared(declared, action, &call)).await,
         };
+        if let Some(connection) = call.connection {
+            self.inner.limits.breakers.note(connection, &result);
+        }
         points::reach("outbound.call.after");
         result
     }
@@ -206,6 +235,31 @@ impl Outbound {
         }
     }
 
+    /// Breakers that are not closed, by connection.
+    pub fn breakers(&self) -> Vec<BreakerState> {
+        self.inner.limits.breakers.states()
+    }
+
+    /// How often a breaker has opened since the start.
+    pub fn breakers_opened(&self) -> u64 {
+        self.inner.limits.breakers.opened()
+    }
+
+    /// Says what of the rates was used before the start.
+    pub fn restore(&self, used: Vec<Used>) {
+        self.inner.limits.restore(used);
+    }
+
+    /// Waits until something of a rate was used that should outlive the process, and gives all of it.
+    pub async fn used(&self) -> Vec<Used> {
+        self.inner.limits.used().await
+    }
+
+    /// The same without waiting.
+    pub fn used_now(&self) -> Vec<Used> {
+        self.inner.limits.used_now()
+    }
+
     /// Tries a connection out with the request that its connector declares for that; what the connector shows of the
     /// answer, or null if it declares none.
     pub async fn test(&self, connector: &Arc<Connector>, connection: &Arc<Connection>) -> Result<Value, Failure> {
@@ -214,10 +268,19 @@ impl Outbound {
 }
 
 impl Inner {
+    fn show(&self, answer: &connector::Answer) {
+        if let Some(watch) = &self.watch {
+            watch(answer);
+        }
+    }
+
     async fn declared(&self, declared: &Declared, action: &Action, call: &Call<'_>) -> Result<Value, Failure> {
         let context = call.context(action);
         let connection = call.connection.map(Arc::as_ref);
         let request = connector::prepare(call.connector, action, connection, &context)?;
+        if let Some(pages) = action.pages() {
+            return paged::run(self, (declared, action, pages), call, &context, request).await;
+        }
         let _slot = self.limits.enter(call, Some((declared, action, &context))).await?;
         let exchange = Exchange {
             declared,
@@ -278,6 +341,7 @@ impl Exchange<'_> {
         loop {
             let attached = auth::attach(inner, self, context, &origin, stale).await?;
             let answer = inner.client.send(&request, Some(&attached), self.deadline, self.limit).await?;
+            inner.show(&answer);
             match judge(&answer) {
                 Outcome::Done(value) => return Ok(value),
                 Outcome::Failed(failure) => return Err(failure),

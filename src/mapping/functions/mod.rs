@@ -41,6 +41,7 @@ pub(super) use args::Args;
 use args::{boolean, list, object, string};
 pub(super) use elsewhere::{never_a_key, path_instead};
 pub use reference::reference;
+pub(crate) use xml::to_json as xml_to_json;
 
 /// One function.
 #[derive(Debug)]

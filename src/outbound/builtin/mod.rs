@@ -1,7 +1,6 @@
 //! Actions written in Rust, because a protocol needs it. Their descriptions are in `connectors/`.
 
 mod http;
-mod multipart;
 pub(super) mod sql;
 
 use jiff::Timestamp;

@@ -16,7 +16,7 @@ use super::{ANY, Args, Fault, Function, TEXT, example, one, string};
 use crate::mapping::parse_json;
 use crate::schema::Types;
 
-pub(super) use json::to_json;
+pub(crate) use json::to_json;
 
 type Outcome<'e> = Result<Cow<'e, Value>, Fault>;
 
