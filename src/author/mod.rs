@@ -2,8 +2,11 @@
 //!
 //! Pure: files are read and written by `cli`.
 
+mod connector_page;
+mod curl;
 mod draft;
 mod editor;
+mod exchange;
 mod fields;
 mod format;
 mod graph;
@@ -11,8 +14,10 @@ mod infer;
 mod sample;
 mod yaml;
 
+pub use connector_page::{connector_page, connector_table};
 pub use draft::{Draft, Wish, choose, connection};
 pub use editor::{KINDS, Known, schema as editor_schema};
+pub use exchange::{Described, Exchange};
 pub use format::{Unsafe, format};
 pub use graph::{mermaid, tree};
 pub use infer::{is_schema, schema as infer_schema};

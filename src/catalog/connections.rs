@@ -1,5 +1,7 @@
 //! Reads `connections.yaml`: each connection checked against its connector, all problems at once.
 
+mod breaker;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use crate::flow::{self, At, Code, Problem, Source, child, suggest};
 /// The connections by name. One with problems is left out.
 pub type Connections = BTreeMap<String, Arc<Connection>>;
 
-const KEYS: [&str; 6] = ["connector", "settings", "credentials", "base_url", "token_url", "limits"];
+const KEYS: [&str; 7] = ["connector", "settings", "credentials", "base_url", "token_url", "limits", "breaker"];
 
 /// Reads the text of `connections.yaml`; `dir` is the project folder.
 pub fn read(text: &str, dir: &Path, connectors: &Connectors) -> (Connections, Vec<Problem>) {
@@ -86,6 +88,7 @@ impl Reader<'_> {
             base_url: self.text(map, &at, "base_url"),
             token_url: self.text(map, &at, "token_url"),
             limits: self.limits(map, &at),
+            breaker: self.breaker(map, &at),
             dir: self.dir.to_owned(),
         };
         (self.problems.len() == before).then_some(connection)

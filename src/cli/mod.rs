@@ -3,6 +3,7 @@
 mod assemble;
 mod audit;
 mod check;
+mod connectors;
 mod demo;
 mod door;
 mod eval;
@@ -87,6 +88,7 @@ enum Command {
     Send(send::Args),
     Run(run::Args),
     Runs(runs::Args),
+    Connectors(connectors::Args),
     Secret(secret::Args),
     Token(token::Args),
     Audit(audit::Args),
@@ -116,6 +118,7 @@ impl Cli {
             Command::Send(args) => args.run(place),
             Command::Run(args) => args.run(place),
             Command::Runs(args) => args.run(place),
+            Command::Connectors(args) => args.run(place),
             Command::Secret(args) => args.run(place),
             Command::Token(args) => args.run(place),
             Command::Audit(args) => args.run(place),

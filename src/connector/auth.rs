@@ -57,7 +57,7 @@ pub struct Grant {
     /// What the file says of it, to tell one from another.
     pub(crate) source: String,
     pub(crate) request: TokenRequest,
-    pub(crate) proof: Proof,
+    pub(crate) proof: Grounds,
     pub(crate) token: Selection,
     /// Seconds.
     pub(crate) expires_in: Selection,
@@ -78,7 +78,7 @@ impl Grant {
 
     /// True if what was got last is needed to get the next: such tokens are kept over restarts.
     pub(crate) fn is_kept(&self) -> bool {
-        matches!(self.proof, Proof::Refresh { .. })
+        matches!(self.proof, Grounds::Refresh { .. })
     }
 }
 
@@ -112,7 +112,7 @@ pub(crate) enum Leaf {
 
 /// What the form of a token request carries beside its fields, made at the moment.
 #[derive(Debug)]
-pub(crate) enum Proof {
+pub(crate) enum Grounds {
     None,
     /// The refresh token that came last; before there was one, this credential, or that of a login.
     Refresh {

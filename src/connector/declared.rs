@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::auth::{Address, Auth};
+use super::judge::Answer;
+use super::pages::Pages;
 use super::select::Selection;
 use crate::mapping::{Mapping, Template};
 use crate::schema::Schema;
@@ -19,7 +21,8 @@ pub struct Declared {
     pub(crate) errors: Vec<Rule>,
     /// What a good answer looks like; any 2xx unless set.
     pub(crate) success: Option<Test>,
-    pub(crate) error_text: Option<Selection>,
+    /// Where the text is that people should see; the first that finds something.
+    pub(crate) error_text: Vec<Selection>,
     pub limits: Keyed,
     /// A request that shows whether a connection works.
     pub(crate) test: Option<Call>,
@@ -77,9 +80,15 @@ pub(crate) struct Call {
     pub body: Body,
     /// Leaves out keys of the query and of the body's first level that are null.
     pub omit_missing: bool,
-    /// True if a good answer is JSON; false: any text.
-    pub json_answer: bool,
+    /// What a good answer is.
+    pub answer: Form,
     pub output: Output,
+    /// Rules of this action; they come before the connector's.
+    pub errors: Vec<Rule>,
+    /// What a good answer of this action looks like, instead of the connector's.
+    pub success: Option<Test>,
+    /// Where the next page is, where an answer has only some of the items.
+    pub pages: Option<Pages>,
     pub limits: Keyed,
 }
 
@@ -89,7 +98,29 @@ pub(crate) enum Body {
     None,
     Json(Mapping),
     Form(Mapping),
-    Text(Template),
+    Multipart(Mapping),
+    /// Text as it is, or bytes given as base64.
+    Raw {
+        content: Template,
+        base64: bool,
+        content_type: Option<Template>,
+    },
+}
+
+/// What the body of a good answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    Text,
+    /// Read as the functions `json(xml())` do.
+    Xml,
+    /// Bytes, kept as base64.
+    Base64,
+}
+
+impl Form {
+    pub const NAMES: [(&'static str, Form); 4] =
+        [("json", Form::Json), ("text", Form::Text), ("xml", Form::Xml), ("base64", Form::Base64)];
 }
 
 /// A path whose filled-in values are percent-encoded, so that data can never change which resource is meant.
@@ -119,6 +150,8 @@ pub(crate) enum Output {
 pub(crate) struct Test {
     /// Empty: any.
     pub status: Vec<Statuses>,
+    /// Names in lower case, and what each must be.
+    pub headers: Vec<(String, Expected)>,
     pub body: Option<(Selection, Expected)>,
 }
 
@@ -150,9 +183,15 @@ pub(crate) enum Expected {
 }
 
 impl Test {
-    /// True if the answer is as described; a body that is not JSON has no values.
-    pub fn holds(&self, status: u16, body: Option<&Value>) -> bool {
-        if !self.status.is_empty() && !self.status.iter().any(|statuses| statuses.holds(status)) {
+    /// True if the answer is as described; a body that was not understood has no values.
+    pub fn holds(&self, answer: &Answer, body: Option<&Value>) -> bool {
+        if !self.status.is_empty() && !self.status.iter().any(|statuses| statuses.holds(answer.status)) {
+            return false;
+        }
+        let there = |(name, expected): &(String, Expected)| {
+            answer.header(name).is_some_and(|found| expected.holds(&Value::String(found.trim().to_owned())))
+        };
+        if !self.headers.iter().all(there) {
             return false;
         }
         let Some((path, expected)) = &self.body else {
@@ -161,9 +200,15 @@ impl Test {
         let Some(found) = body.and_then(|body| path.find(body)).filter(|found| !found.is_null()) else {
             return false;
         };
-        match expected {
-            Expected::Is(values) => values.contains(&found),
-            Expected::Matches(pattern) => pattern.violations(&found).is_empty(),
+        expected.holds(&found)
+    }
+}
+
+impl Expected {
+    fn holds(&self, found: &Value) -> bool {
+        match self {
+            Expected::Is(values) => values.contains(found),
+            Expected::Matches(pattern) => pattern.violations(found).is_empty(),
             Expected::There => true,
         }
     }
@@ -206,8 +251,10 @@ impl Then {
 pub(crate) enum Wait {
     /// The `Retry-After` header: seconds or a date.
     RetryAfter,
-    /// A header with the second (since 1970) at which the limit ends, or the seconds until then.
+    /// A header with the second (or millisecond, since 1970) at which the limit ends, or the seconds until then.
     Reset(String),
+    /// As the documentation says, where the answer does not.
+    Always(Duration),
     /// Seconds, in the body.
     Path(Selection),
 }

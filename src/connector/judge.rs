@@ -1,12 +1,14 @@
 //! What an answer means. The body is read before the status, since many APIs say 200 and mean no.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::declared::{Call, Declared, Output, Then, Wait};
+use super::declared::{Call, Declared, Form, Output, Then, Wait};
 use super::prepare::unrendered;
 use super::{Action, Class, Connector, Context, Failure, Kind};
-use crate::mapping::parse_json;
+use crate::mapping::{parse_json, xml_to_json};
 
 /// An answer as it came, its body capped.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +65,26 @@ pub enum Outcome {
 
 /// What `answer` to a call of this action means.
 pub fn judge(connector: &Connector, action: &Action, context: Context, answer: &Answer, now: Timestamp) -> Outcome {
+    let pages = action.call.as_ref().and_then(|call| call.pages.as_ref());
+    match (judge_page(connector, action, context, answer, now), pages) {
+        (Outcome::Done(body), Some(pages)) => {
+            match pages.single(&format!("{}.{}", connector.name, action.name), answer, &body) {
+                Ok(output) => Outcome::Done(output),
+                Err(failure) => Outcome::Failed(failure),
+            }
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// The same for one page of several: what is done is the page's body as it is.
+pub(crate) fn judge_page(
+    connector: &Connector,
+    action: &Action,
+    context: Context,
+    answer: &Answer,
+    now: Timestamp,
+) -> Outcome {
     match (&connector.kind, &action.call) {
         (Kind::Declared(declared), Some(call)) => {
             let name = format!("{}.{}", connector.name, action.name);
@@ -92,19 +114,22 @@ pub(crate) fn judge_test(
 
 fn outcome(name: &str, declared: &Declared, call: &Call, context: Context, answer: &Answer, now: Timestamp) -> Outcome {
     let status = answer.status;
-    let body = answer.json();
     let good = (200..300).contains(&status);
-    let said = || match declared.error_text.as_ref().zip(body.as_ref()).and_then(|(path, body)| path.find(body)) {
-        Some(Value::String(text)) => shorten(&text),
-        Some(other) if !other.is_null() => shorten(&other.to_string()),
-        _ => answer.snippet(),
+    let body = understood(answer, call.answer, good);
+    let said = || {
+        let found = declared.error_text.iter().filter_map(|path| path.find(body.as_ref()?));
+        match found.into_iter().find(|found| !found.is_null() && found != "" && found != &json!([])) {
+            Some(Value::String(text)) => shorten(&text),
+            Some(other) => shorten(&other.to_string()),
+            None => answer.snippet(),
+        }
     };
     let failure = |class: Class, code: &str, what: &str| {
         let said = said();
         let tail = if said.is_empty() { String::new() } else { format!(": {said}") };
         Failure::new(class, code, format!("{name} {what} (status {status}){tail}")).with_status(status)
     };
-    let rule = declared.errors.iter().find(|rule| rule.test.holds(status, body.as_ref()));
+    let rule = call.errors.iter().chain(&declared.errors).find(|rule| rule.test.holds(answer, body.as_ref()));
     let throttled = |waits: &[Wait]| {
         let wait = waits.iter().find_map(|wait| wait_ms(wait, answer, body.as_ref(), now));
         let wait = wait.or_else(|| retry_after(answer, now));
@@ -133,8 +158,8 @@ fn outcome(name: &str, declared: &Declared, call: &Call, context: Context, answe
         Some((Then::Unknown, _)) => unknown(),
         Some((Then::AlreadyDone, _)) => finished(name, call, context, answer, body, true),
         None if good => {
-            if let Some(test) = &declared.success
-                && !test.holds(status, body.as_ref())
+            if let Some(test) = call.success.as_ref().or(declared.success.as_ref())
+                && !test.holds(answer, body.as_ref())
             {
                 let what = "got an answer that is not a success of this connector";
                 return Outcome::Failed(failure(Class::Unknown, "connector.unexpected_answer", what));
@@ -149,6 +174,27 @@ fn outcome(name: &str, declared: &Declared, call: &Call, context: Context, answe
             _ => rejected(),
         },
     }
+}
+
+/// The body as rules and paths see it: JSON, or what XML is as JSON.
+fn understood(answer: &Answer, form: Form, good: bool) -> Option<Value> {
+    if form == Form::Base64 && good {
+        return None;
+    }
+    let xml = || {
+        let text = std::str::from_utf8(&answer.body).ok()?;
+        xml_to_json(text.trim_start_matches('\u{feff}').trim_start()).ok()
+    };
+    if form == Form::Xml && good {
+        return xml();
+    }
+    answer.json().or_else(|| if is_xml(answer) { xml() } else { None })
+}
+
+fn is_xml(answer: &Answer) -> bool {
+    let essence = answer.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    matches!(essence.as_str(), "application/xml" | "text/xml") || essence.ends_with("+xml")
 }
 
 /// A redirect is a failure: following it would send the call, and maybe its credentials, elsewhere.
@@ -179,18 +225,28 @@ fn finished(
         return Outcome::Failed(too_large(name, answer.status, answer.body.len()));
     }
     let text = || Value::String(String::from_utf8_lossy(&answer.body).into_owned());
-    let body = match body {
+    let wanted = match call.answer {
+        Form::Base64 => Some(Value::String(STANDARD.encode(&answer.body))),
+        // XML that was read for the rules alone is not JSON.
+        Form::Json | Form::Text => body.filter(|_| !is_xml(answer) || answer.json().is_some()),
+        Form::Xml => body,
+    };
+    let body = match wanted {
         Some(body) => body,
         None if answer.body.iter().all(u8::is_ascii_whitespace) => Value::Null,
         // An error page or a cut answer with a good status: what was asked for may have happened.
-        None if call.json_answer && !already_done => {
-            let what = format!("{name} got a good status ({}) with a body that is not JSON", answer.status);
+        None if call.answer != Form::Text && !already_done => {
+            let kind = if call.answer == Form::Xml { "XML" } else { "JSON" };
+            let what = format!("{name} got a good status ({}) with a body that is not {kind}", answer.status);
             return Outcome::Failed(
                 Failure::new(Class::Unknown, "connector.unexpected_answer", what).with_status(answer.status),
             );
         }
         None => text(),
     };
+    if call.pages.is_some() {
+        return Outcome::Done(body);
+    }
     // Not by `json!`, which would copy the body through serde and respell its exponents.
     let mut response = Map::new();
     response.insert("status".into(), json!(answer.status));
@@ -233,10 +289,13 @@ fn wait_ms(wait: &Wait, answer: &Answer, body: Option<&Value>, now: Timestamp) -
         Wait::RetryAfter => retry_after(answer, now),
         Wait::Reset(name) => {
             let seconds: f64 = answer.header(name)?.trim().parse().ok()?;
-            // Large numbers are a time of day since 1970, small ones a span.
-            let now = now.as_second() as f64;
-            milliseconds(if seconds > 1e9 { (seconds - now).max(0.0) } else { seconds })
+            // Large numbers are a time since 1970, in seconds or, where that were thousands of years hence, milliseconds;
+            // small ones are a span.
+            let now = now.as_millisecond() as f64 / 1000.0;
+            let until = if seconds > 1e11 { seconds / 1000.0 } else { seconds };
+            milliseconds(if until > 1e9 { (until - now).max(0.0) } else { until })
         }
+        Wait::Always(time) => u64::try_from(time.as_millis()).ok(),
         Wait::Path(path) => match path.find(body?)? {
             Value::Number(number) => milliseconds(number.as_f64()?),
             Value::String(text) => milliseconds(text.trim().parse().ok()?),
@@ -257,8 +316,8 @@ pub fn retry_after(answer: &Answer, now: Timestamp) -> Option<u64> {
 }
 
 fn milliseconds(seconds: f64) -> Option<u64> {
-    // A cast saturates; what no one would wait for is cut by whoever keeps the time.
-    (seconds.is_finite() && seconds >= 0.0).then_some((seconds * 1000.0) as u64)
+    // No less than was asked for. A cast saturates; what no one would wait for is cut by whoever keeps the time.
+    (seconds.is_finite() && seconds >= 0.0).then_some((seconds * 1000.0).ceil() as u64)
 }
 
 /// One line, at most 300 letters.

@@ -4,10 +4,15 @@
 //! YAML file, shipped in the binary or found in the user's `connectors/`. A *native* one only describes; its work is
 //! in `outbound/builtin`.
 
+mod about;
 mod auth;
 mod base;
+mod body;
+mod choices;
 mod declared;
 mod judge;
+mod multipart;
+mod pages;
 mod prepare;
 mod read;
 mod select;
@@ -22,13 +27,18 @@ use serde_json::{Map, Value};
 
 use crate::schema::{Schema, Shape};
 
+pub use about::{Proof, ProofKind};
 pub use auth::{ApiKeyPlace, Auth, Aws, AzureService, Grant, Secret, Signature, Text};
-pub(crate) use auth::{Assertion, Leaf, Login, Proof, TokenBody};
+pub(crate) use auth::{Assertion, Grounds, Leaf, Login, TokenBody};
 pub(crate) use base::{base_url, of_secret, preview, secret_base};
+pub use body::{body_text, plain_text};
+pub use choices::Choices;
 pub use declared::{Declared, Limits, Rate};
 pub use judge::{Answer, Outcome, judge, retry_after};
-pub(crate) use judge::{judge_test, redirected, shorten, too_large};
-pub use prepare::{Context, HttpRequest, body_text, plain_text, prepare, safe_header};
+pub(crate) use judge::{judge_page, judge_test, redirected, shorten, too_large};
+pub(crate) use multipart::multipart;
+pub(crate) use pages::{Pager, Pages};
+pub use prepare::{Context, HttpRequest, prepare, safe_header};
 pub(crate) use prepare::{prepare_test, test_context};
 
 /// A described system.
@@ -36,6 +46,12 @@ pub(crate) use prepare::{prepare_test, test_context};
 pub struct Connector {
     pub name: String,
     pub description: String,
+    /// What its users should know, in Markdown; empty if nothing is said.
+    pub notes: String,
+    /// How it was proved; a shipped one always says so.
+    pub proof: Option<Proof>,
+    /// The pages that it was written from.
+    pub docs: Vec<String>,
     /// What a connection must set.
     pub settings: Schema,
     /// Names of the credentials that a connection may carry, and whether it must.
@@ -84,8 +100,19 @@ pub struct Action {
     pub hidden: bool,
     /// Values that the input has where it leaves them out.
     pub defaults: Map<String, Value>,
+    /// How long what it gives is kept for editors; only for a hidden one.
+    pub cache: Option<Duration>,
+    /// Inputs whose choices another action lists, by the way to them.
+    pub choices: BTreeMap<String, Choices>,
     /// The call, for an action of a declared connector.
     pub(crate) call: Option<declared::Call>,
+}
+
+impl Action {
+    /// How its answer is one page of several, if it is.
+    pub(crate) fn pages(&self) -> Option<&Pages> {
+        self.call.as_ref()?.pages.as_ref()
+    }
 }
 
 /// What to do when a call may have happened but its end is not known.
@@ -110,8 +137,23 @@ pub struct Connection {
     pub token_url: Option<String>,
     /// What the owner allows, beside what the connector declares; the stricter holds.
     pub limits: Limits,
+    /// When its target counts as down; `None`: never.
+    pub breaker: Option<Breaker>,
     /// The project folder: relative paths in settings start here.
     pub dir: PathBuf,
+}
+
+/// After how many failures in a row a target is left alone, and for how long at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    pub failures: u32,
+    pub pause: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Breaker {
+        Breaker { failures: 5, pause: Duration::from_secs(30) }
+    }
 }
 
 /// Where a credential's value is: exactly one place, no falling through.
@@ -220,6 +262,11 @@ impl Connector {
     /// Reads one file; all problems at once. `file` is how problems name it.
     pub fn parse(file: &str, text: &str) -> Result<Connector, Vec<Problem>> {
         read::connector(file, text)
+    }
+
+    /// True if it is built in, and not a file of the project folder.
+    pub fn is_shipped(&self) -> bool {
+        SHIPPED.iter().any(|(_, text)| *text == &*self.source)
     }
 
     /// A connection's settings, with the defaults of those it leaves out.

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::auth::Address;
 use super::base::base_url;
-use super::declared::{Body, Call, Declared, Part, Path, with_defaults};
+use super::body::{self, plain_text};
+use super::declared::{Call, Declared, Part, Path, with_defaults};
 use super::{Action, Class, Connection, Connector, Failure, Kind};
 use crate::mapping::{self, Key, Scope, Template};
 
@@ -225,12 +226,12 @@ fn request(
             headers.push((name.clone(), value));
         }
     }
-    let (body, content_type) = body(call, context)?;
+    let (body, content_type) = body::of(call, context)?;
     let mut request = HttpRequest { method: call.method.into(), url, headers, body };
     if let Some(content_type) = content_type
         && request.lacks("content-type")
     {
-        request.headers.push(("Content-Type".into(), content_type.into()));
+        request.headers.push(("Content-Type".into(), content_type));
     }
     Ok(request)
 }
@@ -240,14 +241,26 @@ fn filled(path: &Path, context: &Context) -> Result<String, Failure> {
     for part in &path.0 {
         match part {
             Part::Text(literal) => text.push_str(literal),
-            Part::Value(template) => match context.text(template)?.filter(|value| !value.is_empty()) {
-                Some(value) => text.extend(utf8_percent_encode(&value, SEGMENT)),
-                // An empty segment would mean another resource: the whole table instead of one row.
-                None => {
-                    let what = format!("a value of the path `{}` is missing", source(path));
-                    return Err(Failure::new(Class::Permanent, "connector.invalid_path", what));
+            Part::Value(template) => {
+                // The items of a list are segments of their own: a key such as `reports/2026.csv` keeps its slashes.
+                let found = template.render(context).map_err(|error| unrendered(&error))?;
+                let segments: Vec<Option<String>> = match found.as_ref() {
+                    Some(Value::Array(items)) => items.iter().map(plain_text).collect(),
+                    other => vec![other.and_then(plain_text)],
+                };
+                for (index, segment) in segments.iter().enumerate() {
+                    let Some(segment) = segment.as_deref().filter(|segment| !segment.is_empty()) else {
+                        return Err(empty(path));
+                    };
+                    if index > 0 {
+                        text.push('/');
+                    }
+                    text.extend(utf8_percent_encode(segment, SEGMENT));
                 }
-            },
+                if segments.is_empty() {
+                    return Err(empty(path));
+                }
+            }
         }
     }
     let only_path = text.split('?').next().unwrap_or_default();
@@ -258,61 +271,18 @@ fn filled(path: &Path, context: &Context) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// An empty segment would mean another resource: the whole table instead of one row.
+fn empty(path: &Path) -> Failure {
+    let what = format!("a value of the path `{}` is missing", source(path));
+    Failure::new(Class::Permanent, "connector.invalid_path", what)
+}
+
 fn source(path: &Path) -> String {
     let part = |part: &Part| match part {
         Part::Text(text) => text.clone(),
         Part::Value(_) => "{…}".to_owned(),
     };
     path.0.iter().map(part).collect()
-}
-
-fn body(call: &Call, context: &Context) -> Result<(Option<Vec<u8>>, Option<&'static str>), Failure> {
-    let render = |mapping: &mapping::Mapping| {
-        let mut value = mapping.render(context).map_err(|error| unrendered(&error))?;
-        if call.omit_missing
-            && let Value::Object(object) = &mut value
-        {
-            object.retain(|_, value| !value.is_null());
-        }
-        Ok::<_, Failure>(value)
-    };
-    Ok(match &call.body {
-        Body::None => (None, None),
-        Body::Json(mapping) => (Some(render(mapping)?.to_string().into_bytes()), Some("application/json")),
-        Body::Form(mapping) => {
-            (Some(body_text(&render(mapping)?)?.into_bytes()), Some("application/x-www-form-urlencoded"))
-        }
-        Body::Text(template) => {
-            (Some(context.text(template)?.unwrap_or_default().into_bytes()), Some("text/plain; charset=utf-8"))
-        }
-    })
-}
-
-/// An object as form fields; null is left out, a list repeats its field.
-pub fn body_text(fields: &Value) -> Result<String, Failure> {
-    let Value::Object(fields) = fields else {
-        return Err(Failure::new(Class::Permanent, "connector.form", "a form or query is an object of fields"));
-    };
-    let mut form = url::form_urlencoded::Serializer::new(String::new());
-    for (name, value) in fields {
-        let values = match value {
-            Value::Array(values) => values.as_slice(),
-            one => std::slice::from_ref(one),
-        };
-        for text in values.iter().filter_map(plain_text) {
-            form.append_pair(name, &text);
-        }
-    }
-    Ok(form.finish())
-}
-
-/// A value where only text can stand; `None` for null.
-pub fn plain_text(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Some(value.to_string()),
-    }
 }
 
 /// Refuses a header that would break the request in two, or that belongs to the transport.

@@ -1,6 +1,10 @@
 //! A connector's YAML becomes a checked [`Connector`]: unknown keys are errors, and all problems come at once.
 
+mod about;
+mod actions;
 mod auth;
+mod body;
+mod pages;
 mod parts;
 mod token;
 mod values;
@@ -71,6 +75,9 @@ impl Reader<'_> {
             "connector",
             "version",
             "description",
+            "notes",
+            "proof",
+            "docs",
             "native",
             "connection",
             "settings",
@@ -94,6 +101,9 @@ impl Reader<'_> {
             None => self.missing("", "version", "version: 1"),
         }
         let description = self.text("/description", top.get("description")).unwrap_or_default();
+        let notes = self.text("/notes", top.get("notes")).unwrap_or_default();
+        let proof = self.proof(top.get("proof"));
+        let docs = self.texts("/docs", top.get("docs"));
         let native = self.flag("/native", top.get("native"), false);
         let timeout = self.duration("/timeout", top.get("timeout"));
         let default = json!({"type": "object", "additionalProperties": false});
@@ -136,6 +146,7 @@ impl Reader<'_> {
                 self.wrong("E-CON-005", &format!("/actions/{action}"), what, Some(hint));
             }
         }
+        self.choices_fit(&actions);
         let credentials = self.credentials(top.get("credentials"));
         let settings = settings?;
         let need = self.need(top.get("connection"), settings.shape(), &credentials);
@@ -143,6 +154,9 @@ impl Reader<'_> {
         Some(Connector {
             name,
             description,
+            notes,
+            proof,
+            docs,
             settings,
             credentials,
             connection: need,
@@ -167,10 +181,9 @@ impl Reader<'_> {
         };
         let auth = self.auth(top.get("auth"));
         let headers = self.templates("/headers", top.get("headers"), &none);
-        let errors = self.rules(top.get("errors"));
-        let success =
-            top.get("success").and_then(|value| self.test("/success", value, &["status", "path", "is", "matches"]));
-        let error_text = top.get("error_text").and_then(|value| self.selection("/error_text", value));
+        let errors = self.rules("/errors", top.get("errors"));
+        let success = self.success("/success", top.get("success"));
+        let error_text = self.selections("/error_text", top.get("error_text"));
         let limits = self.limits("/limits", top.get("limits"), &none);
         let test = top.get("test").and_then(|value| self.probe("/test", value));
         Some(Declared { base_url: base_url?, auth: auth?, headers, errors, success, error_text, limits, test })
@@ -189,123 +202,6 @@ impl Reader<'_> {
             call.output = Output::Path(self.selection(&format!("{at}/shows"), &shows)?);
         }
         Some(call)
-    }
-
-    fn action(&mut self, at: &str, name: &str, value: &Value, native: bool) -> Option<Action> {
-        const KEYS: &[&str] = &[
-            "description",
-            "input",
-            "request",
-            "repeat",
-            "on_doubt",
-            "output",
-            "output_schema",
-            "answer",
-            "hidden",
-            "limits",
-        ];
-        let fields = self.object(at, value, KEYS)?;
-        let description = self.text(&format!("{at}/description"), fields.get("description")).unwrap_or_default();
-        let hidden = self.flag(&format!("{at}/hidden"), fields.get("hidden"), false);
-        let default = json!({"type": "object", "additionalProperties": false});
-        let input_source = fields.get("input").unwrap_or(&default);
-        let input = self.schema(&format!("{at}/input"), input_source);
-        let input_shape = input.as_ref().map_or(Shape::any(), |input| input.shape().clone());
-        let mut call = match (native, fields.get("request")) {
-            (true, None) => None,
-            (true, Some(_)) => {
-                self.wrong("E-CON-003", &format!("{at}/request"), "a native action has no `request`".into(), None);
-                None
-            }
-            (false, Some(request)) => self.request(&format!("{at}/request"), request, &input_shape),
-            (false, None) => {
-                self.missing(at, "request", "request: {post: /things, json: \"{{ input }}\"}");
-                return None;
-            }
-        };
-        let on_doubt = self.on_doubt(at, fields);
-        let mut shape = Shape::any();
-        if let Some(value) = fields.get("output") {
-            let at = format!("{at}/output");
-            if native {
-                let hint = "say what it gives in `output_schema`".to_owned();
-                self.wrong("E-CON-003", &at, "a native action makes its output itself".into(), Some(hint));
-            }
-            let (output, known) = self.output(&at, value, &input_shape);
-            shape = known;
-            if let Some(call) = &mut call {
-                call.output = output;
-            }
-        }
-        if let Some(value) = fields.get("output_schema") {
-            shape = self.schema(&format!("{at}/output_schema"), value)?.shape().clone();
-        }
-        let limits = self.limits(&format!("{at}/limits"), fields.get("limits"), &input_shape);
-        if let Some(call) = &mut call {
-            call.limits = limits;
-            match fields.get("answer").map(|value| value.as_str().unwrap_or_default()) {
-                None | Some("json") => {}
-                Some("text") => call.json_answer = false,
-                Some(_) => self.wrong("E-CON-004", &format!("{at}/answer"), "it is `json` or `text`".into(), None),
-            }
-        }
-        if !native && call.is_none() {
-            return None;
-        }
-        let defaults = defaults(input_source);
-        Some(Action { name: name.into(), description, input: input?, output: shape, on_doubt, hidden, defaults, call })
-    }
-
-    /// Explicit, or from `repeat`: what its author calls unsafe is held, all else is repeated.
-    fn on_doubt(&mut self, at: &str, fields: &Map<String, Value>) -> OnDoubt {
-        let safe = match fields.get("repeat").map(Value::as_str) {
-            None | Some(Some("safe")) => true,
-            Some(Some("unsafe")) => false,
-            Some(_) => {
-                self.wrong("E-CON-004", &format!("{at}/repeat"), "it is `safe` or `unsafe`".into(), None);
-                false
-            }
-        };
-        match fields.get("on_doubt").map(Value::as_str) {
-            Some(Some("repeat")) => OnDoubt::Repeat,
-            Some(Some("hold")) => OnDoubt::Hold,
-            None if safe => OnDoubt::Repeat,
-            None => OnDoubt::Hold,
-            Some(_) => {
-                self.wrong("E-CON-004", &format!("{at}/on_doubt"), "it is `repeat` or `hold`".into(), None);
-                OnDoubt::Hold
-            }
-        }
-    }
-
-    fn output(&mut self, at: &str, value: &Value, input: &Shape) -> (Output, Shape) {
-        match value {
-            Value::String(text) if text.starts_with('$') => {
-                let output = self.selection(at, value).map_or(Output::Body, Output::Path);
-                (output, Shape::any())
-            }
-            Value::String(_) => match self.template_and_shape(at, value, input, true) {
-                Some((template, shape)) => (Output::Template(template), shape),
-                None => (Output::Body, Shape::any()),
-            },
-            Value::Object(fields) => {
-                let mut shape = Shape::of(Types::OBJECT);
-                shape.closed = true;
-                let mut output = Vec::new();
-                for (key, value) in fields {
-                    let (field, known) = self.output(&format!("{at}/{key}"), value, input);
-                    shape.properties.insert(key.clone(), known);
-                    output.push((key.clone(), field));
-                }
-                (Output::Object(output), shape)
-            }
-            Value::Array(items) => {
-                let items = items.iter().enumerate();
-                let list = items.map(|(index, value)| self.output(&format!("{at}/{index}"), value, input).0).collect();
-                (Output::List(list), Shape::of(Types::ARRAY))
-            }
-            other => (Output::Literal(other.clone()), Shape::any()),
-        }
     }
 
     fn need(&mut self, value: Option<&Value>, settings: &Shape, credentials: &BTreeMap<String, bool>) -> Need {
@@ -352,6 +248,7 @@ impl Names for Known<'_> {
                 let mut shape = Shape::of(Types::OBJECT);
                 shape.closed = true;
                 shape.properties.insert("uuid".into(), Shape::of(Types::STRING));
+                shape.required.push("uuid".into());
                 Named::of(shape, 1)
             }
             "response" if self.response => Named::of(Shape::of(Types::OBJECT), 1),

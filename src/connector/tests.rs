@@ -17,6 +17,7 @@ fn connection(connector: &str, settings: Value) -> Connection {
         base_url: None,
         token_url: None,
         limits: Limits::default(),
+        breaker: None,
         dir: PathBuf::new(),
     }
 }
@@ -66,14 +67,12 @@ fn the_shipped_connectors_have_no_problems() {
     let (connectors, problems) = Connectors::from_sources([]);
     let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    let names: Vec<&str> = connectors.0.keys().map(String::as_str).collect();
-    assert_eq!(names, ["dynamics365", "http", "slack", "sql"]);
-    let needs = connectors.0.values().map(|connector| connector.connection);
-    assert_eq!(needs.collect::<Vec<_>>(), [Need::Required, Need::Optional, Need::Required, Need::Required]);
     let doubt = |name: &str| connectors.action(name).unwrap().1.on_doubt;
     assert_eq!(doubt("dynamics365.create_record"), OnDoubt::Repeat);
     assert_eq!(doubt("slack.post_message"), OnDoubt::Repeat);
     assert_eq!(doubt("http.request"), OnDoubt::Repeat);
+    let need = |name: &str| connectors.0[name].connection;
+    assert_eq!((need("dynamics365"), need("http"), need("sql")), (Need::Required, Need::Optional, Need::Required));
 }
 
 #[test]
@@ -219,6 +218,81 @@ actions:
     let problems = Connector::parse("connectors/bad.yaml", text).unwrap_err();
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn every_problem_of_bodies_pages_choices_and_proofs_comes_at_once_too() {
+    let text = r#"
+connector: lists
+version: 1
+proof: { kind: guess, unverified: all }
+docs: a page
+base_url: https://api.example.com
+error_text: [$.message, message]
+errors:
+  - { header: { x-a: { is: 1 }, x-b: [] }, then: retry }
+  - { header: {}, then: retry }
+actions:
+  bodies:
+    request: { post: /a, json: {}, base64: "{{ input.x }}", content_type: a/b }
+  files:
+    request: { post: /a, content_type: a/b, multipart: { f: { content: a, base64: b, name: c } } }
+  forms:
+    request: { get: /a }
+    answer: html
+    cache: 1m
+    output: $.x
+    pages: { items: $.value, next_url: $.next, link: true, max_items: 0 }
+  cursors:
+    request: { get: /a }
+    pages: { items: value, cursor: { from: $.next, body: page.after } }
+  offsets:
+    request: { get: /a }
+    pages: { offset: { query: o, body: p, size: { value: 0 } } }
+  pages:
+    request: { get: /a }
+    pages: { items: $.value, page: { query: p, first: 7 }, link: no }
+  choices:
+    input:
+      properties:
+        a: { x-options: { action: nothing, value: $.id } }
+        b: { x-options: { action: needs, value: id, labels: $.x } }
+        c: { items: { properties: { d: { x-options: { action: needs, value: $.id } } } } }
+    request: { get: /a }
+    errors: { status: 4 }
+    success: { is: [1] }
+  needs:
+    input: { required: [x], properties: { x: {} } }
+    request: { get: /a }
+"#;
+    let problems = Connector::parse("connectors/lists.yaml", text).unwrap_err();
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn a_file_says_how_it_was_proved_and_what_it_was_written_from() {
+    let about = "proof: { kind: stand-in, by: tests/standins/vendors/paths.py, unverified: [one] }\ndocs: [\"A page — https://example.com\"]\nnotes: |\n  Mind the gap.\n";
+    let connector = Connector::parse("paths.yaml", &format!("{PATHS}{about}")).unwrap();
+    let proof = connector.proof.unwrap();
+    assert_eq!((proof.kind.name(), proof.unverified), ("stand-in", vec!["one".to_owned()]));
+    assert_eq!((connector.docs.len(), connector.notes.as_str()), (1, "Mind the gap.\n"));
+}
+
+#[test]
+fn in_a_flows_test_one_answer_is_all_pages_there_are() {
+    let text = PATHS.to_owned() + "    pages: { items: $.value, next_url: $.next, max_items: 2 }\n";
+    let connector = Connector::parse("paths.yaml", &text).unwrap();
+    let action = &connector.actions["get"];
+    let judged = |body: &str| {
+        let context = Context::new(&connector, action, None, &json!({"name": "x"}), KEY, now());
+        verdict(&judge(&connector, action, context, &answer(200, &[], body), now()))
+    };
+    assert_eq!(judged(r#"{"value":[1],"next":null}"#), r#"done {"items":[1],"more":false}"#);
+    assert_eq!(judged(r#"{"value":[1],"next":"/x"}"#), r#"done {"items":[1],"more":true}"#);
+    assert_eq!(judged(r#"{"value":[1,2,3]}"#), r#"done {"items":[1,2],"more":true}"#);
+    assert_eq!(judged("[]"), r#"done {"items":[],"more":false}"#);
+    assert_eq!(judged(r#"{"value":7}"#), "Permanent connector.pages None");
 }
 
 #[test]

@@ -72,6 +72,15 @@ impl Engine {
         one("millstream_alerts_total", "counter", "Runs of the flow that `alerts` names.", alerts);
         one("millstream_alerts_together_total", "counter", "Runs told of in the alert for another.", together);
         one("millstream_runs_removed_total", "counter", "Runs removed by `retention`.", get(&self.kept.removed));
+        let name = "millstream_breakers_opened_total";
+        let opened = self.outbound.breakers_opened();
+        let _ =
+            writeln!(text, "# HELP {name} Targets that were found to be down.\n# TYPE {name} counter\n{name} {opened}");
+        let name = "millstream_breaker_open";
+        let _ = writeln!(text, "# HELP {name} Connections that are not called for now.\n# TYPE {name} gauge");
+        for breaker in self.outbound.breakers() {
+            let _ = writeln!(text, "{name}{{connection=\"{}\"}} 1", breaker.connection);
+        }
         let name = "millstream_runs_kept";
         let _ = writeln!(text, "# HELP {name} Runs kept that `retention` counts.\n# TYPE {name} gauge");
         for status in [Status::Succeeded, Status::Cancelled] {

@@ -11,6 +11,7 @@ mod alerts;
 mod answers;
 mod ask;
 mod children;
+mod choices;
 mod drive;
 mod flying;
 mod hidden;
@@ -26,6 +27,7 @@ mod resume;
 mod retention;
 mod schedule;
 mod split;
+mod usage;
 mod why;
 
 use std::collections::{HashMap, HashSet, VecDeque};

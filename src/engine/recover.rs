@@ -36,6 +36,7 @@ impl Engine {
         lock(&self.rejected).extend(self.journal.rejected_runs()?);
         let open = self.journal.open_runs()?;
         self.limit_flows();
+        let full_at = self.restore_usage()?;
         for (id, standing) in self.standings(&open).await {
             match standing {
                 Ok(standing) => self.place(id, standing),
@@ -64,6 +65,7 @@ impl Engine {
         let engine = self.clone();
         tokio::spawn(async move { while tokio::spawn(engine.clone().serve_timers()).await.is_err() {} });
         tokio::spawn(self.clone().follow_flows());
+        tokio::spawn(self.clone().keep_usage(full_at));
         Ok(())
     }
 
@@ -109,6 +111,7 @@ impl Engine {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        self.keep_last_usage().await;
         // Callers whose runs go on after the start are told so, rather than cut off.
         self.answers.clear();
         if let Err(error) = self.journal.set(STOPPED, Some(b"1".to_vec())).await {

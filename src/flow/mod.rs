@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::connector::Connectors;
 
 pub use file::{KEYS, MAX_ATTEMPTS, MAX_DEPTH, MAX_STEPS};
-pub use policy::{Backoff, Retry, duration};
+pub use policy::{Backoff, Retry, duration, is_held_back};
 pub use problem::*;
 pub use reader::{is_flow_id, is_name, kind_of, snake_case};
 pub use schedule::{Cron, Missed, Rhythm, Schedule};

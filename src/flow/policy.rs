@@ -28,7 +28,12 @@ pub struct Retry {
 }
 
 /// Codes of calls that this process held back itself.
-const HELD_BACK: [&str; 2] = ["outbound.rate_limit", "outbound.no_descriptor"];
+const HELD_BACK: [&str; 3] = ["outbound.rate_limit", "outbound.no_descriptor", "outbound.breaker_open"];
+
+/// True of a call that was not made: it uses up no attempt.
+pub fn is_held_back(failure: &Failure) -> bool {
+    HELD_BACK.contains(&failure.code.as_str())
+}
 
 impl Default for Retry {
     /// As the Logic Apps default: the first call and four more, from 7 s, one hour at most.
@@ -58,7 +63,7 @@ impl Retry {
             Class::Retry | Class::Throttled | Class::Unknown => {}
         }
         // A call that our own limits held back was not made: it ends no step.
-        if attempt >= self.attempts && !HELD_BACK.contains(&failure.code.as_str()) {
+        if attempt >= self.attempts && !is_held_back(failure) {
             return None;
         }
         if let Some(asked) = failure.wait_ms {

@@ -29,6 +29,7 @@ use serde_json::Value;
 use crate::alike::{Alike, Made};
 use crate::schema::{Shape, Types};
 
+pub(crate) use functions::xml_to_json;
 pub use json::{parse_json, parse_json_text};
 pub use path::walk;
 pub use scope::JsonScope;

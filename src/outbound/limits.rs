@@ -1,17 +1,23 @@
 //! How much a target takes: calls at once, and requests in a time, as the connector declares and the connection's owner
-//! says. Counted in memory, so a restart begins anew; what the target itself says (429, Retry-After) holds over restarts,
-//! in the journal.
+//! says. What of a rate was used outlives a restart (`bucket.rs`); calls at once are made anew of those that are. What the
+//! target itself says (429, Retry-After) holds over restarts too, in the journal.
 //!
 //! A call waits for its turn, and flows take turns: one that waits for its own target holds up no other flow's calls.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::Call;
+use super::breaker::{Breakers, Trying};
+use super::bucket::{Bucket, per_second};
 use super::turns::{Turn, Turns};
 use crate::connector::{Action, Class, Context, Declared, Failure, Rate};
 
@@ -20,10 +26,58 @@ const LANES: usize = 10_000;
 /// A longer wait for a rate is waited out on disk: the run is put aside until then.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What was used is kept at least so often.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a call waits in memory for a rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// [`PATIENCE`]; then the run is put aside.
+    Usual,
+    /// It has begun already, and would begin anew.
+    AsLongAsItTakes,
+}
+
+impl Patience {
+    fn longest(self) -> Duration {
+        match self {
+            Patience::Usual => PATIENCE,
+            Patience::AsLongAsItTakes => Duration::MAX,
+        }
+    }
+}
+
 /// Everyone passes here before a call.
 #[derive(Default)]
 pub(crate) struct Gate {
     lanes: Mutex<HashMap<String, Arc<Lane>>>,
+    kept: Kept,
+    pub breakers: Arc<Breakers>,
+}
+
+/// What of the rates must outlive the process.
+#[derive(Default)]
+struct Kept {
+    /// As it was before the start, by the lane's mark, until the lane is used again.
+    before: Mutex<HashMap<String, Used>>,
+    /// Lanes of which something was used that is not kept yet.
+    changed: Mutex<HashSet<String>>,
+    /// Told when something should be kept at once.
+    due: Notify,
+}
+
+/// What is left of one rate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Used {
+    /// Names the lane without what it is counted by, which may be anybody's data.
+    #[serde(skip)]
+    pub mark: String,
+    /// Requests that could go at `at_ms`.
+    pub left: f64,
+    /// ms since 1970.
+    pub at_ms: i64,
+    /// When it will be full again, ms since 1970: from then on it need not be known.
+    pub full_at_ms: i64,
 }
 
 /// What is counted together.
@@ -34,51 +88,38 @@ struct Lane {
     door: Arc<Turns>,
     at_door: AtomicUsize,
     bucket: Mutex<Option<Bucket>>,
-}
-
-struct Bucket {
-    rate: Rate,
-    /// Requests that may go now.
-    tokens: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn refill(&mut self) {
-        let now = Instant::now();
-        let new = (now - self.at).as_secs_f64() * per_second(self.rate);
-        self.tokens = (self.tokens + new).min(f64::from(self.rate.requests));
-        self.at = now;
-    }
-
-    fn take(&mut self) -> bool {
-        let there = self.tokens >= 1.0;
-        if there {
-            self.tokens -= 1.0;
-        }
-        there
-    }
-}
-
-fn per_second(rate: Rate) -> f64 {
-    f64::from(rate.requests) / rate.per.as_secs_f64()
+    /// As it was before the start.
+    before: Option<Used>,
 }
 
 /// Held during a call.
 pub(crate) struct Slot {
     _turns: Vec<Turn>,
+    _trying: Option<Trying>,
 }
 
 impl Gate {
     /// Waits for the limits of the connector, the action and the connection; the strictest holds.
     ///
     /// # Errors
-    /// If a rate would be waited for longer than [`PATIENCE`]: the failure says how long.
+    /// If a rate would be waited for longer than [`PATIENCE`], or the connection's breaker is open: the failure says how
+    /// long.
     pub async fn enter(
         &self,
         call: &Call<'_>,
         declared: Option<(&Declared, &Action, &Context)>,
     ) -> Result<Slot, Failure> {
+        self.enter_with(call, declared, Patience::Usual).await
+    }
+
+    /// The same with this `patience` for a rate.
+    pub async fn enter_with(
+        &self,
+        call: &Call<'_>,
+        declared: Option<(&Declared, &Action, &Context)>,
+        patience: Patience,
+    ) -> Result<Slot, Failure> {
+        call.connection.map_or(Ok(()), |connection| self.breakers.look(connection))?;
         let connection = call.connection.map_or("", |connection| connection.name.as_str());
         let mut lanes = Vec::new();
         if let Some((declared, action, context)) = declared {
@@ -88,27 +129,36 @@ impl Gate {
             for (keyed, name) in limits {
                 let Some(keyed) = keyed.filter(|keyed| keyed.limits.is_some()) else { continue };
                 let key = keyed.key.as_ref().map(|template| context.text(template)).transpose()?.flatten();
-                lanes.push((self.lane(format!("{name}\n{}", key.unwrap_or_default())), keyed.limits));
+                let name = format!("{name}\n{}", key.unwrap_or_default());
+                lanes.push((self.named_lane(name), keyed.limits));
             }
         }
         if let Some(connection) = call.connection.filter(|connection| connection.limits.is_some()) {
-            lanes.push((self.lane(connection.name.clone()), connection.limits));
+            lanes.push((self.named_lane(connection.name.clone()), connection.limits));
         }
         let mut turns = Vec::new();
-        for (lane, limits) in &lanes {
+        for ((_, lane), limits) in &lanes {
             if let Some(most) = limits.concurrent {
                 turns.push(lane.at_once.enter(call.flow, most).await);
             }
         }
-        for (lane, limits) in &lanes {
+        for ((name, lane), limits) in &lanes {
             if let Some(rate) = limits.rate {
-                lane.pass(call.flow, rate, PATIENCE).await.map_err(|mut failure| {
+                lane.pass(call.flow, rate, patience.longest()).await.map_err(|mut failure| {
                     failure.message = format!("{}: {}", call.name(), failure.message);
                     failure
                 })?;
+                self.kept.used(name, lane);
             }
         }
-        Ok(Slot { _turns: turns })
+        // It may have opened while this call waited.
+        let trying = call.connection.map(|connection| self.breakers.pass(connection)).transpose()?.flatten();
+        Ok(Slot { _turns: turns, _trying: trying })
+    }
+
+    fn named_lane(&self, key: String) -> (String, Arc<Lane>) {
+        let lane = self.lane(key.clone());
+        (key, lane)
     }
 
     fn lane(&self, key: String) -> Arc<Lane> {
@@ -116,8 +166,71 @@ impl Gate {
         if lanes.len() >= LANES && !lanes.contains_key(&key) {
             lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.is_idle());
         }
-        lanes.entry(key).or_default().clone()
+        let new = |key: &String| {
+            let mut before = lock(&self.kept.before);
+            let before = if before.is_empty() { None } else { before.remove(&mark(key)) };
+            Arc::new(Lane { before, ..Lane::default() })
+        };
+        lanes.entry(key).or_insert_with_key(new).clone()
     }
+
+    /// Says what was used before the start.
+    pub fn restore(&self, used: Vec<Used>) {
+        lock(&self.kept.before).extend(used.into_iter().map(|used| (used.mark.clone(), used)));
+    }
+
+    /// Waits until something was used that should be kept, and gives all of it.
+    pub async fn used(&self) -> Vec<Used> {
+        loop {
+            // Whatever was used is kept before long; a lot of it, or of little, at once.
+            let _ = tokio::time::timeout(KEEP_EVERY, self.kept.due.notified()).await;
+            let used = self.used_now();
+            if !used.is_empty() {
+                return used;
+            }
+        }
+    }
+
+    /// What was used and is not kept yet; it counts as kept.
+    pub fn used_now(&self) -> Vec<Used> {
+        let changed = std::mem::take(&mut *lock(&self.kept.changed));
+        if changed.is_empty() {
+            return Vec::new();
+        }
+        let now = Timestamp::now().as_millisecond();
+        let lanes = lock(&self.lanes);
+        let used = changed.iter().filter_map(|name| {
+            let mut bucket = lock(&lanes.get(name)?.bucket);
+            let bucket = bucket.as_mut()?;
+            let left = bucket.keep();
+            if bucket.is_full() {
+                return None;
+            }
+            let full_at_ms = now.saturating_add(i64::try_from(bucket.until_full().as_millis()).unwrap_or(i64::MAX));
+            Some(Used { mark: mark(name), left, at_ms: now, full_at_ms })
+        });
+        used.collect()
+    }
+}
+
+impl Kept {
+    /// A request of this lane's rate has gone.
+    fn used(&self, name: &str, lane: &Lane) {
+        {
+            let mut changed = lock(&self.changed);
+            if !changed.contains(name) {
+                changed.insert(name.to_owned());
+            }
+        }
+        if lock(&lane.bucket).as_ref().is_some_and(Bucket::is_due) {
+            self.due.notify_one();
+        }
+    }
+}
+
+/// A lane's name as it is kept: nothing can be read of it.
+fn mark(name: &str) -> String {
+    Sha256::digest(name.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Lane {
@@ -126,7 +239,7 @@ impl Lane {
         let ahead = self.at_door.load(Ordering::Relaxed);
         {
             let mut bucket = lock(&self.bucket);
-            let bucket = bucket_of(&mut bucket, rate);
+            let bucket = bucket_of(&mut bucket, rate, self.before.as_ref());
             if ahead == 0 && bucket.take() {
                 return Ok(());
             }
@@ -144,7 +257,7 @@ impl Lane {
         loop {
             let wait = {
                 let mut bucket = lock(&self.bucket);
-                let bucket = bucket_of(&mut bucket, rate);
+                let bucket = bucket_of(&mut bucket, rate, self.before.as_ref());
                 if bucket.take() {
                     return Ok(());
                 }
@@ -165,12 +278,17 @@ impl Lane {
 }
 
 /// The bucket as it is now; a rate that was changed goes on with what was left of the old one.
-fn bucket_of(bucket: &mut Option<Bucket>, rate: Rate) -> &mut Bucket {
-    let tokens = f64::from(rate.requests);
-    let bucket = bucket.get_or_insert_with(|| Bucket { rate, tokens, at: Instant::now() });
+fn bucket_of<'b>(bucket: &'b mut Option<Bucket>, rate: Rate, before: Option<&Used>) -> &'b mut Bucket {
+    let bucket = bucket.get_or_insert_with(|| match before {
+        None => Bucket::full(rate),
+        Some(used) => {
+            let ago = Timestamp::now().as_millisecond().saturating_sub(used.at_ms);
+            Bucket::left(rate, used.left, Duration::from_millis(u64::try_from(ago).unwrap_or(0)))
+        }
+    });
     bucket.refill();
     bucket.rate = rate;
-    bucket.tokens = bucket.tokens.min(tokens);
+    bucket.tokens = bucket.tokens.min(f64::from(rate.requests));
     bucket
 }
 
@@ -189,6 +307,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     #[tokio::test]
@@ -212,6 +332,24 @@ mod tests {
         assert_eq!((refused.class, refused.code.as_str()), (Class::Throttled, "outbound.rate_limit"));
         assert!((3_590_000..=3_600_000).contains(&refused.wait_ms.unwrap()), "{refused:?}");
         assert!(two.pass("flow", rate, PATIENCE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_was_used_is_known_after_a_restart_and_names_nobody() {
+        // Given a rate that one gate has used up.
+        let rate = Rate { requests: 1, per: Duration::from_secs(3600) };
+        let gate = Gate::default();
+        let (name, lane) = gate.named_lane("crm\nada@example.com".into());
+        lane.pass("flow", rate, PATIENCE).await.unwrap();
+        gate.kept.used(&name, &lane);
+        let used = gate.used().await;
+        assert!(gate.used_now().is_empty());
+        assert!(!format!("{used:?}").contains("ada"), "{used:?}");
+        // Then it is used up at another one that is told so, and nothing else is.
+        let after = Gate::default();
+        after.restore(used);
+        assert!(after.lane(name).pass("flow", rate, PATIENCE).await.is_err());
+        assert!(after.lane("crm\nbob@example.com".into()).pass("flow", rate, PATIENCE).await.is_ok());
     }
 
     #[tokio::test]

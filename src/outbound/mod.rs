@@ -4,11 +4,15 @@
 //! engine's to decide. Nothing here outlives the process but what the target did.
 
 mod auth;
+mod breaker;
+mod bucket;
 mod builtin;
 mod client;
 mod dial;
 mod guard;
 mod limits;
+mod options;
+mod paged;
 #[cfg(test)]
 mod rebinding;
 mod secrets;
@@ -32,8 +36,10 @@ use crate::connector::{
 };
 use crate::points;
 
+pub use breaker::BreakerState;
 pub(crate) use client::Client;
 pub use client::Error;
+pub use limits::Used;
 pub use secrets::Secrets;
 
 /// Nothing can be called before a person has logged in, or has set a new refresh token.
@@ -128,7 +134,12 @@ struct Inner {
     tokens: token::Tokens,
     limits: limits::Gate,
     pools: builtin::sql::Pools,
+    options: options::Kept,
+    watch: Option<Watch>,
 }
+
+/// Is shown each answer of a target, credentials taken out.
+type Watch = Box<dyn Fn(&connector::Answer) + Send + Sync>;
 
 impl Outbound {
     /// Fails if the proxy or the file of root certificates cannot be used.
@@ -138,12 +149,27 @@ impl Outbound {
 
     /// The same with a client that is there already.
     pub(crate) fn with(client: Client, secrets: Secrets) -> Outbound {
+        Outbound::made(client, secrets, None)
+    }
+
+    /// The same, with each answer of a target shown to `watch`.
+    pub(crate) fn watched(
+        client: Client,
+        secrets: Secrets,
+        watch: impl Fn(&connector::Answer) + Send + Sync + 'static,
+    ) -> Outbound {
+        Outbound::made(client, secrets, Some(Box::new(watch)))
+    }
+
+    fn made(client: Client, secrets: Secrets, watch: Option<Watch>) -> Outbound {
         let inner = Inner {
             client: Arc::new(client),
             secrets,
             tokens: token::Tokens::default(),
             limits: limits::Gate::default(),
             pools: builtin::sql::Pools::default(),
+            options: options::Kept::default(),
+            watch,
         };
         Outbound { inner: Arc::new(inner) }
     }
@@ -173,6 +199,9 @@ impl Outbound {
             }
             Kind::Declared(declared) => Box::pin(self.inner.declared(declared, action, &call)).await,
         };
+        if let Some(connection) = call.connection {
+            self.inner.limits.breakers.note(connection, &result);
+        }
         points::reach("outbound.call.after");
         result
     }
@@ -217,6 +246,31 @@ impl Outbound {
         }
     }
 
+    /// Breakers that are not closed, by connection.
+    pub fn breakers(&self) -> Vec<BreakerState> {
+        self.inner.limits.breakers.states()
+    }
+
+    /// How often a breaker has opened since the start.
+    pub fn breakers_opened(&self) -> u64 {
+        self.inner.limits.breakers.opened()
+    }
+
+    /// Says what of the rates was used before the start.
+    pub fn restore(&self, used: Vec<Used>) {
+        self.inner.limits.restore(used);
+    }
+
+    /// Waits until something of a rate was used that should outlive the process, and gives all of it.
+    pub async fn used(&self) -> Vec<Used> {
+        self.inner.limits.used().await
+    }
+
+    /// The same without waiting.
+    pub fn used_now(&self) -> Vec<Used> {
+        self.inner.limits.used_now()
+    }
+
     /// Tries a connection out with the request that its connector declares for that; what the connector shows of the
     /// answer, or null if it declares none.
     pub async fn test(&self, connector: &Arc<Connector>, connection: &Arc<Connection>) -> Result<Value, Failure> {
@@ -225,6 +279,12 @@ impl Outbound {
 }
 
 impl Inner {
+    fn show(&self, answer: &connector::Answer) {
+        if let Some(watch) = &self.watch {
+            watch(answer);
+        }
+    }
+
     async fn declared(&self, declared: &Declared, action: &Action, call: &Call<'_>) -> Result<Value, Failure> {
         let context = call.context(action);
         let connection = call.connection.map(Arc::as_ref);
@@ -232,6 +292,9 @@ impl Inner {
         if !declared.is_late() {
             // What cannot be made needs no turn.
             prepare(&context)?;
+        }
+        if let Some(pages) = action.pages() {
+            return paged::run(self, (declared, action, pages), call, &context).await;
         }
         let _slot = self.limits.enter(call, Some((declared, action, &context))).await?;
         let exchange = Exchange {
@@ -293,6 +356,7 @@ impl Exchange<'_> {
             let attached = auth::attach(inner, self, &mut context, stale).await?;
             let request = prepare(&context)?;
             let answer = inner.client.send(&request, Some(&attached), self.deadline, self.limit).await?;
+            inner.show(&answer);
             match judge(context.clone(), &answer) {
                 Outcome::Done(value) => return Ok(value),
                 Outcome::Failed(failure) => return Err(failure),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::connector::Class;
+use crate::flow::is_held_back;
 use crate::mapping::parse_json_text;
 
 /// An event that cannot have happened in this state: the journal is damaged, or a fault of ours.
@@ -132,7 +133,10 @@ impl Run {
                     node.output = node.take_collected().or(node.output.take());
                 }
                 match retry_at {
-                    Some(until) => node.state = State::Waiting(*until),
+                    Some(until) => {
+                        node.state = State::Waiting(*until);
+                        node.held_back += u32::from(is_held_back(failure));
+                    }
                     None => {
                         let timed_out = TIMED_OUT.contains(&failure.code.as_str());
                         self.end(place, if timed_out { State::TimedOut } else { State::Failed });
@@ -429,7 +433,9 @@ fn release(frame: &mut Frame, now: i64) {
             node.state = if node.attempt > 0 { State::Waiting(now) } else { State::Pending };
             let in_doubt = node.failure.as_ref().is_some_and(|failure| failure.class == Class::Unknown);
             // A retry counts from the person's decision, not from what failed before it.
-            node.attempt = if in_doubt { node.attempt } else { node.attempt.min(1) };
+            if !in_doubt {
+                (node.attempt, node.held_back) = (node.attempt.min(1), 0);
+            }
         }
         node.subs.values_mut().for_each(|frame| release(frame, now));
     }

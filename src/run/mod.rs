@@ -97,6 +97,8 @@ pub struct Node {
     pub state: State,
     /// Calls begun so far.
     pub attempt: u32,
+    /// How many of them were held back here, and never made.
+    pub held_back: u32,
     pub key: Uuid,
     pub input: Option<Arc<Value>>,
     pub output: Option<Arc<Value>>,

@@ -176,7 +176,7 @@ impl Run {
         if failure.class == Class::Held || in_doubt {
             return Event::Held { place: Some(place), failure };
         }
-        let attempt = self.node(&place).map_or(1, |node| node.attempt);
+        let attempt = self.node(&place).map_or(1, |node| node.attempt.saturating_sub(node.held_back).max(1));
         let wait = step.and_then(Step::retry).and_then(|retry| retry.wait(attempt, &failure, random));
         Event::Failed { place, failure, retry_at: wait.map(|wait| later(now, wait)) }
     }

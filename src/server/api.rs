@@ -2,6 +2,7 @@
 //!
 //! Every route needs a bearer token whose role may take it (`guard.rs`). Answers are JSON, errors are problems.
 
+mod connections;
 mod runs;
 mod store;
 
@@ -43,6 +44,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/runs/{run}/handle", Operator, "handle_run", runs::handle),
         Route::post("/runs/{run}/cancel", Operator, "cancel_run", runs::cancel),
         Route::post("/runs/{run}/resume", Operator, "resume_run", runs::resume),
+        Route::read("/connections/{name}/options", Operator, connections::options),
+        Route::read("/breakers", Viewer, connections::breakers),
         Route::read("/problems", Viewer, problems),
         Route::read("/store", Viewer, store::stats),
         Route::post("/store/compact", Operator, "compact_store", store::compact),

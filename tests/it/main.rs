@@ -12,7 +12,11 @@ mod check_promise;
 mod check_promise_runs;
 mod cli;
 mod clock;
+mod connector_calls;
+mod connector_cli;
 mod connector_docs;
+mod connector_limits;
+mod connector_pages;
 mod control;
 mod crash;
 #[cfg(feature = "crash-points")]

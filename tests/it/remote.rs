@@ -134,6 +134,7 @@ pub fn connection(dir: &Path, connector: &str, settings: Value, credentials: &[(
         base_url: None,
         token_url: None,
         limits: Limits::default(),
+        breaker: None,
         dir: dir.to_owned(),
     }
 }

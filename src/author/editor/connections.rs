@@ -20,6 +20,7 @@ pub(super) fn schema(known: &Known<'_>) -> Value {
             ("base_url", json!({"type": "string"})),
             ("token_url", json!({"type": "string"})),
             ("limits", limits()),
+            ("breaker", breaker()),
         ],
         |key| {
             let text = match key {
@@ -30,6 +31,7 @@ pub(super) fn schema(known: &Known<'_>) -> Value {
                 }
                 "base_url" => "replaces the connector's own address, for a stand-in or a proxy",
                 "token_url" => "replaces the address that tokens come from",
+                "breaker" => "when its target counts as down, and for how long it is left alone then; or `off`",
                 _ => "what the owner allows, beside what the connector says; the stricter holds",
             };
             text.to_owned()
@@ -60,6 +62,17 @@ fn of(connector: &Connector) -> Value {
         then["required"] = json!(required);
     }
     json!({"if": {"properties": {"connector": {"const": connector.name}}, "required": ["connector"]}, "then": then})
+}
+
+fn breaker() -> Value {
+    let keys = part(
+        &[
+            ("failures", json!({"type": "integer", "minimum": 1, "maximum": 1000})),
+            ("pause", json!({"type": "string"})),
+        ],
+        |key| if key == "pause" { "how long it is left alone, as in `30s`" } else { "failures in a row" }.to_owned(),
+    );
+    json!({"anyOf": [{"enum": ["off", false]}, closed(keys, &[])]})
 }
 
 /// Calls at once, and a rate.

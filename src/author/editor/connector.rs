@@ -18,6 +18,9 @@ pub(super) fn schema() -> Value {
             ("connector", json!({"type": "string", "pattern": "^[a-z][a-z0-9_]*$"})),
             ("version", json!({"const": 1})),
             ("description", text.clone()),
+            ("notes", text.clone()),
+            ("proof", proof()),
+            ("docs", json!({"type": "array", "items": text.clone()})),
             ("settings", json!({"type": "object"})),
             ("credentials", json!({"type": "object", "additionalProperties": closed(credential, &[])})),
             ("connection", json!({"enum": ["required", "optional", "never"]})),
@@ -29,7 +32,7 @@ pub(super) fn schema() -> Value {
             ("timeout", duration()),
             ("success", closed(test(), &[])),
             ("errors", json!({"type": "array", "items": rule()})),
-            ("error_text", text),
+            ("error_text", one_or_many(&text)),
             ("native", json!({"type": "boolean"})),
         ],
         |key| match key {
@@ -61,7 +64,10 @@ fn action() -> Value {
         ("headers", texts),
         ("json", json!({})),
         ("form", json!({})),
+        ("multipart", json!({"type": ["object", "string"]})),
         ("body", json!({})),
+        ("base64", json!({"type": "string"})),
+        ("content_type", json!({"type": "string"})),
         ("omit_missing", json!({"type": "boolean"})),
     ];
     request.extend(part(&rest, |_| of_connector("Actions", "request")));
@@ -74,11 +80,15 @@ fn action() -> Value {
             ("request", request),
             ("output", json!({})),
             ("output_schema", json!({"type": ["object", "boolean"]})),
-            ("answer", json!({"enum": ["json", "text"]})),
+            ("answer", json!({"enum": ["json", "text", "xml", "base64"]})),
             ("repeat", json!({"enum": ["safe", "unsafe"]})),
             ("on_doubt", json!({"enum": ["repeat", "hold"]})),
             ("hidden", json!({"type": "boolean"})),
             ("limits", keyed_limits()),
+            ("errors", json!({"type": "array", "items": rule()})),
+            ("success", closed(test(), &[])),
+            ("pages", pages()),
+            ("cache", duration()),
         ],
         |key| match key {
             "description" => "one line of text, shown in editors".to_owned(),
@@ -87,6 +97,66 @@ fn action() -> Value {
         },
     );
     closed(properties, &[])
+}
+
+fn proof() -> Value {
+    let keys = part(
+        &[
+            ("kind", json!({"enum": ["real", "specified", "stand-in"]})),
+            ("by", json!({"type": "string"})),
+            ("unverified", json!({"type": "array", "items": {"type": "string"}})),
+        ],
+        |key| {
+            match key {
+                "kind" => {
+                    "what it was tried against: the system itself, a server made of its description, or a stand-in"
+                }
+                "by" => "what that was",
+                _ => "what is from memory or was not tried, one line each",
+            }
+            .to_owned()
+        },
+    );
+    closed(keys, &["kind", "by"])
+}
+
+fn pages() -> Value {
+    let text = json!({"type": "string"});
+    let number = json!({"type": "integer", "minimum": 0});
+    let place = || vec![("query", text.clone()), ("body", text.clone())];
+    let told = |key: &str| {
+        match key {
+            "items" => "JSONPath to the list of one page",
+            "next_url" => "JSONPath to the URL of the next page",
+            "from" => "JSONPath to what is sent with the next request",
+            "query" => "the parameter of the query that says it",
+            "body" => "the keys down to where the JSON body says it, with dots between",
+            "first" => "the number of the first page",
+            "size" => "how many items a page has, and where the request says so",
+            "value" => "items of one page",
+            "max_items" => "how many items are gathered at most, 1000 unless set",
+            "link" => "the next page is in the header `Link`",
+            "cursor" => "a text of the answer is sent with the next request",
+            "offset" => "how many items there were before is sent",
+            _ => "the number of the page is sent",
+        }
+        .to_owned()
+    };
+    let size = closed(part(&[place(), vec![("value", number.clone())]].concat(), told), &["value"]);
+    let sized = || vec![("size", size.clone())];
+    let keys = part(
+        &[
+            ("items", text.clone()),
+            ("next_url", text.clone()),
+            ("cursor", closed(part(&[vec![("from", text.clone())], place()].concat(), told), &["from"])),
+            ("offset", closed(part(&[place(), sized()].concat(), told), &[])),
+            ("page", closed(part(&[place(), vec![("first", number.clone())], sized()].concat(), told), &[])),
+            ("link", json!({"const": true})),
+            ("max_items", number),
+        ],
+        told,
+    );
+    closed(keys, &["items"])
 }
 
 fn keyed_limits() -> Value {
@@ -134,6 +204,7 @@ fn test() -> Map<String, Value> {
     part(
         &[
             ("status", one_or_many(&status)),
+            ("header", json!({"type": "object"})),
             ("path", json!({"type": "string"})),
             ("is", json!({"type": "array"})),
             ("matches", json!({"type": "string"})),
@@ -141,6 +212,7 @@ fn test() -> Map<String, Value> {
         |key| {
             match key {
                 "status" => "numbers, or `5xx`",
+                "header" => "headers and the values that each may have, or `{matches: PATTERN}`",
                 "path" => "JSONPath into the body",
                 "is" => "the values that it may have there",
                 _ => "a pattern that finds the text there",

@@ -1,7 +1,7 @@
 //! Explanations of keys, read from the pages of the reference that are built into the binary.
 
 const FLOW: &str = include_str!("../../../docs/reference/flow.md");
-const CONNECTORS: &str = include_str!("../../../docs/reference/connectors.md");
+const CONNECTORS: &str = include_str!("../../../docs/reference/connector-file.md");
 
 /// What the reference says of `key` below this heading of the page on flows; empty if it says nothing.
 pub(super) fn of_flow(heading: &str, key: &str) -> String {

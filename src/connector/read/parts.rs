@@ -2,12 +2,26 @@
 
 use super::*;
 use crate::connector::Rate;
-use crate::connector::declared::{Body, Expected, Part, Path, Rule, Statuses, Test, Then, Wait};
+use crate::connector::declared::{Expected, Form, Part, Path, Rule, Statuses, Test, Then, Wait};
 
 impl Reader<'_> {
     pub(super) fn request(&mut self, at: &str, value: &Value, input: &Shape) -> Option<Call> {
-        const KEYS: &[&str] =
-            &["get", "post", "put", "patch", "delete", "query", "headers", "json", "form", "body", "omit_missing"];
+        const KEYS: &[&str] = &[
+            "get",
+            "post",
+            "put",
+            "patch",
+            "delete",
+            "query",
+            "headers",
+            "json",
+            "form",
+            "multipart",
+            "body",
+            "base64",
+            "content_type",
+            "omit_missing",
+        ];
         let fields = self.object(at, value, KEYS)?;
         let methods: Vec<_> = METHODS.iter().filter(|(key, _)| fields.contains_key(*key)).collect();
         let [(key, method)] = methods.as_slice() else {
@@ -21,19 +35,7 @@ impl Reader<'_> {
         for (name, _) in &headers {
             self.header_name(&format!("{at}/headers/{name}"), name);
         }
-        let bodies = ["json", "form", "body"].map(|key| fields.get(key).map(|value| (key, value)));
-        let mut bodies = bodies.into_iter().flatten();
-        let body = match bodies.next() {
-            None => Body::None,
-            Some(("body", value)) => Body::Text(self.template(&format!("{at}/body"), value, input, false)?),
-            Some((key, value)) => {
-                let mapping = self.mapping(&format!("{at}/{key}"), value, input)?;
-                if key == "json" { Body::Json(mapping) } else { Body::Form(mapping) }
-            }
-        };
-        if bodies.next().is_some() {
-            self.wrong("E-CON-004", at, "a request has one of json, form and body".into(), None);
-        }
+        let body = self.body(at, fields, input)?;
         let omit_missing = self.flag(&format!("{at}/omit_missing"), fields.get("omit_missing"), false);
         Some(Call {
             method,
@@ -42,8 +44,11 @@ impl Reader<'_> {
             headers,
             body,
             omit_missing,
-            json_answer: true,
+            answer: Form::Json,
             output: Output::Body,
+            errors: Vec::new(),
+            success: None,
+            pages: None,
             limits: Keyed::default(),
         })
     }
@@ -80,29 +85,29 @@ impl Reader<'_> {
         Some(Path(parts))
     }
 
-    pub(super) fn rules(&mut self, value: Option<&Value>) -> Vec<Rule> {
+    pub(super) fn rules(&mut self, at: &str, value: Option<&Value>) -> Vec<Rule> {
         let listed = match value {
             None => return Vec::new(),
             Some(Value::Array(listed)) => listed,
             Some(_) => {
-                self.wrong("E-CON-004", "/errors", "it is a list of rules".into(), None);
+                self.wrong("E-CON-004", at, "it is a list of rules".into(), None);
                 return Vec::new();
             }
         };
         let rules = listed.iter().enumerate();
-        rules.filter_map(|(index, value)| self.rule(&format!("/errors/{index}"), value)).collect()
+        rules.filter_map(|(index, value)| self.rule(&format!("{at}/{index}"), value)).collect()
     }
 
     fn rule(&mut self, at: &str, value: &Value) -> Option<Rule> {
-        let test = self.test(at, value, &["status", "path", "is", "matches", "then", "wait"])?;
+        let test = self.test(at, value, &["status", "header", "path", "is", "matches", "then", "wait"])?;
         let then = value.get("then").and_then(Value::as_str).unwrap_or_default();
         let Some((_, then)) = Then::NAMES.into_iter().find(|(name, _)| *name == then) else {
             let names = Then::NAMES.map(|(name, _)| name).join(", ");
             self.wrong("E-CON-004", &format!("{at}/then"), format!("it is one of {names}"), None);
             return None;
         };
-        if test.status.is_empty() && test.body.is_none() {
-            let hint = "say which answers it means: `status`, or `path` with `is` or `matches`".to_owned();
+        if test.status.is_empty() && test.headers.is_empty() && test.body.is_none() {
+            let hint = "say which answers it means: `status`, `header`, or `path` with `is` or `matches`".to_owned();
             self.wrong("E-CON-004", at, "the rule would match every answer".into(), Some(hint));
         }
         let waits = match value.get("wait") {
@@ -125,7 +130,10 @@ impl Reader<'_> {
         if text.starts_with('$') {
             return self.selection(at, value).map(Wait::Path);
         }
-        let what = "it is `retry-after`, `reset:HEADER` or a JSONPath to seconds".to_owned();
+        if text.starts_with(|letter: char| letter.is_ascii_digit()) {
+            return self.duration(at, Some(value)).map(Wait::Always);
+        }
+        let what = "it is `retry-after`, `reset:HEADER`, a JSONPath to seconds, or a time such as `30s`".to_owned();
         self.wrong("E-CON-004", at, what, None);
         None
     }
@@ -150,6 +158,7 @@ impl Reader<'_> {
                 }
             }
         }
+        let headers = self.header_values(&format!("{at}/header"), fields.get("header"));
         let expected = match (fields.get("is"), fields.get("matches")) {
             (Some(_), Some(_)) => {
                 self.wrong("E-CON-004", at, "`is` and `matches` exclude each other".into(), None);
@@ -173,7 +182,44 @@ impl Reader<'_> {
                 Some((self.selection(&format!("{at}/path"), path)?, expected.unwrap_or(Expected::There)))
             }
         };
-        Some(Test { status, body })
+        Some(Test { status, headers, body })
+    }
+
+    /// `{x-ratelimit-remaining: "0"}`, a list of the values that it may have, or `{matches: PATTERN}`.
+    fn header_values(&mut self, at: &str, value: Option<&Value>) -> Vec<(String, Expected)> {
+        let listed = match value {
+            None => return Vec::new(),
+            Some(Value::Object(listed)) if !listed.is_empty() => listed,
+            Some(_) => {
+                let hint = "as in {x-ratelimit-remaining: \"0\"}".to_owned();
+                self.wrong("E-CON-004", at, "it is an object of headers and their values".into(), Some(hint));
+                return Vec::new();
+            }
+        };
+        let mut headers = Vec::new();
+        for (name, value) in listed {
+            let at = format!("{at}/{name}");
+            let expected = match value {
+                Value::Object(_) => {
+                    let Some(fields) = self.object(&at, value, &["matches"]) else { continue };
+                    let schema = json!({"type": "string", "pattern": fields.get("matches")});
+                    self.schema(&format!("{at}/matches"), &schema).map(Expected::Matches)
+                }
+                Value::Array(values) => {
+                    let texts: Vec<Value> = values.iter().filter_map(scalar).collect();
+                    (!texts.is_empty() && texts.len() == values.len()).then_some(Expected::Is(texts))
+                }
+                one => scalar(one).map(|text| Expected::Is(vec![text])),
+            };
+            match expected {
+                Some(expected) => headers.push((name.to_ascii_lowercase(), expected)),
+                None => {
+                    let what = "it is a value, a list of values, or {matches: PATTERN}".to_owned();
+                    self.wrong("E-CON-004", &at, what, None);
+                }
+            }
+        }
+        headers
     }
 
     pub(super) fn limits(&mut self, at: &str, value: Option<&Value>, input: &Shape) -> Keyed {
@@ -206,6 +252,16 @@ impl Reader<'_> {
         let key = fields.get("key").and_then(|value| self.template(&format!("{at}/key"), value, input, false));
         self.token = token;
         Keyed { limits: Limits { concurrent, rate }, key }
+    }
+}
+
+/// A header's value, always a text.
+fn scalar(value: &Value) -> Option<Value> {
+    match value {
+        Value::String(text) => Some(Value::String(text.clone())),
+        Value::Number(number) => Some(Value::String(number.to_string())),
+        Value::Bool(flag) => Some(Value::String(flag.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

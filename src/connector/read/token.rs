@@ -3,7 +3,7 @@
 use super::auth::named;
 use super::*;
 use crate::connector::auth::TokenRequest;
-use crate::connector::{Assertion, Grant, Leaf, Login, Proof, Text, TokenBody};
+use crate::connector::{Assertion, Grant, Grounds, Leaf, Login, Text, TokenBody};
 
 /// How long a token is used whose answer does not say, and a signed statement holds.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -23,22 +23,24 @@ impl Reader<'_> {
             self.wrong("E-CON-004", "/auth/lifetime", "it is longer than nothing".into(), None);
         }
         let (request, proof) = match kind {
-            "token_request" => (self.token_request(fields), Some(Proof::None)),
+            "token_request" => (self.token_request(fields), Some(Grounds::None)),
             "oauth2_jwt" => {
                 let grant_type = fixed(JWT_BEARER).map(|text| vec![("grant_type".to_owned(), text)]);
                 (self.oauth_request(fields, grant_type?, None), self.assertion(fields, lifetime))
             }
-            "oauth2_client_credentials" => (self.client_request(fields, "client_credentials", true), Some(Proof::None)),
+            "oauth2_client_credentials" => {
+                (self.client_request(fields, "client_credentials", true), Some(Grounds::None))
+            }
             "oauth2_refresh" => {
                 let first = self.secret(AT, fields, "refresh_token");
                 let request = self.client_request(fields, "refresh_token", false);
-                (request, first.map(|first| Proof::Refresh { first: Some(first) }))
+                (request, first.map(|first| Grounds::Refresh { first: Some(first) }))
             }
-            _ => (self.client_request(fields, "refresh_token", false), Some(Proof::Refresh { first: None })),
+            _ => (self.client_request(fields, "refresh_token", false), Some(Grounds::Refresh { first: None })),
         };
         let login = if kind == "oauth2_code" { Some(self.login(fields)?) } else { None };
-        let token = self.place(fields, "token", "$.access_token");
-        let expires_in = self.place(fields, "expires_in", "$.expires_in");
+        let token = self.found_at(fields, "token", "$.access_token");
+        let expires_in = self.found_at(fields, "expires_in", "$.expires_in");
         // A statement's lifetime is not the token's.
         let lifetime = if kind == "oauth2_jwt" { LIFETIME } else { lifetime };
         Some(Grant {
@@ -54,7 +56,7 @@ impl Reader<'_> {
         })
     }
 
-    fn place(&mut self, fields: &Map<String, Value>, key: &str, default: &str) -> Option<Selection> {
+    fn found_at(&mut self, fields: &Map<String, Value>, key: &str, default: &str) -> Option<Selection> {
         let default = json!(default);
         self.selection(&format!("{AT}/{key}"), fields.get(key).unwrap_or(&default))
     }
@@ -122,9 +124,9 @@ impl Reader<'_> {
         }
     }
 
-    fn assertion(&mut self, fields: &Map<String, Value>, lifetime: Duration) -> Option<Proof> {
+    fn assertion(&mut self, fields: &Map<String, Value>, lifetime: Duration) -> Option<Grounds> {
         let claims = match fields.get("claims") {
-            Some(value) => self.texts("/auth/claims", value),
+            Some(value) => self.named_texts("/auth/claims", value),
             None => {
                 self.missing(AT, "claims", "claims: {iss: \"{{ settings.client }}\", aud: https://login.example.com}");
                 None
@@ -144,7 +146,7 @@ impl Reader<'_> {
             Some(some) => some,
             None => None,
         };
-        Some(Proof::Assertion(Assertion { claims: claims?, key: key?, key_id, lifetime }))
+        Some(Grounds::Assertion(Assertion { claims: claims?, key: key?, key_id, lifetime }))
     }
 
     fn login(&mut self, fields: &Map<String, Value>) -> Option<Login> {
@@ -176,7 +178,7 @@ impl Reader<'_> {
         };
         let url = self.template(&format!("{at}/{key}"), &fields[*key], &Shape::any(), false);
         let mut listed = |key: &str| match fields.get(key) {
-            Some(value) => self.texts(&format!("{at}/{key}"), value),
+            Some(value) => self.named_texts(&format!("{at}/{key}"), value),
             None => Some(Vec::new()),
         };
         let (headers, query) = (listed("headers"), listed("query"));
@@ -188,7 +190,7 @@ impl Reader<'_> {
                 self.wrong("E-CON-004", at, "a request has one of form and json".into(), None);
                 None
             }
-            (Some(form), None) => self.texts(&format!("{at}/form"), form).map(TokenBody::Form),
+            (Some(form), None) => self.named_texts(&format!("{at}/form"), form).map(TokenBody::Form),
             (None, Some(json)) => self.leaf(&format!("{at}/json"), json).map(TokenBody::Json),
             (None, None) => Some(TokenBody::None),
         };
@@ -196,7 +198,7 @@ impl Reader<'_> {
     }
 
     /// An object of templates and credentials.
-    fn texts(&mut self, at: &str, value: &Value) -> Option<Vec<(String, Text)>> {
+    fn named_texts(&mut self, at: &str, value: &Value) -> Option<Vec<(String, Text)>> {
         let Value::Object(fields) = value else {
             self.wrong("E-CON-004", at, "it is an object of names and texts".into(), None);
             return None;

@@ -104,6 +104,18 @@ impl Reader<'_> {
         }
     }
 
+    /// One JSONPath, or a list of them.
+    pub(super) fn selections(&mut self, at: &str, value: Option<&Value>) -> Vec<Selection> {
+        match value {
+            None => Vec::new(),
+            Some(Value::Array(paths)) => {
+                let paths = paths.iter().enumerate();
+                paths.filter_map(|(index, path)| self.selection(&format!("{at}/{index}"), path)).collect()
+            }
+            Some(one) => self.selection(at, one).into_iter().collect(),
+        }
+    }
+
     /// A text that may hold templates; numbers and booleans stand for their text.
     pub(super) fn template(&mut self, at: &str, value: &Value, input: &Shape, response: bool) -> Option<Template> {
         self.template_and_shape(at, value, input, response).map(|(template, _)| template)

@@ -10,10 +10,9 @@ use url::Url;
 
 use super::super::auth::{Attached, other_host};
 use super::super::{Call, Inner};
-use super::multipart;
 use crate::connector::{
-    Answer, ApiKeyPlace, Class, Connection, Failure, HttpRequest, body_text, plain_text, redirected, retry_after,
-    safe_header, too_large,
+    Answer, ApiKeyPlace, Class, Connection, Failure, HttpRequest, body_text, multipart, plain_text, redirected,
+    retry_after, safe_header, too_large,
 };
 
 pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Failure> {
@@ -24,6 +23,9 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Fai
     };
     let deadline = Instant::now() + call.timeout();
     let answer = inner.client.send(&request, attached.as_ref(), deadline, call.output_limit).await;
+    if let Ok(answer) = &answer {
+        inner.show(answer);
+    }
     settled(call, &request, answer.as_ref().map_err(Clone::clone), Timestamp::now())
 }
 
@@ -88,7 +90,7 @@ fn request(call: &Call<'_>) -> Result<HttpRequest, Failure> {
         Some("json") => (Some(json_bytes(value)), Some("application/json".to_owned())),
         Some("form") => (Some(body_text(value)?.into_bytes()), Some("application/x-www-form-urlencoded".to_owned())),
         Some("multipart") => {
-            let (body, content_type) = multipart::encode(value, call.key)?;
+            let (body, content_type) = multipart(value, call.key, "http.input")?;
             (Some(body), Some(content_type))
         }
         Some(_) => {

@@ -3,7 +3,6 @@
 mod data;
 mod file;
 mod http;
-mod multipart;
 mod smtp;
 pub(super) mod sql;
 

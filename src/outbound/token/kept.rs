@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::request::{Asker, Given};
-use crate::connector::{Class, Failure, Login, Proof, Secret};
+use crate::connector::{Class, Failure, Grounds, Login, Secret};
 use crate::vault::{self, Vault};
 
 /// The token of one connection as it is kept.
@@ -42,8 +42,8 @@ impl Asker<'_> {
     pub async fn whose(&self) -> Result<String, Failure> {
         let mut parts = vec![self.connector.name.clone(), self.url()?.to_string()];
         let first = match &self.grant.proof {
-            Proof::Refresh { first } => first.as_ref(),
-            Proof::None | Proof::Assertion(_) => None,
+            Grounds::Refresh { first } => first.as_ref(),
+            Grounds::None | Grounds::Assertion(_) => None,
         };
         if let Some(secret) = first {
             parts.push(self.first(secret).await?.expose_secret().to_owned());

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Inner, LOGIN_NEEDED};
-use crate::connector::{Class, Connection, Connector, Context, Failure, Grant, Proof};
+use crate::connector::{Class, Connection, Connector, Context, Failure, Grant, Grounds};
 use crate::points;
 use kept::Kept;
 use request::{Asker, Given, Ticket};
@@ -213,7 +213,7 @@ impl Entry {
         }
         let refresh_token = match (kept.and_then(|kept| kept.refresh_token.clone()), &asker.grant.proof) {
             (Some(last), _) => last.into(),
-            (None, Proof::Refresh { first: Some(first) }) => asker.first(first).await?,
+            (None, Grounds::Refresh { first: Some(first) }) => asker.first(first).await?,
             (None, _) => return Err(login_needed(asker.connection, kept.is_some())),
         };
         let given = asker.ask(&Ticket::Refresh(refresh_token.clone())).await?;

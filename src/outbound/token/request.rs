@@ -12,7 +12,7 @@ use super::super::auth::{self, Attached};
 use super::super::{Inner, LOGIN_NEEDED};
 use super::jwt;
 use crate::connector::{
-    Answer, Assertion, Class, Connection, Connector, Context, Failure, Grant, HttpRequest, Leaf, Proof, TokenBody,
+    Answer, Assertion, Class, Connection, Connector, Context, Failure, Grant, Grounds, HttpRequest, Leaf, TokenBody,
     plain_text, retry_after, safe_header,
 };
 
@@ -161,10 +161,10 @@ impl Asker<'_> {
                 pairs.push(("refresh_token".into(), refresh_token.clone()));
                 secrets.push(refresh_token.clone());
             }
-            (Ticket::None, Proof::Assertion(assertion)) => {
+            (Ticket::None, Grounds::Assertion(assertion)) => {
                 pairs.push(("assertion".into(), self.assertion(assertion, secrets).await?));
             }
-            (Ticket::None, Proof::None | Proof::Refresh { .. }) => {}
+            (Ticket::None, Grounds::None | Grounds::Refresh { .. }) => {}
         }
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(pairs.iter().map(|(name, value)| (name.as_str(), value.expose_secret())));
@@ -270,10 +270,10 @@ impl Asker<'_> {
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
         let name = &self.connection.name;
         let (code, now) = match (&self.grant.proof, say("error")) {
-            (Proof::Refresh { first: None }, "invalid_grant") => {
+            (Grounds::Refresh { first: None }, "invalid_grant") => {
                 (LOGIN_NEEDED, format!("the login has ended or was revoked; run `millstream connections login {name}`"))
             }
-            (Proof::Refresh { first: Some(first) }, "invalid_grant") => {
+            (Grounds::Refresh { first: Some(first) }, "invalid_grant") => {
                 let first = &first.0;
                 let now =
                     format!("the refresh token has ended or was revoked; set the credential `{first}` to a new one");

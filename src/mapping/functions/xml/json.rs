@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::document::{self, source, tag, tag_of};
 
 /// The document as an object: `?xml`, and the root element by its name.
-pub(in crate::mapping::functions) fn to_json(text: &str) -> Result<Value, String> {
+pub(crate) fn to_json(text: &str) -> Result<Value, String> {
     let document = document::parse(text)?;
     let mut out = Map::new();
     let text = document.input_text();

@@ -17,7 +17,7 @@ use crate::mapping::parse_json;
 use crate::schema::Types;
 
 pub(super) use build::build;
-pub(super) use json::to_json;
+pub(crate) use json::to_json;
 
 type Outcome<'e> = Result<Cow<'e, Value>, Fault>;
 

@@ -5,15 +5,18 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::connector::{Class, Failure, plain_text};
+use super::{Class, Failure, plain_text};
 
 /// Body and content type. A field is a text, or a file: `{filename, content_type, content | base64}`.
-pub(super) fn encode(fields: &Value, key: Uuid) -> Result<(Vec<u8>, String), Failure> {
+///
+/// # Errors
+/// A file without a content, with two, or whose base64 is none: a permanent failure of this `code`.
+pub(crate) fn multipart(fields: &Value, key: Uuid, code: &str) -> Result<(Vec<u8>, String), Failure> {
     let mut parts = Vec::new();
     for (name, value) in fields.as_object().into_iter().flatten() {
         match value {
             Value::Null => {}
-            Value::Object(file) if file.contains_key("filename") => parts.push(file_part(name, file)?),
+            Value::Object(file) if file.contains_key("filename") => parts.push(file_part(name, file, code)?),
             Value::Array(values) => {
                 parts.extend(values.iter().filter_map(plain_text).map(|text| text_part(name, &text)));
             }
@@ -41,8 +44,8 @@ fn text_part(name: &str, text: &str) -> Vec<u8> {
     format!("Content-Disposition: form-data; name=\"{}\"\r\n\r\n{text}", escaped(name)).into_bytes()
 }
 
-fn file_part(name: &str, file: &Map<String, Value>) -> Result<Vec<u8>, Failure> {
-    let wrong = |what: String| Failure::new(Class::Permanent, "http.input", what);
+fn file_part(name: &str, file: &Map<String, Value>, code: &str) -> Result<Vec<u8>, Failure> {
+    let wrong = |what: String| Failure::new(Class::Permanent, code, what);
     let text = |key: &str| file.get(key).and_then(Value::as_str);
     let content = match (text("content"), text("base64")) {
         (Some(content), None) => content.as_bytes().to_vec(),
@@ -77,20 +80,20 @@ mod tests {
     #[test]
     fn names_cannot_break_out_of_their_part_and_a_repeat_has_the_same_bytes() {
         let fields = json!({"a\"\r\nX: y": "1", "f": {"filename": "../x.txt", "base64": "aGk="}});
-        let (body, content_type) = encode(&fields, Uuid::nil()).unwrap();
+        let (body, content_type) = multipart(&fields, Uuid::nil(), "http.input").unwrap();
         let text = String::from_utf8(body.clone()).unwrap();
         assert!(text.contains("name=\"a%22%0D%0AX: y\"\r\n\r\n1\r\n"), "{text}");
         assert!(
             text.contains("filename=\"../x.txt\"\r\nContent-Type: application/octet-stream\r\n\r\nhi\r\n"),
             "{text}"
         );
-        assert_eq!(encode(&fields, Uuid::nil()).unwrap(), (body, content_type));
+        assert_eq!(multipart(&fields, Uuid::nil(), "http.input").unwrap(), (body, content_type));
     }
 
     #[test]
     fn a_value_that_holds_the_boundary_gets_another() {
         let boundary = format!("millstream-{}", Uuid::nil().simple());
-        let (_, content_type) = encode(&json!({"a": boundary}), Uuid::nil()).unwrap();
+        let (_, content_type) = multipart(&json!({"a": boundary}), Uuid::nil(), "http.input").unwrap();
         assert_eq!(content_type, format!("multipart/form-data; boundary={boundary}-"));
     }
 }

@@ -1,0 +1,349 @@
+//! One request that works, and maybe its answer, become a connector of one's own: settings, auth, one action.
+//!
+//! What looks like a secret is never written: its place becomes a credential of the connection.
+
+use serde_json::{Map, Value, json};
+use url::{Url, form_urlencoded};
+
+use super::infer;
+use crate::flow::snake_case;
+use crate::mapping::parse_json;
+
+mod secrets;
+
+/// A request as it was sent.
+#[derive(Debug)]
+pub struct Exchange {
+    pub method: String,
+    pub url: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Body,
+    /// The body of its answer, if it is known and JSON.
+    pub answer: Option<Value>,
+}
+
+/// What it carried.
+#[derive(Debug, PartialEq)]
+pub enum Body {
+    None,
+    Json(Value),
+    Form(Vec<(String, String)>),
+    Multipart(Vec<(String, Result<String, File>)>),
+    Text(String),
+}
+
+/// A file of a form; its content is not read.
+#[derive(Debug, PartialEq)]
+pub struct File {
+    pub name: String,
+    pub content_type: Option<String>,
+}
+
+/// A connector's file, and what is left to do.
+#[derive(Debug)]
+pub struct Described {
+    /// As YAML says it.
+    pub file: Value,
+    pub action: String,
+    /// What its author should know.
+    pub notes: Vec<String>,
+}
+
+impl File {
+    /// `report.csv;type=text/csv`, as curl has it.
+    pub fn of(text: &str) -> File {
+        let mut parts = text.split(';');
+        let path = parts.next().unwrap_or_default();
+        let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let content_type = parts.find_map(|part| part.trim().strip_prefix("type=").map(str::to_owned));
+        File { name, content_type }
+    }
+}
+
+impl Body {
+    /// What a text is by its media type, or else by its look.
+    pub fn of(text: &str, usual: &str, headers: &[(String, String)]) -> Body {
+        let said = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let kind = said.map_or(usual, |(_, value)| value.split(';').next().unwrap_or_default().trim());
+        let json = kind.eq_ignore_ascii_case("application/json") || kind.ends_with("+json");
+        // Documentation leaves the header out at times.
+        let looks = text.trim_start().starts_with(['{', '[']);
+        match parse_json(text.as_bytes()) {
+            Ok(value) if json || looks => Body::Json(value),
+            _ if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") => {
+                Body::Form(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+            }
+            _ => Body::Text(text.to_owned()),
+        }
+    }
+}
+
+impl Exchange {
+    /// Reads `{"request": {"method", "url", "headers", "body"}, "response": {"body"}}`.
+    ///
+    /// # Errors
+    /// A sentence that says what is missing.
+    pub fn of_json(value: &Value) -> Result<Exchange, String> {
+        let request = value.get("request").unwrap_or(value);
+        let text = |key: &str| request.get(key).and_then(Value::as_str).map(str::to_owned);
+        let url = text("url").ok_or("`request.url` is missing; the file is {\"request\": {\"method\", \"url\", \"headers\", \"body\"}, \"response\": {\"body\"}}")?;
+        let headers = request.get("headers").and_then(Value::as_object).into_iter().flatten();
+        let headers: Vec<(String, String)> =
+            headers.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
+        let body = match request.get("body") {
+            None | Some(Value::Null) => Body::None,
+            Some(Value::String(text)) => Body::of(text, "", &headers),
+            Some(other) => Body::Json(other.clone()),
+        };
+        let usual = if body == Body::None { "GET" } else { "POST" };
+        let method = text("method").map_or(usual.to_owned(), |method| method.to_ascii_uppercase());
+        let answer = value.pointer("/response/body").cloned();
+        let answer = match answer {
+            Some(Value::String(text)) => parse_json(text.as_bytes()).ok(),
+            other => other,
+        };
+        Ok(Exchange { method, url, headers, body, answer })
+    }
+
+    /// The connector `name` with one action, called `action` or by what it does.
+    ///
+    /// # Errors
+    /// A sentence where the request cannot be one of a connector: the URL is none, or the method is not of those.
+    pub fn describe(&self, name: &str, action: Option<&str>) -> Result<Described, String> {
+        let url = Url::parse(&self.url).map_err(|error| format!("the URL is none: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("the URL is neither http nor https".into());
+        }
+        let method = self.method.to_ascii_lowercase();
+        if !["get", "post", "put", "patch", "delete"].contains(&method.as_str()) {
+            return Err(format!("the method is one of GET, POST, PUT, PATCH and DELETE, not {}", self.method));
+        }
+        let mut draft = Drafting::default();
+        let auth = draft.auth(self, &url);
+        let path = draft.path(&url);
+        let query = draft.query(&url);
+        let headers = draft.headers(self);
+        let mut request = Map::new();
+        request.insert(method.clone(), json!(path));
+        if !query.is_empty() {
+            request.insert("query".into(), Value::Object(query));
+        }
+        let (own, shared): (Map<String, Value>, Map<String, Value>) =
+            headers.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("idempotency-key"));
+        let keyed = !own.is_empty();
+        if keyed {
+            request.insert("headers".into(), Value::Object(own));
+        }
+        draft.body(&self.body, &self.headers, &mut request);
+
+        let action = action.map_or_else(|| named(&method, &url), str::to_owned);
+        let safe = keyed || method != "post";
+        let mut made = Map::new();
+        made.insert("description".into(), json!(format!("{} {}", self.method, url.path())));
+        made.insert("input".into(), draft.input());
+        made.insert("request".into(), Value::Object(request));
+        made.insert("repeat".into(), json!(if safe { "safe" } else { "unsafe" }));
+        if !safe {
+            draft.notes.push(format!(
+                "`{action}` says `repeat: unsafe`, so a call that may have happened is held for a person; say `safe` if twice does no harm"
+            ));
+        }
+        if let Some(answer) = &self.answer {
+            made.insert("output_schema".into(), infer::schema(std::slice::from_ref(answer)));
+        }
+        let origin = url.origin().ascii_serialization();
+        let mut file = json!({
+            "connector": name,
+            "version": 1,
+            "description": format!("Calls of {}", url.host_str().unwrap_or(name)),
+            "settings": {"type": "object", "additionalProperties": false, "properties": {
+                "base_url": {"type": "string", "pattern": "^https?://", "default": origin, "description": "Where it is"},
+            }},
+            "base_url": "{{ settings.base_url }}",
+        });
+        if let Some(auth) = auth {
+            file["auth"] = auth;
+        }
+        if !shared.is_empty() {
+            file["headers"] = Value::Object(shared);
+        }
+        let mut actions = Map::new();
+        actions.insert(action.clone(), Value::Object(made));
+        file["actions"] = Value::Object(actions);
+        Ok(Described { file, action, notes: draft.notes })
+    }
+}
+
+/// What has been found of the action so far.
+#[derive(Default)]
+struct Drafting {
+    properties: Map<String, Value>,
+    required: Vec<String>,
+    notes: Vec<String>,
+    /// Parameters of the query that are credentials.
+    hidden: Vec<String>,
+}
+
+impl Drafting {
+    /// A new input of this name, or of one like it that is free.
+    fn input_named(&mut self, name: &str, property: Value) -> String {
+        let base = snake_case(name).filter(|name| !name.is_empty()).unwrap_or_else(|| "value".to_owned());
+        let mut free = base.clone();
+        let mut number = 2;
+        while self.properties.contains_key(&free) {
+            free = format!("{base}_{number}");
+            number += 1;
+        }
+        self.properties.insert(free.clone(), property);
+        free
+    }
+
+    fn input(&mut self) -> Value {
+        let mut input = json!({"type": "object"});
+        if !self.required.is_empty() {
+            input["required"] = json!(self.required);
+        }
+        input["additionalProperties"] = json!(false);
+        input["properties"] = Value::Object(std::mem::take(&mut self.properties));
+        input
+    }
+
+    /// Numbers and ids in a path become inputs, named by what is before them.
+    fn path(&mut self, url: &Url) -> String {
+        let mut path = String::new();
+        let mut before = String::from("resource");
+        for segment in url.path_segments().into_iter().flatten() {
+            path.push('/');
+            if is_id(segment) {
+                let singular = before.strip_suffix('s').unwrap_or(&before);
+                let name = self.input_named(&format!("{singular}_id"), json!({"type": "string"}));
+                path.push_str(&format!("{{{{ input.{name} }}}}"));
+                self.required.push(name);
+            } else {
+                path.push_str(&segment.replace("{{", "%7B%7B"));
+                before = snake_case(segment).unwrap_or_else(|| "resource".to_owned());
+            }
+        }
+        path
+    }
+
+    fn query(&mut self, url: &Url) -> Map<String, Value> {
+        let mut query = Map::new();
+        for (name, value) in url.query_pairs() {
+            if self.hidden.iter().any(|hidden| *hidden == name) {
+                continue;
+            }
+            let mut property = json!({"type": "string", "default": value});
+            if value.contains("{{") || secrets::is_secret(&name, &value) {
+                property = json!({"type": "string"});
+            }
+            let input = self.input_named(&name, property);
+            query.insert(name.into_owned(), json!(format!("{{{{ input.{input} }}}}")));
+        }
+        query
+    }
+
+    fn body(&mut self, body: &Body, headers: &[(String, String)], request: &mut Map<String, Value>) {
+        match body {
+            Body::None => {}
+            Body::Json(value) => {
+                let mapping = match value {
+                    Value::Object(_) => self.leaves("", value),
+                    other => {
+                        let name = self.input_named("items", infer::schema(std::slice::from_ref(other)));
+                        self.required.push(name.clone());
+                        json!(format!("{{{{ input.{name} }}}}"))
+                    }
+                };
+                request.insert("json".into(), mapping);
+            }
+            Body::Form(fields) => {
+                let mut form = Map::new();
+                for (name, _) in fields {
+                    if !form.contains_key(name) {
+                        let input = self.input_named(name, json!({"type": "string"}));
+                        form.insert(name.clone(), json!(format!("{{{{optional input.{input}}}}}")));
+                    }
+                }
+                request.insert("form".into(), Value::Object(form));
+            }
+            Body::Multipart(fields) => {
+                let mut form = Map::new();
+                for (name, field) in fields {
+                    let value = match field {
+                        Ok(_) => {
+                            let input = self.input_named(name, json!({"type": "string"}));
+                            json!(format!("{{{{optional input.{input}}}}}"))
+                        }
+                        Err(file) => {
+                            let filename = self
+                                .input_named(&format!("{name}_name"), json!({"type": "string", "default": file.name}));
+                            let text = json!({"type": "string", "description": "The file as base64"});
+                            let content = self.input_named(name, text);
+                            self.required.push(content.clone());
+                            let mut part = json!({"filename": format!("{{{{ input.{filename} }}}}")});
+                            if let Some(content_type) = &file.content_type {
+                                part["content_type"] = json!(content_type);
+                            }
+                            part["base64"] = json!(format!("{{{{ input.{content} }}}}"));
+                            part
+                        }
+                    };
+                    form.insert(name.clone(), value);
+                }
+                request.insert("multipart".into(), Value::Object(form));
+            }
+            Body::Text(_) => {
+                let input = self.input_named("text", json!({"type": "string"}));
+                self.required.push(input.clone());
+                request.insert("body".into(), json!(format!("{{{{ input.{input} }}}}")));
+                let said = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+                if let Some((_, content_type)) = said {
+                    request.insert("content_type".into(), json!(content_type));
+                }
+            }
+        }
+    }
+
+    /// Objects stay as they are; each leaf, and each list, becomes an input.
+    fn leaves(&mut self, at: &str, value: &Value) -> Value {
+        match value {
+            Value::Object(fields) if !fields.is_empty() => {
+                let fields = fields.iter().map(|(key, value)| (key.clone(), self.leaves(key, value)));
+                Value::Object(fields.collect())
+            }
+            leaf => {
+                let input = self.input_named(at, infer::schema(std::slice::from_ref(leaf)));
+                // A path that only exists in the text of a template has no `optional`.
+                json!(format!("{{{{optional input.{input}}}}}"))
+            }
+        }
+    }
+}
+
+/// True for what names one thing rather than a kind of things.
+fn is_id(segment: &str) -> bool {
+    let digits = segment.bytes().filter(u8::is_ascii_digit).count();
+    let version = segment.strip_prefix('v').is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
+    let dated = segment.len() == 10 && segment.matches('-').count() == 2;
+    let long =
+        segment.len() >= 12 && digits >= 3 && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    !version && !dated && !segment.is_empty() && (digits == segment.len() || long)
+}
+
+/// What the action does, by its method and the last word of the path.
+fn named(method: &str, url: &Url) -> String {
+    let verb = match method {
+        "get" => "get",
+        "delete" => "delete",
+        "post" => "create",
+        _ => "update",
+    };
+    let word =
+        url.path_segments().into_iter().flatten().filter(|segment| !segment.is_empty() && !is_id(segment)).last();
+    let word = word.and_then(snake_case).filter(|word| !word.is_empty()).unwrap_or_else(|| "resource".to_owned());
+    if word.starts_with(verb) { word } else { format!("{verb}_{word}") }
+}
+
+#[cfg(test)]
+mod tests;

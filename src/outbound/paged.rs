@@ -1,0 +1,68 @@
+//! An action whose answer comes in pages: each is a request of its own, with the limits and the credentials of one.
+
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::limits::Patience;
+use super::{Call, Exchange, Inner};
+use crate::connector::{self, Action, Answer, Class, Context, Declared, Failure, HttpRequest, Pager, Pages};
+
+/// Gathers the pages of one call. The call's timeout is for all of them, but what is
+/// waited for the limits is not counted.
+///
+/// # Errors
+/// As any call; what was gathered before is dropped, and a repeat begins with the first page.
+pub(super) async fn run(
+    inner: &Inner,
+    (declared, action, pages): (&Declared, &Action, &Pages),
+    call: &Call<'_>,
+    context: &Context,
+) -> Result<Value, Failure> {
+    // Made once the first request is: where it goes may be known by the token only.
+    let mut pager: Option<Pager<'_>> = None;
+    let mut left = call.timeout();
+    let mut patience = Patience::Usual;
+    loop {
+        let _slot = inner.limits.enter_with(call, Some((declared, action, context)), patience).await?;
+        let began = Instant::now();
+        let exchange = Exchange {
+            declared,
+            connector: call.connector,
+            connection: call.connection.map(AsRef::as_ref),
+            deadline: began + left,
+            limit: call.output_limit,
+        };
+        // The headers of the answer may say where the next page is.
+        let kept = Mutex::new(Answer::default());
+        let sent: Mutex<Option<HttpRequest>> = Mutex::default();
+        let prepare = |context: &Context| {
+            let request = match &pager {
+                Some(pager) => pager.request().clone(),
+                None => connector::prepare(call.connector, action, call.connection.map(AsRef::as_ref), context)?,
+            };
+            *sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(request.clone());
+            Ok(request)
+        };
+        let judge = |context: Context, answer: &Answer| {
+            let heads = Answer { status: answer.status, headers: answer.headers.clone(), ..Answer::default() };
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = heads;
+            connector::judge_page(call.connector, action, context, answer, Timestamp::now())
+        };
+        let body = exchange.run(inner, context.clone(), prepare, judge).await?;
+        let answer = kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Some(request) = sent.into_inner().unwrap_or_else(PoisonError::into_inner) else {
+            return Err(Failure::new(Class::Permanent, "outbound.request", "a page was answered and never asked for"));
+        };
+        let mut gathered = pager.unwrap_or_else(|| Pager::new(pages, call.name(), request, call.output_limit));
+        if !gathered.take(&answer, &body)? {
+            return Ok(gathered.output());
+        }
+        pager = Some(gathered);
+        left = left.saturating_sub(began.elapsed());
+        // Put aside now, it would begin with the first page again, and never come to an end.
+        patience = Patience::AsLongAsItTakes;
+    }
+}
