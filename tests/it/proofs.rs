@@ -38,9 +38,8 @@ fn yaml(name: &str, text: &str) -> Value {
 /// The names that have a proof.
 fn names() -> Vec<String> {
     let files = std::fs::read_dir(root().join("tests/connectors")).unwrap();
-    let mut names: Vec<String> = files
-        .filter_map(|file| file.unwrap().file_name().to_str()?.strip_suffix(".yaml").map(str::to_owned))
-        .collect();
+    let mut names: Vec<String> =
+        files.filter_map(|file| file.unwrap().file_name().to_str()?.strip_suffix(".yaml").map(str::to_owned)).collect();
     names.sort();
     names
 }
@@ -55,11 +54,13 @@ struct Counterpart {
 
 impl Counterpart {
     fn start(name: &str) -> Counterpart {
-        let parts = std::env::var_os("MILLSTREAM_STANDINS").map_or_else(|| root().join("target/standins"), PathBuf::from);
+        let parts =
+            std::env::var_os("MILLSTREAM_STANDINS").map_or_else(|| root().join("target/standins"), PathBuf::from);
         let script = root().join(format!("tests/standins/vendors/{name}.py"));
         let mut command = Command::new(parts.join("venv/bin/python"));
         command.arg(script).env("MILLSTREAM_STANDINS", &parts).env("PYTHONDONTWRITEBYTECODE", "1");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python of tests/standins/setup");
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python of tests/standins/setup");
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let Ok(said) = serde_json::from_str::<Map<String, Value>>(&line) else {
@@ -136,6 +137,21 @@ fn merge(value: &mut Value, over: &Value) {
     }
 }
 
+/// Puts what the counterpart said of itself where `{its name}` stands in a text.
+fn fill(value: &mut Value, said: &Map<String, Value>) {
+    match value {
+        Value::String(text) => {
+            for (key, value) in said {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                *text = text.replace(&format!("{{{key}}}"), &value);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, said)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| fill(field, said)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 struct Stage {
     name: String,
     counterpart: Counterpart,
@@ -147,12 +163,8 @@ impl Stage {
     fn set(name: &str) -> Stage {
         let file = format!("tests/connectors/{name}.yaml");
         let counterpart = Counterpart::start(name);
-        let mut text = read(&file);
-        for (key, value) in &counterpart.said {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            text = text.replace(&format!("{{{key}}}"), &value);
-        }
-        let proof = yaml(&file, &text);
+        let mut proof = yaml(&file, &read(&file));
+        fill(&mut proof, &counterpart.said);
         let all = yaml("connections.yaml", &read("examples/connectors/connections.yaml"));
         let mut connection = all.get(name).cloned().unwrap_or(Value::Null);
         if let Some(over) = proof.get("connection") {
@@ -257,7 +269,8 @@ impl Stage {
 fn prove(name: &str) {
     let proof = yaml(name, &read(&format!("tests/connectors/{name}.yaml")));
     if let Some(own) = proof.get("own") {
-        for own in own.as_str().map(|one| vec![json!(one)]).or_else(|| own.as_array().cloned()).expect("names of tests") {
+        for own in own.as_str().map(|one| vec![json!(one)]).or_else(|| own.as_array().cloned()).expect("names of tests")
+        {
             let (file, test) = own.as_str().and_then(|own| own.split_once("::")).expect("file::test");
             let source = read(&format!("tests/it/{file}.rs"));
             assert!(source.contains(&format!("fn {test}(")), "tests/it/{file}.rs has no test {test}");
