@@ -30,7 +30,6 @@ def failure(status, code, message):
 
 class Brevo(Vendor):
     def __init__(self):
-        super().__init__()
         self.contacts = {}
         self.mails = {}
 

@@ -30,7 +30,6 @@ def failure(status, category, message, **more):
 
 class HubSpot(Vendor):
     def __init__(self):
-        super().__init__()
         self.records = {}
         self.next_id = 101
 

@@ -23,7 +23,6 @@ LISTS, CAMPAIGNS = {1001}, {2001}
 
 class Marketo(Vendor):
     def __init__(self):
-        super().__init__()
         self.leads = {}
         self.members = set()
         self.requested = []
@@ -139,6 +138,7 @@ class Marketo(Vendor):
     def delete(self, key):
         if self.leads.pop(key, None) is None:
             return {"status": "skipped", "reasons": [{"code": "1004", "message": "Lead not found"}]}
+        self.members = {(one, other) for one, other in self.members if other != key}
         return {"id": key, "status": "deleted"}
 
     def add(self, number, body):

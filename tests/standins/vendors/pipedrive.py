@@ -43,7 +43,6 @@ def failure(status, message, **more):
 
 class Pipedrive(Vendor):
     def __init__(self):
-        super().__init__()
         bob = {"id": 7, "name": "Bob", "emails": [{"value": "bob@example.com", "primary": True, "label": "work"}]}
         self.rows = {"persons": {7: bob}, "organizations": {}, "deals": {}, "leads": {}}
         self.made = []

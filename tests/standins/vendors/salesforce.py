@@ -36,7 +36,6 @@ def failure(status, code, message, fields=None, **more):
 
 class Salesforce(Vendor):
     def __init__(self):
-        super().__init__()
         self.records = {}
         self.tokens = 0
         self.ended = False

@@ -37,7 +37,6 @@ def bad(code, message, name, index=0, **details):
 
 class Zoho(Vendor):
     def __init__(self):
-        super().__init__()
         self.records = {}
         self.tokens = 0
 
@@ -173,6 +172,9 @@ class Zoho(Vendor):
         start = int(query.get("page_token") or (int(query.get("page", 1)) - 1) * size)
         more = start + size < len(rows)
         shown = rows[start : start + size]
+        if "fields" in query:
+            wanted = {"id", *query["fields"].split(",")}
+            shown = [{name: value for name, value in row.items() if name in wanted} for row in shown]
         if not shown:
             return 204, None
         info = {"per_page": size, "count": len(shown), "page": start // size + 1, "more_records": more, "next_page_token": str(start + size) if more else None}
