@@ -1,21 +1,17 @@
-"""A Discord webhook. Pages: "Webhook Resource", "Rate Limits" and "Opcodes and Status Codes" of discord.com/developers/docs."""
+"""A Discord webhook. What comes is judged by Discord's own schemas (discord_schemas.mjs); what is done with it is as the pages "Webhook
+Resource", "Rate Limits" and "Opcodes and Status Codes" of discord.com/developers/docs say.
+"""
 
-from fields import problems
+import json
+import os
+import subprocess
+
 from standin import Refused, Vendor, serve
 
 ID, TOKEN = "1180000000000000001", "t0k3nT0k3nT0k3nT0k3nT0k3nT0k3nT0k3n"
 CHANNEL = "1180000000000000777"
-EMBED = {
-    "title": str, "description": str, "url": str, "timestamp": str, "color": int, "footer": dict, "image": dict, "thumbnail": dict,
-    "author": dict, "fields": [{"name!": str, "value!": str, "inline": bool}],
-}
-MENTIONS = {"parse": [{"roles", "users", "everyone"}], "roles": [str], "users": [str], "replied_user": bool}
-# "Execute Webhook", JSON/Form Params; "Edit Webhook Message".
-EXECUTE = {
-    "content": str, "username": str, "avatar_url": str, "tts": bool, "embeds": [EMBED], "allowed_mentions": MENTIONS, "flags": int,
-    "thread_name": str, "applied_tags": [str],
-}
-EDIT = {"content": str, "embeds": [EMBED], "allowed_mentions": MENTIONS, "flags": int}
+# Of Discord's own document: Execute Webhook and Edit Webhook Message.
+EXECUTE, EDIT = "IncomingWebhookRequestPartialSchema", "IncomingWebhookUpdateRequestPartialSchema"
 
 
 def no(status, code, message, **more):
@@ -24,6 +20,19 @@ def no(status, code, message, **more):
 
 class Discord(Vendor):
     made = 0
+
+    def __init__(self):
+        super().__init__()
+        # It ends when its stdin does, which ends with this process.
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "discord_schemas.mjs")
+        self.schemas = subprocess.Popen(["node", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self.schemas.stdout.readline() != "{}\n":
+            raise SystemExit("Discord's schemas are not there; tests/standins/setup installs them")
+
+    def problems(self, value, schema):
+        self.schemas.stdin.write(json.dumps({"schema": schema, "value": value}) + "\n")
+        self.schemas.stdin.flush()
+        return json.loads(self.schemas.stdout.readline())["problems"]
 
     def handle(self, request):
         parts = request.segments
@@ -42,10 +51,9 @@ class Discord(Vendor):
             return self.message(request, parts[5])
         raise no(405, 0, "405: Method Not Allowed")
 
-    def body(self, request, shape):
+    def body(self, request, schema):
         body = request.json(no(400, 50109, "The request body contains invalid JSON."))
-        wrong = problems(body, shape)
-        wrong += [("content", "Must be 2000 or fewer in length.")] if len(body.get("content", "")) > 2000 else []
+        wrong = self.problems(body, schema)
         if wrong:
             raise no(400, 50035, "Invalid Form Body", errors={at: {"_errors": [{"code": "BASE_TYPE", "message": what}]} for at, what in wrong})
         return body

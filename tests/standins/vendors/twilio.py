@@ -1,17 +1,19 @@
-"""Twilio's Messages resource. A message that was taken is `queued`: 201 does not say that it arrives.
+"""Twilio's Messages resource. A message that was taken is `queued`: 201 does not say that it arrives. Requests and answers are held to
+Twilio's own OpenAPI document, twilio_api_v2010.json (npm: @twilio-alpha/mcp); what it leaves open is as the pages say.
 
 Pages: "Messages resource" (parameters, at least one of From and MessagingServiceSid), "Error and Warning Dictionary", "Test Credentials"
 (the magic numbers: +15005550006 may send, +15005550001 is invalid, +15005550004 has unsubscribed, +15005550007 is not the account's).
 """
 
 import base64
+import json
+import os
 import re
 
 from standin import Refused, Vendor, serve
 
 ACCOUNT, TOKEN = "AC0123456789abcdef0123456789abcdef", "t0k3n0123456789abcdef0123456789ab"
 ROOT = f"/2010-04-01/Accounts/{ACCOUNT}"
-FIELDS = {"To", "From", "MessagingServiceSid", "Body", "MediaUrl", "StatusCallback", "ValidityPeriod", "ContentSid", "ContentVariables"}
 NUMBERS = [
     {"sid": "PN1", "phone_number": "+15005550006", "friendly_name": "Front desk"},
     {"sid": "PN2", "phone_number": "+15005550008", "friendly_name": "Workshop"},
@@ -22,20 +24,76 @@ def no(status, code, message):
     return Refused(status, {"code": code, "message": message, "more_info": f"https://www.twilio.com/docs/errors/{code}", "status": status})
 
 
+class Document:
+    """Twilio's OpenAPI document, as far as form fields and the names in answers go."""
+
+    def __init__(self):
+        with open(os.path.join(os.environ["MILLSTREAM_STANDINS"], "specs", "twilio_api_v2010.json"), encoding="utf-8") as file:
+            self.whole = json.load(file)
+
+    def schema(self, schema):
+        return self.whole["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+
+    def operation(self, request):
+        """The operation that the request is for, its path's parameters as they should be; else None."""
+        for path, methods in self.whole["paths"].items():
+            names = re.findall(r"{(\w+)}", path)
+            found = re.fullmatch(re.sub(r"{\w+}", "([^/]+?)", path.replace(".", r"\.")), request.path)
+            operation = methods.get(request.method.lower())
+            if found and operation:
+                given = dict(zip(names, found.groups()))
+                parameters = [one for one in operation.get("parameters", []) if one["in"] == "path"]
+                if all(self.fits(given[one["name"]], one["schema"]) for one in parameters):
+                    return operation
+        return None
+
+    def fits(self, text, schema):
+        schema = self.schema(schema)
+        kind = schema.get("type")
+        if kind == "array":
+            return self.fits(text, schema["items"])
+        if kind == "boolean":
+            return text in ("true", "false")
+        if kind in ("integer", "number"):
+            return bool(re.fullmatch(r"-?\d+" if kind == "integer" else r"-?\d+(\.\d+)?", text))
+        if schema.get("format") == "uri" and not re.match(r"https?://", text):
+            return False
+        return text in schema.get("enum", [text]) and bool(re.search(schema.get("pattern", ""), text))
+
+    def wrong(self, operation, form):
+        schema = self.schema(operation["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"])
+        wrong = [f"The parameter {name} is not known" for name in form if name not in schema["properties"]]
+        return wrong + [f"The parameter {name} is invalid" for name, text in form.items() if name in schema["properties"] and not self.fits(text, schema["properties"][name])]
+
+    def answer(self, operation, status, body):
+        """The body, if the document has all its fields."""
+        schema = self.schema(operation["responses"][str(status)]["content"]["application/json"]["schema"])
+        unknown = set(body) - set(schema["properties"])
+        assert not unknown, f"Twilio's answers have no {unknown}"
+        return status, body
+
+
 class Twilio(Vendor):
+    def __init__(self):
+        super().__init__()
+        self.document = Document()
+
     def handle(self, request):
         given = request.headers.get("authorization", "")
         if given != "Basic " + base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode():
             raise no(401, 20003, "Authenticate")
-        if request.method == "GET":
-            return self.read(request)
-        if request.path != f"{ROOT}/Messages.json" or request.method != "POST":
+        operation = self.document.operation(request)
+        if operation is None or not request.path.startswith(ROOT):
             raise no(404, 20404, f"The requested resource {request.path} was not found")
+        if request.method == "GET":
+            return self.document.answer(operation, *self.read(request))
+        if request.path != f"{ROOT}/Messages.json":
+            raise no(405, 20004, "Method not allowed")
         # Parameters are form fields; a JSON body has none of them.
         form = request.form(no(400, 21604, "A 'To' phone number is required."))
-        unknown = set(form) - FIELDS
-        if unknown:
-            raise no(400, 21617, f"Unknown parameter {sorted(unknown)[0]}")
+        wrong = self.document.wrong(operation, form)
+        if wrong:
+            raise no(400, 20001, wrong[0])
         to = form.get("To", "")
         if not to:
             raise no(400, 21604, "A 'To' phone number is required.")
@@ -57,7 +115,7 @@ class Twilio(Vendor):
             "error_code": None, "error_message": None, "price": None,
         }
         self.effects.append(message)
-        return 201, message
+        return self.document.answer(operation, 201, message)
 
     def read(self, request):
         if request.path == f"{ROOT}.json":
