@@ -172,7 +172,11 @@ class Dataverse:
         if not found or found.group(1) != alternate:
             what = f"The key in the request URI is not valid for resource 'Microsoft.Dynamics.CRM.{name}'."
             raise Refused(400, "0x80060888", what)
-        value = found.group(2).replace("''", "'")
+        # WSGI has the bytes of a path as Latin-1.
+        value = found.group(2).replace("''", "'").encode("latin-1").decode()
+        # "Work with alternate keys": with one of these characters, GET and PATCH do not work.
+        if re.search(r"[/<>*%&:\\?+]", value):
+            raise Refused(400, "0x80060888", "A potentially dangerous Request.Path value was detected from the client.")
         key = next((key for key, row in self.rows[table].items() if row.get(alternate) == value), None)
         return key, {alternate: value}
 
@@ -258,7 +262,7 @@ class Dataverse:
         found = re.fullmatch(r"/?(\w+)\((.+)\)", value if isinstance(value, str) else "")
         if not found or found.group(1) != lookups[lookup]:
             raise Refused(400, "0x80048d19", f"A node of '{lookup}' of '{name}' is not a row of {lookups[lookup]}: {value}")
-        key, _ = self.locate(found.group(1), found.group(2))
+        key, _ = self.locate(found.group(1), found.group(2).encode().decode("latin-1"))
         if key not in self.rows[found.group(1)]:
             raise Refused(404, "0x80040217", f"{TABLES[found.group(1)][0]} With Id = {key} Does Not Exist")
         return f"{found.group(1)}({key})"

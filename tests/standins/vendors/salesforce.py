@@ -54,17 +54,16 @@ class Salesforce(Vendor):
         # "Status Codes and Error Responses": 401, the session has expired or is invalid.
         if request.headers.get("authorization") != f"Bearer 00Dxx!token-{self.tokens}":
             raise failure(401, "INVALID_SESSION_ID", "Session expired or invalid")
-        found = re.fullmatch(rf"/services/data/{VERSION}/(.+)", request.path)
-        if not found:
+        if request.segments[:3] != ["services", "data", VERSION]:
             raise failure(404, "NOT_FOUND", "The requested resource does not exist")
-        parts = [part for part in found.group(1).split("/") if part]
+        parts = [part for part in request.segments[3:] if part]
         if parts == ["limits"]:
             return 200, {"DailyApiRequests": {"Max": 15000, "Remaining": 14998}}
         if parts == ["sobjects"]:
             return 200, {"encoding": "UTF-8", "sobjects": [{"name": kind, "label": kind} for kind in FIELDS]}
-        if parts[0] == "query":
+        if parts[:1] == ["query"]:
             return self.query(request, parts)
-        if parts[0] != "sobjects" or parts[1] not in FIELDS:
+        if parts[:1] != ["sobjects"] or parts[1] not in FIELDS:
             raise failure(404, "NOT_FOUND", "The requested resource does not exist")
         kind = parts[1]
         if request.method == "POST" and len(parts) == 2:
