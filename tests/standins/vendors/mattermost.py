@@ -1,7 +1,8 @@
 """A Mattermost server's posts. Errors are {id, message, detailed_error, request_id, status_code}.
 
 Pages: "Create a post", "Patch a post" (posts.yaml), channels.yaml and introduction.yaml of the Mattermost API Reference. From the server's
-source (app/post.go): a post whose pending_post_id was seen within 30 seconds is answered with the post that is there.
+source (app/post.go): a post whose pending_post_id was seen within 30 seconds is answered with the post that is there; while that one is still being
+made, with 500 and api.post.deduplicate_create_post.pending.
 """
 
 import time

@@ -1,6 +1,7 @@
 """Slack's Web API as far as messages need it. Slack says no with status 200: the body's `ok` decides.
 
-Pages: "chat.postMessage", "chat.update", "reactions.add", "users.lookupByEmail", "conversations.list" and "Rate limits" of docs.slack.dev.
+Pages: "chat.postMessage", "chat.update", "reactions.add", "users.lookupByEmail", "conversations.list", "Pagination" and "Rate limits" of
+docs.slack.dev.
 """
 
 from fields import problems
@@ -107,7 +108,7 @@ class Slack(Vendor):
         return {"user": found[0]}
 
     def conversations_list(self, given):
-        # "Fewer than the requested number of items may be returned, even if the end of the list hasn't been reached": one at a time.
+        # "Pagination": limit is a maximum, so one at a time is right; "an empty, null, or non-existent next_cursor": no further results.
         listed = [one for one in CHANNELS if not (given.get("exclude_archived") == "true" and one["is_archived"])]
         start = int(given.get("cursor") or 0)
         following = str(start + 1) if start + 1 < len(listed) else ""
