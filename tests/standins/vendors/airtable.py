@@ -14,7 +14,6 @@ def error(status, kind, message):
 
 class Airtable(Vendor):
     def __init__(self):
-        super().__init__()
         self.records = {}
 
     def effects(self):

@@ -28,7 +28,6 @@ def error(code, status, message):
 
 class Sheets(Vendor):
     def __init__(self, public):
-        super().__init__()
         self.public = public
         self.tokens = set()
         self.rows = [["Run", "Email", "Company", "Seats"]]

@@ -22,7 +22,6 @@ def invalid(message):
 
 class Notion(Vendor):
     def __init__(self):
-        super().__init__()
         self.pages = {}
 
     def effects(self):
