@@ -44,7 +44,14 @@ class Discord(Vendor):
             raise no(401, 50027, "Invalid Webhook Token")
         if len(parts) == 4 and request.method == "GET":
             # "Get Webhook with Token": "does not require authentication and returns no user in the webhook object".
-            return 200, {"id": ID, "type": 1, "name": "Captain Hook", "channel_id": CHANNEL, "guild_id": "1180000000000000009", "token": TOKEN}
+            return 200, {
+                "id": ID,
+                "type": 1,
+                "name": "Captain Hook",
+                "channel_id": CHANNEL,
+                "guild_id": "1180000000000000009",
+                "token": TOKEN,
+            }
         if len(parts) == 4 and request.method == "POST":
             return self.execute(request)
         if len(parts) == 6 and parts[4] == "messages" and request.method in ("PATCH", "DELETE"):
@@ -55,7 +62,12 @@ class Discord(Vendor):
         body = request.json(no(400, 50109, "The request body contains invalid JSON."))
         wrong = self.problems(body, schema)
         if wrong:
-            raise no(400, 50035, "Invalid Form Body", errors={at: {"_errors": [{"code": "BASE_TYPE", "message": what}]} for at, what in wrong})
+            raise no(
+                400,
+                50035,
+                "Invalid Form Body",
+                errors={at: {"_errors": [{"code": "BASE_TYPE", "message": what}]} for at, what in wrong},
+            )
         return body
 
     def execute(self, request):
@@ -75,7 +87,14 @@ class Discord(Vendor):
 
     def add(self, body):
         Discord.made += 1
-        message = {"id": str(1180000000000001000 + Discord.made), "channel_id": CHANNEL, "webhook_id": ID, "type": 0, "embeds": [], **body}
+        message = {
+            "id": str(1180000000000001000 + Discord.made),
+            "channel_id": CHANNEL,
+            "webhook_id": ID,
+            "type": 0,
+            "embeds": [],
+            **body,
+        }
         self.effects.append(message)
         return message
 

@@ -14,8 +14,18 @@ KEY = "0123456789abcdef0123456789abcdef-us21"
 LIST = "a1b2c3d4e5"
 STATUS = {"subscribed", "unsubscribed", "cleaned", "pending", "transactional"}
 MEMBER = {
-    "email_address!": str, "status_if_new": STATUS, "status": STATUS, "merge_fields": dict, "language": str, "email_type": {"html", "text"},
-    "interests": dict, "vip": bool, "location": dict, "marketing_permissions": list, "ip_signup": str, "timestamp_signup": str,
+    "email_address!": str,
+    "status_if_new": STATUS,
+    "status": STATUS,
+    "merge_fields": dict,
+    "language": str,
+    "email_type": {"html", "text"},
+    "interests": dict,
+    "vip": bool,
+    "location": dict,
+    "marketing_permissions": list,
+    "ip_signup": str,
+    "timestamp_signup": str,
 }
 TAGS = {"tags!": [{"name!": str, "status!": {"active", "inactive"}}], "is_syncing": bool}
 MERGE_FIELDS = {"FNAME", "LNAME", "COMPANY"}
@@ -24,7 +34,14 @@ FORGOTTEN = "forgotten@example.com"
 
 
 def no(status, title, detail, **more):
-    body = {"type": "https://mailchimp.com/developer/marketing/docs/errors/", "title": title, "status": status, "detail": detail, "instance": "0000-0000", **more}
+    body = {
+        "type": "https://mailchimp.com/developer/marketing/docs/errors/",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": "0000-0000",
+        **more,
+    }
     return Refused(status, body, {"Content-Type": "application/problem+json; charset=utf-8"})
 
 
@@ -37,7 +54,11 @@ class Mailchimp(Vendor):
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         name, _, key = base64.b64decode(given).decode().partition(":") if scheme == "Basic" else ("", "", "")
         if not name or key != KEY:
-            raise no(401, "API Key Invalid", "Your API key may be invalid, or you've attempted to access the wrong datacenter.")
+            raise no(
+                401,
+                "API Key Invalid",
+                "Your API key may be invalid, or you've attempted to access the wrong datacenter.",
+            )
         parts = request.segments
         if request.method == "GET" and request.path == "/3.0/ping":
             return 200, {"health_status": "Everything's Chimpy!"}
@@ -65,7 +86,12 @@ class Mailchimp(Vendor):
         wrong = problems(body, shape)
         if wrong:
             errors = [{"field": at, "message": what} for at, what in wrong]
-            raise no(400, "Invalid Resource", "The resource submitted could not be validated. For field-specific details, see the 'errors' array.", errors=errors)
+            raise no(
+                400,
+                "Invalid Resource",
+                "The resource submitted could not be validated. For field-specific details, see the 'errors' array.",
+                errors=errors,
+            )
         return body
 
     def put(self, request, wanted, known):
@@ -79,13 +105,29 @@ class Mailchimp(Vendor):
         if unknown:
             raise no(400, "Invalid Resource", f"The merge field {sorted(unknown)[0]} does not exist.")
         if address.lower() == FORGOTTEN:
-            raise no(400, "Forgotten Email Not Subscribed", f"{address} was permanently deleted and cannot be re-imported. The contact must re-subscribe to get back on the list.")
+            raise no(
+                400,
+                "Forgotten Email Not Subscribed",
+                f"{address} was permanently deleted and cannot be re-imported. The contact must re-subscribe to get back on the list.",
+            )
         if address.lower() == LEFT and "subscribed" in (body.get("status"), body.get("status_if_new")):
-            raise no(400, "Member In Compliance State", f"{address} is in a compliance state due to unsubscribe, bounce, or compliance review and cannot be subscribed.")
+            raise no(
+                400,
+                "Member In Compliance State",
+                f"{address} is in a compliance state due to unsubscribe, bounce, or compliance review and cannot be subscribed.",
+            )
         if not known:
             if "status_if_new" not in body:
                 raise no(400, "Invalid Resource", "Status is required for a new member.")
-            known = [{"id": wanted, "email_address": address, "status": body["status_if_new"], "merge_fields": {}, "tags": []}]
+            known = [
+                {
+                    "id": wanted,
+                    "email_address": address,
+                    "status": body["status_if_new"],
+                    "merge_fields": {},
+                    "tags": [],
+                }
+            ]
             self.effects.append(known[0])
         elif "status" in body:
             known[0]["status"] = body["status"]

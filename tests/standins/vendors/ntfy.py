@@ -12,8 +12,21 @@ from standin import Refused, Vendor, serve
 TOKEN = "tk_0123456789abcdefghijklmnopqrs"
 # docs.ntfy.sh, "Publish as JSON": the fields.
 MESSAGE = {
-    "topic!": str, "message": str, "title": str, "tags": [str], "priority": {1, 2, 3, 4, 5}, "actions": [dict], "click": str, "attach": str,
-    "markdown": bool, "icon": str, "filename": str, "delay": str, "email": str, "call": str, "sequence_id": str,
+    "topic!": str,
+    "message": str,
+    "title": str,
+    "tags": [str],
+    "priority": {1, 2, 3, 4, 5},
+    "actions": [dict],
+    "click": str,
+    "attach": str,
+    "markdown": bool,
+    "icon": str,
+    "filename": str,
+    "delay": str,
+    "email": str,
+    "call": str,
+    "sequence_id": str,
 }
 
 
@@ -57,7 +70,11 @@ class Ntfy(Vendor):
         Ntfy.made += 1
         message = {"id": f"m{Ntfy.made:011}", "time": 1767600000, "event": "message", **message}
         key = message.get("sequence_id")
-        self.effects[:] = [one for one in self.effects if not (key and one.get("sequence_id") == key and one["topic"] == message["topic"])]
+        self.effects[:] = [
+            one
+            for one in self.effects
+            if not (key and one.get("sequence_id") == key and one["topic"] == message["topic"])
+        ]
         self.effects.append(message)
         return 200, message
 

@@ -10,14 +10,30 @@ from standin import Refused, Vendor, serve
 KEY = "0123456789abcdef0123456789abcdef"
 LINK = {"href!": str, "text": str}
 PAYLOAD = {
-    "summary!": str, "source!": str, "severity!": {"critical", "error", "warning", "info"}, "timestamp": str, "component": str, "group": str,
-    "class": str, "custom_details": dict,
+    "summary!": str,
+    "source!": str,
+    "severity!": {"critical", "error", "warning", "info"},
+    "timestamp": str,
+    "component": str,
+    "group": str,
+    "class": str,
+    "custom_details": dict,
 }
 EVENT = {
-    "routing_key!": str, "event_action!": {"trigger", "acknowledge", "resolve"}, "dedup_key": str, "payload": PAYLOAD, "client": str,
-    "client_url": str, "links": [LINK], "images": [{"src!": str, "href": str, "alt": str}],
+    "routing_key!": str,
+    "event_action!": {"trigger", "acknowledge", "resolve"},
+    "dedup_key": str,
+    "payload": PAYLOAD,
+    "client": str,
+    "client_url": str,
+    "links": [LINK],
+    "images": [{"src!": str, "href": str, "alt": str}],
 }
-CHANGE = {"routing_key!": str, "payload!": {"summary!": str, "timestamp": str, "source": str, "custom_details": dict}, "links": [LINK]}
+CHANGE = {
+    "routing_key!": str,
+    "payload!": {"summary!": str, "timestamp": str, "source": str, "custom_details": dict},
+    "links": [LINK],
+}
 
 
 def no(*errors):
@@ -30,7 +46,16 @@ class PagerDuty(Vendor):
             raise Refused(404, "Not Found")
         if len(request.raw) > 512 * 1024:
             raise Refused(413, "Payload Too Large")
-        event = request.json(Refused(400, {"status": "Unrecognized object", "message": "Event object format is unrecognized", "errors": ["JSON parse error"]}))
+        event = request.json(
+            Refused(
+                400,
+                {
+                    "status": "Unrecognized object",
+                    "message": "Event object format is unrecognized",
+                    "errors": ["JSON parse error"],
+                },
+            )
+        )
         change = request.path.startswith("/v2/change")
         wrong = problems(event, CHANGE if change else EVENT)
         if wrong:
@@ -53,12 +78,18 @@ class PagerDuty(Vendor):
         if key and len(key) > 255:
             raise no("'dedup_key' is too long (maximum is 255 characters)")
         key = key or f"generated-{len(self.effects) + 1}"
-        open_ = [one for one in self.effects if one["kind"] == "alert" and one["dedup_key"] == key and one["state"] != "resolved"]
+        open_ = [
+            one
+            for one in self.effects
+            if one["kind"] == "alert" and one["dedup_key"] == key and one["state"] != "resolved"
+        ]
         if event["event_action"] == "trigger":
             if open_:
                 open_[0]["events"] += 1
             else:
-                self.effects.append({"kind": "alert", "dedup_key": key, "state": "triggered", "events": 1, **event["payload"]})
+                self.effects.append(
+                    {"kind": "alert", "dedup_key": key, "state": "triggered", "events": 1, **event["payload"]}
+                )
         elif open_:
             open_[0]["state"] = "acknowledged" if event["event_action"] == "acknowledge" else "resolved"
         # Otherwise the event is dropped, and the answer is the same.

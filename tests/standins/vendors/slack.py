@@ -19,8 +19,17 @@ METHODS = {
     "chat.postMessage": (
         "POST",
         {
-            "channel!": str, "text": str, "blocks": [{"type!": str, "text": dict, "block_id": str, "elements": list, "fields": list, "accessory": dict}],
-            "thread_ts": str, "reply_broadcast": bool, "unfurl_links": bool, "unfurl_media": bool, "mrkdwn": bool, "metadata": dict,
+            "channel!": str,
+            "text": str,
+            "blocks": [
+                {"type!": str, "text": dict, "block_id": str, "elements": list, "fields": list, "accessory": dict}
+            ],
+            "thread_ts": str,
+            "reply_broadcast": bool,
+            "unfurl_links": bool,
+            "unfurl_media": bool,
+            "mrkdwn": bool,
+            "metadata": dict,
         },
     ),
     "chat.update": ("POST", {"channel!": str, "ts!": str, "text": str, "blocks": list}),
@@ -55,11 +64,19 @@ class Slack(Vendor):
             given = request.json(no("invalid_post_type" if "json" not in request.media() else "invalid_json"))
         wrong = problems(given, shape)
         if wrong:
-            raise no("invalid_arguments", response_metadata={"messages": [f"[ERROR] {at} {what}" for at, what in wrong]})
+            raise no(
+                "invalid_arguments", response_metadata={"messages": [f"[ERROR] {at} {what}" for at, what in wrong]}
+            )
         return 200, {"ok": True, **getattr(self, name.replace(".", "_"))(given)}
 
     def auth_test(self, _):
-        return {"url": "https://example.slack.com/", "team": "Example", "user": "millstream", "team_id": "T0EXAMPLE", "user_id": "U0BOT0001"}
+        return {
+            "url": "https://example.slack.com/",
+            "team": "Example",
+            "user": "millstream",
+            "team_id": "T0EXAMPLE",
+            "user_id": "U0BOT0001",
+        }
 
     def channel(self, wanted):
         found = [one for one in CHANNELS if wanted in (one["id"], one["name"], f"#{one['name']}")]
@@ -85,7 +102,11 @@ class Slack(Vendor):
             self.message(channel["id"], given["thread_ts"])
         ts = f"1767600000.{len(self.effects) + 1:06}"
         self.effects.append({**given, "channel": channel["id"], "ts": ts, "reactions": []})
-        return {"channel": channel["id"], "ts": ts, "message": {"type": "message", "text": given.get("text", ""), "ts": ts}}
+        return {
+            "channel": channel["id"],
+            "ts": ts,
+            "message": {"type": "message", "text": given.get("text", ""), "ts": ts},
+        }
 
     def chat_update(self, given):
         message = self.message(self.channel(given["channel"])["id"], given["ts"])

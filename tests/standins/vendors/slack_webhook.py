@@ -8,7 +8,11 @@ from fields import problems
 from standin import Refused, Vendor, serve
 
 SECRET = "/services/T0EXAMPLE/B0EXAMPLE/s3cr3tS3cr3tS3cr3tS3cr3t"
-MESSAGE = {"text": str, "blocks": [{"type!": str, "text": dict, "block_id": str, "elements": list, "fields": list, "accessory": dict}], "thread_ts": str}
+MESSAGE = {
+    "text": str,
+    "blocks": [{"type!": str, "text": dict, "block_id": str, "elements": list, "fields": list, "accessory": dict}],
+    "thread_ts": str,
+}
 
 
 class SlackWebhook(Vendor):

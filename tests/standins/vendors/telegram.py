@@ -20,17 +20,42 @@ METHODS = {
     "getMe": {},
     "getChat": {"chat_id!": CHAT},
     "sendMessage": {
-        "chat_id!": CHAT, "text!": str, "parse_mode": {"MarkdownV2", "HTML", "Markdown"}, "disable_notification": bool, "message_thread_id": int,
-        "reply_parameters": {"message_id!": int, "allow_sending_without_reply": bool}, "link_preview_options": dict, "reply_markup": dict,
+        "chat_id!": CHAT,
+        "text!": str,
+        "parse_mode": {"MarkdownV2", "HTML", "Markdown"},
+        "disable_notification": bool,
+        "message_thread_id": int,
+        "reply_parameters": {"message_id!": int, "allow_sending_without_reply": bool},
+        "link_preview_options": dict,
+        "reply_markup": dict,
         "protect_content": bool,
     },
-    "sendDocument": {"chat_id!": CHAT, "document!": dict, "caption": str, "parse_mode": str, "disable_notification": str},
-    "editMessageText": {"chat_id!": CHAT, "message_id!": int, "text!": str, "parse_mode": {"MarkdownV2", "HTML", "Markdown"}},
+    "sendDocument": {
+        "chat_id!": CHAT,
+        "document!": dict,
+        "caption": str,
+        "parse_mode": str,
+        "disable_notification": str,
+    },
+    "editMessageText": {
+        "chat_id!": CHAT,
+        "message_id!": int,
+        "text!": str,
+        "parse_mode": {"MarkdownV2", "HTML", "Markdown"},
+    },
 }
 
 
 def no(code, description, **parameters):
-    return Refused(code, {"ok": False, "error_code": code, "description": description, **({"parameters": parameters} if parameters else {})})
+    return Refused(
+        code,
+        {
+            "ok": False,
+            "error_code": code,
+            "description": description,
+            **({"parameters": parameters} if parameters else {}),
+        },
+    )
 
 
 class Telegram(Vendor):
@@ -60,7 +85,16 @@ class Telegram(Vendor):
             for part in form.iter_parts():
                 name, filename = (part.get_param(key, header="content-disposition") for key in ("name", "filename"))
                 bytes_ = part.get_payload(decode=True)
-                given[name] = {"file_name": filename, "mime_type": part.get_content_type(), "size": len(bytes_), "text": bytes_.decode("utf-8", "replace")} if filename else bytes_.decode()
+                given[name] = (
+                    {
+                        "file_name": filename,
+                        "mime_type": part.get_content_type(),
+                        "size": len(bytes_),
+                        "text": bytes_.decode("utf-8", "replace"),
+                    }
+                    if filename
+                    else bytes_.decode()
+                )
             return given
         if media == "application/x-www-form-urlencoded":
             return request.form(no(400, "Bad Request"))
@@ -94,7 +128,11 @@ class Telegram(Vendor):
         return self.add(chat, text=given["text"])
 
     def sendDocument(self, given):
-        return self.add(self.chat(given["chat_id"]), document={"file_id": "BQACAgIAAx", **given["document"]}, caption=given.get("caption", ""))
+        return self.add(
+            self.chat(given["chat_id"]),
+            document={"file_id": "BQACAgIAAx", **given["document"]},
+            caption=given.get("caption", ""),
+        )
 
     def editMessageText(self, given):
         self.chat(given["chat_id"])

@@ -21,14 +21,19 @@ NUMBERS = [
 
 
 def no(status, code, message):
-    return Refused(status, {"code": code, "message": message, "more_info": f"https://www.twilio.com/docs/errors/{code}", "status": status})
+    return Refused(
+        status,
+        {"code": code, "message": message, "more_info": f"https://www.twilio.com/docs/errors/{code}", "status": status},
+    )
 
 
 class Document:
     """Twilio's OpenAPI document, as far as form fields and the names in answers go."""
 
     def __init__(self):
-        with open(os.path.join(os.environ["MILLSTREAM_STANDINS"], "specs", "twilio_api_v2010.json"), encoding="utf-8") as file:
+        with open(
+            os.path.join(os.environ["MILLSTREAM_STANDINS"], "specs", "twilio_api_v2010.json"), encoding="utf-8"
+        ) as file:
             self.whole = json.load(file)
 
     def schema(self, schema):
@@ -63,7 +68,11 @@ class Document:
     def wrong(self, operation, form):
         schema = self.schema(operation["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"])
         wrong = [f"The parameter {name} is not known" for name in form if name not in schema["properties"]]
-        return wrong + [f"The parameter {name} is invalid" for name, text in form.items() if name in schema["properties"] and not self.fits(text, schema["properties"][name])]
+        return wrong + [
+            f"The parameter {name} is invalid"
+            for name, text in form.items()
+            if name in schema["properties"] and not self.fits(text, schema["properties"][name])
+        ]
 
     def answer(self, operation, status, body):
         """The body, if the document has all its fields."""
@@ -106,13 +115,25 @@ class Twilio(Vendor):
         if to == "+15005550004":
             raise no(400, 21610, "Attempt to send to unsubscribed recipient")
         if form.get("From") not in (None, *(one["phone_number"] for one in NUMBERS)):
-            raise no(400, 21606, f"The 'From' phone number provided ({form['From']}) is not a valid message-capable Twilio phone number for this destination.")
+            raise no(
+                400,
+                21606,
+                f"The 'From' phone number provided ({form['From']}) is not a valid message-capable Twilio phone number for this destination.",
+            )
         if len(form.get("Body", "")) > 1600:
             raise no(400, 21617, "The concatenated message body exceeds the 1600 character limit")
         message = {
-            "sid": f"SM{len(self.effects) + 1:032x}", "account_sid": ACCOUNT, "status": "queued", "to": to, "from": form.get("From"),
-            "messaging_service_sid": form.get("MessagingServiceSid"), "body": form.get("Body", ""), "direction": "outbound-api",
-            "error_code": None, "error_message": None, "price": None,
+            "sid": f"SM{len(self.effects) + 1:032x}",
+            "account_sid": ACCOUNT,
+            "status": "queued",
+            "to": to,
+            "from": form.get("From"),
+            "messaging_service_sid": form.get("MessagingServiceSid"),
+            "body": form.get("Body", ""),
+            "direction": "outbound-api",
+            "error_code": None,
+            "error_message": None,
+            "price": None,
         }
         self.effects.append(message)
         return self.document.answer(operation, 201, message)
@@ -123,7 +144,9 @@ class Twilio(Vendor):
         if request.path == f"{ROOT}/IncomingPhoneNumbers.json":
             # "nextPageUri": a path, without the host. One number a page, so that a second one is asked for.
             page = int(request.query.get("Page", 0))
-            following = f"{ROOT}/IncomingPhoneNumbers.json?PageSize=1&Page={page + 1}" if page + 1 < len(NUMBERS) else None
+            following = (
+                f"{ROOT}/IncomingPhoneNumbers.json?PageSize=1&Page={page + 1}" if page + 1 < len(NUMBERS) else None
+            )
             return 200, {"incoming_phone_numbers": NUMBERS[page : page + 1], "page": page, "next_page_uri": following}
         for message in self.effects:
             if request.path == f"{ROOT}/Messages/{message['sid']}.json":
