@@ -1,9 +1,14 @@
 """A webhook of Teams' Workflows app. It answers 202 once the workflow has started, also for a card that is then never posted.
 
 Pages: "Create incoming webhooks with Workflows for Microsoft Teams" (support.microsoft.com), "Create an Incoming Webhook" (the body: type
-message, one attachment, contentType application/vnd.microsoft.card.adaptive), "Adaptive Cards schema". Error codes of the Request
-trigger, as public integrations handle them: TriggerInputSchemaMismatch, WorkflowTriggerIsNotEnabled (400), DirectApiAuthorizationRequired (401).
+message, one attachment, contentType application/vnd.microsoft.card.adaptive). Cards are read by Microsoft's own reader
+(teams_cards.mjs). Error codes of the Request trigger, as public integrations handle them: TriggerInputSchemaMismatch and
+WorkflowTriggerIsNotEnabled (400), DirectApiAuthorizationRequired (401).
 """
+
+import json
+import os
+import subprocess
 
 from fields import problems
 from standin import Refused, Vendor, serve
@@ -16,24 +21,6 @@ QUERY = {
     "sig": "s1gnatur3-s1gnatur3-s1gnatur3-s1gnatur3",
 }
 BODY = {"type!": {"message"}, "attachments!": [{"contentType!": str, "contentUrl": str, "content!": dict}]}
-BLOCK = {
-    "type!": {"TextBlock"},
-    "text!": str,
-    "size": {"Small", "Default", "Medium", "Large", "ExtraLarge"},
-    "weight": {"Lighter", "Default", "Bolder"},
-    "wrap": bool,
-    "isVisible": bool,
-    "color": str,
-}
-FACTS = {"type!": {"FactSet"}, "facts!": [{"title!": str, "value!": str}], "isVisible": bool}
-CARD = {
-    "type!": {"AdaptiveCard"},
-    "version!": {"1.0", "1.1", "1.2", "1.3", "1.4", "1.5"},
-    "$schema": str,
-    "body": [(BLOCK, FACTS)],
-    "actions": list,
-    "msteams": dict,
-}
 
 
 def no(status, code, message):
@@ -41,6 +28,25 @@ def no(status, code, message):
 
 
 class Teams(Vendor):
+    def __init__(self):
+        super().__init__()
+        # It ends when its stdin does, which ends with this process.
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "teams_cards.mjs")
+        self.cards = subprocess.Popen(["node", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self.cards.stdout.readline() != "{}\n":
+            raise SystemExit("the reader of adaptive cards is not there; tests/standins/setup installs it")
+
+    def shown(self, attachment):
+        """True if Teams can show it: an adaptive card in which Microsoft's own reader finds nothing wrong."""
+        if (
+            attachment["contentType"] != "application/vnd.microsoft.card.adaptive"
+            or attachment["content"].get("type") != "AdaptiveCard"
+        ):
+            return False
+        self.cards.stdin.write(json.dumps(attachment["content"]) + "\n")
+        self.cards.stdin.flush()
+        return json.loads(self.cards.stdout.readline())["problems"] == []
+
     def handle(self, request):
         if request.path != PATH:
             raise no(404, "WorkflowNotFound", "The workflow could not be found.")
@@ -62,17 +68,10 @@ class Teams(Vendor):
                 f"The input body for trigger 'manual' of type 'Request' did not match its schema definition. '{at}' {what}.",
             )
         if len(request.raw) <= 28 * 1024:
-            # From here on it is the workflow's own matter: what it cannot post fails in its history, and the answer is 202 all the same.
-            for attachment in body["attachments"]:
-                if attachment["contentType"] == "application/vnd.microsoft.card.adaptive" and not problems(
-                    attachment["content"], CARD
-                ):
-                    self.effects.append(
-                        {
-                            "card": attachment["content"],
-                            "texts": [one.get("text") for one in attachment["content"].get("body", [])],
-                        }
-                    )
+            # From here on it is the workflow's own matter: what it cannot post fails in its history; the answer is 202.
+            for attachment in filter(self.shown, body["attachments"]):
+                texts = [one.get("text") for one in attachment["content"].get("body", [])]
+                self.effects.append({"card": attachment["content"], "texts": texts})
         return 202, None, {"x-ms-workflow-run-id": "08584000000000000000000000000CU00"}
 
 
