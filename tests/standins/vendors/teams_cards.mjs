@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { createRequire } from "node:module";
 
 const require = createRequire(`${process.env.MILLSTREAM_STANDINS}/package.json`);
-const { AdaptiveCard, SerializationContext, Versions } = require("adaptivecards");
+const { AdaptiveCard, SerializationContext, Versions } = require("adaptivecards/dist/adaptivecards.js");
 
 console.log("{}");
 for await (const line of createInterface({ input: process.stdin })) {
