@@ -30,7 +30,7 @@ class Asana(Vendor):
     def __init__(self):
         super().__init__()
         self.stories = 0
-        document = child.INSTALLED / "documents" / "asana.json"
+        document = child.INSTALLED / "specs" / "asana.json"
         self.prism = Prism(cut(json.loads(document.read_text()), PATHS, answers=False))
 
     def handle(self, request):

@@ -32,7 +32,7 @@ class GitHub(Vendor):
         self.repositories = {"acme/app": True, "acme/wiki": False}
         self.issues = {}
         self.comments = 0
-        document = child.INSTALLED / "documents" / "github.json"
+        document = child.INSTALLED / "specs" / "github.json"
         self.prism = Prism(cut(json.loads(document.read_text()), PATHS))
 
     def effects(self):

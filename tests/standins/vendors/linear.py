@@ -111,7 +111,7 @@ def refused(message, shown, code="INPUT_ERROR", kind="invalid input"):
 class Linear(Vendor):
     def __init__(self):
         super().__init__()
-        text = (child.INSTALLED / "documents" / "linear.d.mts").read_text()
+        text = (child.INSTALLED / "specs" / "linear.d.mts").read_text()
         self.schema = Types(text).schema()
         self.comments = []
 

@@ -37,7 +37,7 @@ class Document:
     """The request schemas of Stripe's OpenAPI document: forms, so that every value is a text until its schema says otherwise."""
 
     def __init__(self):
-        self.paths = json.loads((child.INSTALLED / "documents" / "stripe.json").read_text())["paths"]
+        self.paths = json.loads((child.INSTALLED / "specs" / "stripe.json").read_text())["paths"]
 
     def operation(self, method, path):
         for template, operations in self.paths.items():
