@@ -52,6 +52,7 @@ mod overload;
 mod overload_connections;
 mod papers;
 mod power;
+mod proofs;
 mod reads;
 mod reload;
 mod remote;

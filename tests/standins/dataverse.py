@@ -1,4 +1,4 @@
-"""The Dataverse Web API as far as leads need it: a real OData v4 server (odatapy) behind the checks that Dataverse makes.
+"""The Dataverse Web API as far as leads and accounts need it: a real OData v4 server (odatapy) behind the checks that Dataverse makes.
 
 usage: python dataverse.py ISSUER, where ISSUER is the URL of the token server. Says {"port": ...} on stdout once it
 listens, and ends when stdin does. Each behaviour names the page of Microsoft's documentation that it follows.
@@ -16,6 +16,7 @@ import socketserver
 import sys
 import threading
 import urllib.request
+import uuid
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import jwt
@@ -24,6 +25,8 @@ from odatapy.edm.csdl import (
     CsdlEntityContainer,
     CsdlEntitySet,
     CsdlEntityType,
+    CsdlNavigationProperty,
+    CsdlNavigationPropertyBinding,
     CsdlProperty,
     CsdlPropertyRef,
     CsdlSchema,
@@ -47,7 +50,15 @@ LEAD = {
     "leadsourcecode": "Edm.Int32",
     "numberofemployees": "Edm.Int32",
     "revenue": "Edm.Decimal",
+    "new_reference": "Edm.String",
 }
+ACCOUNT = {"name": "Edm.String", "accountnumber": "Edm.String"}
+# By entity set: the logical name, the columns, an alternate key, and lookups with the entity set they point to.
+TABLES = {
+    "leads": ("lead", LEAD, "new_reference", {"parentaccountid": "accounts"}),
+    "accounts": ("account", ACCOUNT, "accountnumber", {}),
+}
+GUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 STATUS = {
     200: "OK", 201: "Created", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found",
     412: "Precondition Failed", 415: "Unsupported Media Type", 429: "Too Many Requests", 500: "Internal Server Error",
@@ -57,12 +68,17 @@ STATUS = {
 
 class Provider(CsdlAbstractEdmProvider):
     def get_schemas(self):
-        properties = [CsdlProperty(name="leadid", type="Edm.Guid", nullable=False)]
-        properties += [CsdlProperty(name=name, type=kind) for name, kind in LEAD.items()]
-        lead = CsdlEntityType(name="lead", key=[CsdlPropertyRef(name="leadid")], properties=properties)
-        leads = CsdlEntitySet(name="leads", type="Microsoft.Dynamics.CRM.lead")
-        container = CsdlEntityContainer(name="System", entity_sets=[leads])
-        return [CsdlSchema(namespace="Microsoft.Dynamics.CRM", entity_types=[lead], entity_container=container)]
+        types, sets = [], []
+        for table, (name, columns, _, lookups) in TABLES.items():
+            properties = [CsdlProperty(name=f"{name}id", type="Edm.Guid", nullable=False)]
+            properties += [CsdlProperty(name=column, type=kind) for column, kind in columns.items()]
+            navigation = [CsdlNavigationProperty(name=lookup, type=f"Microsoft.Dynamics.CRM.{TABLES[to][0]}") for lookup, to in lookups.items()]
+            bindings = [CsdlNavigationPropertyBinding(path=lookup, target=to) for lookup, to in lookups.items()]
+            key = [CsdlPropertyRef(name=f"{name}id")]
+            types.append(CsdlEntityType(name=name, key=key, properties=properties, navigation_properties=navigation))
+            sets.append(CsdlEntitySet(name=table, type=f"Microsoft.Dynamics.CRM.{name}", navigation_property_bindings=bindings))
+        container = CsdlEntityContainer(name="System", entity_sets=sets)
+        return [CsdlSchema(namespace="Microsoft.Dynamics.CRM", entity_types=types, entity_container=container)]
 
 
 class Refused(Exception):
@@ -80,7 +96,8 @@ class Dataverse:
         self.keys = {}
         self.next = []
         self.seen = {}
-        self.records = {}
+        # By table, and there by id.
+        self.rows = {table: {} for table in TABLES}
         self.lock = threading.RLock()
         odata = OData.new_instance()
         handler = odata.create_handler(odata.create_service_metadata(Provider()))
@@ -107,7 +124,7 @@ class Dataverse:
             given = json.loads(body)
             self.next += given if isinstance(given, list) else [given]
             return send(start_response, 204, [], b"")
-        shown = {"/standin/leads": list(self.records.values()), "/standin/seen": self.seen}[path]
+        shown = {"/standin/leads": list(self.rows["leads"].values()), "/standin/seen": self.seen}[path]
         return send(start_response, 200, [("Content-Type", "application/json")], json.dumps(shown).encode())
 
     def api(self, environ, path, body):
@@ -124,9 +141,44 @@ class Dataverse:
         if path == f"{ROOT}/WhoAmI":
             answer = {"UserId": "00000000-0000-0000-0000-00000000000a"}
             return 200, [("Content-Type", "application/json")], json.dumps(answer).encode()
-        if environ["REQUEST_METHOD"] == "PATCH":
-            return self.upsert(environ, path, body)
-        return self.forward(environ, body)
+        found = re.fullmatch(ROOT + r"/(\w+)(?:\((.+)\))?", path)
+        if not found or found.group(1) not in TABLES:
+            raise Refused(404, "0x80060888", "Resource not found for the segment")
+        table, key = found.groups()
+        method = environ["REQUEST_METHOD"]
+        if key is None:
+            # "Compose HTTP requests and handle errors": neither PATCH nor DELETE on a collection.
+            if method not in ("GET", "POST"):
+                raise Refused(405, "0x80060888", "The requested resource does not support the HTTP method")
+            return self.forward(environ, body)
+        key, named = self.locate(table, key)
+        if method == "PATCH":
+            return self.upsert(environ, table, key, named, body)
+        if key not in self.rows[table]:
+            raise Refused(404, "0x80040217", f"{TABLES[table][0]} With Id = {key} Does Not Exist")
+        forwarded = {**environ, "PATH_INFO": f"{ROOT}/{table}({key})"}
+        status, headers, answer = self.forward(forwarded, body)
+        if method == "DELETE" and status < 300:
+            del self.rows[table][key]
+        return status, headers, answer
+
+    def locate(self, table, text):
+        """A row's id from what stands in the brackets; and the column and value of an alternate key."""
+        name, _, alternate, _ = TABLES[table]
+        if re.fullmatch(GUID, text):
+            return text, {}
+        # "Use an alternate key to reference a record": accounts(accountnumber='ABC123'); a quote inside is doubled.
+        found = re.fullmatch(r"(\w+)='((?:[^']|'')*)'", text)
+        if not found or found.group(1) != alternate:
+            what = f"The key in the request URI is not valid for resource 'Microsoft.Dynamics.CRM.{name}'."
+            raise Refused(400, "0x80060888", what)
+        # WSGI has the bytes of a path as Latin-1.
+        value = found.group(2).replace("''", "'").encode("latin-1").decode()
+        # "Work with alternate keys": with one of these characters, GET and PATCH do not work.
+        if re.search(r"[/<>*%&:\\?+]", value):
+            raise Refused(400, "0x80060888", "A potentially dangerous Request.Path value was detected from the client.")
+        key = next((key for key, row in self.rows[table].items() if row.get(alternate) == value), None)
+        return key, {alternate: value}
 
     def authorize(self, header):
         """ "Use OAuth authentication with Microsoft Dataverse": a token for this environment, signed and in time."""
@@ -147,55 +199,88 @@ class Dataverse:
             self.keys = {entry["kid"]: jwt.PyJWK(entry, algorithm="RS256").key for entry in listed}
         return self.keys[kid]
 
-    def upsert(self, environ, path, body):
-        found = re.fullmatch(ROOT + r"/leads\(([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\)", path)
-        if not found:
-            raise Refused(404, "0x80060888", "Resource not found for the segment")
+    def upsert(self, environ, table, key, named, body):
+        name, columns, _, lookups = TABLES[table]
         if not environ.get("CONTENT_TYPE", "").startswith("application/json"):
             raise Refused(415, "0x80060888", "the content type is not JSON")
-        key = found.group(1)
         try:
             record = json.loads(body)
         except ValueError as error:
             raise Refused(400, "0x80048d19", f"the body is not JSON: {error}") from error
-        # odatapy takes unknown properties; Dataverse does not.
-        for name in record:
-            if name not in LEAD and not name.startswith("@odata.") and not name.endswith("@odata.bind"):
-                what = f"Invalid property '{name}' was found in entity 'Microsoft.Dynamics.CRM.lead'."
+        for column, value in list(record.items()):
+            if column.endswith("@odata.bind"):
+                record[column] = self.bound(name, lookups, column.removesuffix("@odata.bind"), value)
+            # odatapy takes unknown properties; Dataverse does not.
+            elif column not in columns and not column.startswith("@odata."):
+                what = f"Invalid property '{column}' was found in entity 'Microsoft.Dynamics.CRM.{name}'."
                 raise Refused(400, "0x80048d19", what)
         # "Perform conditional operations using the Web API": prevent create in upsert, prevent update in upsert.
-        there = key in self.records
+        there = key in self.rows[table]
         if there and environ.get("HTTP_IF_NONE_MATCH") == "*":
             raise Refused(412, "0x80060882", "A record with matching key values already exists.")
         if not there and environ.get("HTTP_IF_MATCH") == "*":
-            raise Refused(404, "0x80040217", f"lead With Id = {key} Does Not Exist")
+            raise Refused(404, "0x80040217", f"{name} With Id = {key} Does Not Exist")
         # "Detect duplicate data using the Web API": off unless the header says false; then a lead with the same
         # emailaddress1 is answered with status 500 and this code. (WSGI keeps the dot of the header's name.)
         email = record.get("emailaddress1")
         if environ.get("HTTP_MSCRM.SUPPRESSDUPLICATEDETECTION", "true").lower() == "false" and email is not None:
-            if any(known.get("emailaddress1") == email for other, known in self.records.items() if other != key):
+            if any(known.get("emailaddress1") == email for other, known in self.rows[table].items() if other != key):
                 what = "A record was not created or updated because a duplicate of the current record already exists."
                 raise Refused(500, "0x80040333", what)
-        forwarded = dict(environ)
+        # "Define alternate keys for a table": a second row with the same value is refused, as 412 too, with this code.
+        alternate = TABLES[table][2]
+        value = record.get(alternate)
+        if value is not None and any(row.get(alternate) == value for other, row in self.rows[table].items() if other != key):
+            what = f"Entity Key {alternate} violated. A record with the same value for {alternate} already exists."
+            raise Refused(412, "0x80060892", what)
+        # The columns of an alternate key are taken from the URL.
+        record = {**record, **named}
+        key = key or str(uuid.uuid4())
+        forwarded = {**environ, "PATH_INFO": f"{ROOT}/{table}({key})"}
         for header in ("HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"):
             forwarded.pop(header, None)
         if not there:
             # "Upsert a table row using the Web API": a PATCH to a key that is not there creates the row.
-            forwarded.update({"REQUEST_METHOD": "POST", "PATH_INFO": f"{ROOT}/leads"})
-            body = json.dumps({"leadid": key, **record}).encode()
-            # Without a preference Dataverse answers 204, odatapy 201.
-            forwarded.setdefault("HTTP_PREFER", "return=minimal")
-        status, headers, answer = self.forward(forwarded, body)
+            forwarded.update({"REQUEST_METHOD": "POST", "PATH_INFO": f"{ROOT}/{table}"})
+            record = {f"{name}id": key, **record}
+        # Without a preference Dataverse answers 204, odatapy 201 and 200.
+        forwarded.setdefault("HTTP_PREFER", "return=minimal")
+        status, headers, answer = self.forward(forwarded, json.dumps(record).encode())
         if status < 300:
             # As the OData server has it, so that what it did not take is not there.
-            self.records[key] = self.read(forwarded, key)
+            self.rows[table][key] = self.read(forwarded, table, key)
+            headers = [(header, value) for header, value in headers if header.lower() != "odata-entityid"]
+            if status == 204:
+                headers.append(("OData-EntityId", f"http://{environ['HTTP_HOST']}{ROOT}/{table}({key})"))
         return status, headers, answer
 
-    def read(self, environ, key):
-        path = f"{ROOT}/leads({key})"
+    def bound(self, name, lookups, lookup, value):
+        """ "Associate table rows on create": "primarycontactid@odata.bind": "/contacts(id)", by id or alternate key."""
+        if lookup not in lookups:
+            what = f"An undeclared property '{lookup}' which only has property annotations in the payload but no property value was found in the payload."
+            raise Refused(400, "0x80048d19", what)
+        found = re.fullmatch(r"/?(\w+)\((.+)\)", value if isinstance(value, str) else "")
+        if not found or found.group(1) != lookups[lookup]:
+            raise Refused(400, "0x80048d19", f"A node of '{lookup}' of '{name}' is not a row of {lookups[lookup]}: {value}")
+        key, _ = self.locate(found.group(1), found.group(2).encode().decode("latin-1"))
+        if key not in self.rows[found.group(1)]:
+            raise Refused(404, "0x80040217", f"{TABLES[found.group(1)][0]} With Id = {key} Does Not Exist")
+        return f"{found.group(1)}({key})"
+
+    def read(self, environ, table, key):
+        row = self.get(environ, f"{ROOT}/{table}({key})")
+        if row is None:
+            raise RuntimeError(f"the record is not where it was put: {table}({key})")
+        # "Lookup properties": a lookup is read as _name_value.
+        for lookup, to in TABLES[table][3].items():
+            if bound := self.get(environ, f"{ROOT}/{table}({key})/{lookup}"):
+                row[f"_{lookup}_value"] = bound[f"{TABLES[to][0]}id"]
+        return row
+
+    def get(self, environ, path):
         status, _, answer = self.forward({**environ, "REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": ""}, b"")
         if status != 200:
-            raise RuntimeError(f"the record is not where it was put: {status} {answer!r}")
+            return None
         return {name: value for name, value in json.loads(answer).items() if not name.startswith("@")}
 
     def forward(self, environ, body):
