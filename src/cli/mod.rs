@@ -3,6 +3,7 @@
 mod assemble;
 mod audit;
 mod check;
+mod connections;
 mod demo;
 mod door;
 mod eval;
@@ -11,6 +12,7 @@ mod functions;
 mod graph;
 mod inputs;
 mod letters;
+mod login;
 mod new;
 mod record;
 mod run;
@@ -25,6 +27,7 @@ mod store;
 mod test;
 mod token;
 mod url;
+mod vault;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -87,6 +90,7 @@ enum Command {
     Send(send::Args),
     Run(run::Args),
     Runs(runs::Args),
+    Connections(connections::Args),
     Secret(secret::Args),
     Token(token::Args),
     Audit(audit::Args),
@@ -116,6 +120,7 @@ impl Cli {
             Command::Send(args) => args.run(place),
             Command::Run(args) => args.run(place),
             Command::Runs(args) => args.run(place),
+            Command::Connections(args) => args.run(place),
             Command::Secret(args) => args.run(place),
             Command::Token(args) => args.run(place),
             Command::Audit(args) => args.run(place),

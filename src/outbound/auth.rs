@@ -222,7 +222,7 @@ pub(crate) async fn attach(
     };
     if let Some(secret) = secret_base {
         let text = value(inner, connection, secret).await?;
-        *context = context.clone().based(connector::of_secret(text.expose_secret(), connection, secret)?);
+        context.set_base(connector::of_secret(text.expose_secret(), connection, secret)?);
     }
     let mut token = None;
     if let Some(grant) = declared.auth.grant() {

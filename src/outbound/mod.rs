@@ -5,13 +5,16 @@
 
 mod auth;
 mod builtin;
+mod certificate;
 mod client;
+mod clock;
 mod guard;
 mod limits;
 #[cfg(test)]
 mod rebinding;
 mod secrets;
 mod sign;
+mod standing;
 mod token;
 mod turns;
 
@@ -287,14 +290,26 @@ impl Exchange<'_> {
             let answer = inner.client.send(&request, Some(&attached), self.deadline, self.limit).await?;
             match judge(context.clone(), &answer) {
                 Outcome::Done(value) => return Ok(value),
-                Outcome::Failed(failure) => return Err(failure),
+                Outcome::Failed(failure) => return Err(self.noted(failure, &answer)),
                 Outcome::Unauthorized(failure) => match attached.generation {
                     // A new token, once; credentials that are not fetched cannot be renewed.
                     Some(generation) if stale.is_none() => stale = Some(generation),
-                    _ => return Err(self.refused(failure)),
+                    _ => return Err(self.refused(self.noted(failure, &answer))),
                 },
             }
         }
+    }
+
+    /// A signature that was refused while the clocks differ was refused for that.
+    fn noted(&self, mut failure: Failure, answer: &connector::Answer) -> Failure {
+        let refused = matches!(failure.status, Some(400 | 401 | 403));
+        if refused
+            && matches!(self.declared.auth, connector::Auth::Signed(_))
+            && let Some(note) = clock::note(answer, Timestamp::now())
+        {
+            failure.message.push_str(&note);
+        }
+        failure
     }
 
     fn refused(&self, mut failure: Failure) -> Failure {

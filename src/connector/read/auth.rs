@@ -20,6 +20,11 @@ const TYPES: [(&str, &[&str]); 12] = [
     ("standard_webhooks", &["secret"]),
 ];
 
+/// Every `type` of `auth`.
+pub(crate) fn types() -> Vec<&'static str> {
+    TYPES.map(|(name, _)| name).to_vec()
+}
+
 /// The kinds that fetch a token.
 fn fetches(kind: &str) -> bool {
     kind.starts_with("oauth2_") || kind == "token_request"
