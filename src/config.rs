@@ -35,6 +35,45 @@ pub struct Config {
     /// The flow that hears of runs that did not go well.
     pub alerts: Option<Alerts>,
     pub retention: Retention,
+    pub vault: Vault,
+}
+
+/// Where secrets are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vault {
+    /// The key that secrets are under; the instance key unless set.
+    pub key: Option<KeySource>,
+}
+
+/// Where a key is that is not in the data folder.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "KeyPlaces")]
+pub enum KeySource {
+    /// A variable of the process's environment.
+    Env(String),
+    /// A file; relative paths start at the project folder.
+    File(PathBuf),
+}
+
+/// As typed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyPlaces {
+    env: Option<String>,
+    file: Option<PathBuf>,
+}
+
+impl TryFrom<KeyPlaces> for KeySource {
+    type Error = &'static str;
+
+    fn try_from(places: KeyPlaces) -> Result<KeySource, &'static str> {
+        match (places.env, places.file) {
+            (Some(name), None) => Ok(KeySource::Env(name)),
+            (None, Some(path)) => Ok(KeySource::File(path)),
+            (Some(_), Some(_)) | (None, None) => Err("a key is either {env: NAME} or {file: PATH}"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

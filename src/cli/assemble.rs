@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use secrecy::SecretString;
 
-use super::Place;
+use super::{Place, vault};
 use crate::access::Access;
 use crate::catalog::Catalog;
 use crate::config::Config;
@@ -14,7 +14,6 @@ use crate::data::Data;
 use crate::engine::{Engine, InstanceKey};
 use crate::journal::Journal;
 use crate::outbound::{Client, Outbound, Secrets};
-use crate::vault::Vault;
 
 /// Everything a process at work holds. The store's lock is held as long as the engine lives.
 pub(super) struct Parts {
@@ -42,7 +41,7 @@ pub(super) fn assemble(place: &Place, config: Config) -> anyhow::Result<Parts> {
     let key = InstanceKey::open(data.path()).map_err(|why| anyhow!(why))?;
     let token = data.admin_token().map_err(|why| anyhow!(why))?;
     let access = Arc::new(Access::open(&journal, data.path(), &token)?);
-    let vault = Vault::open(data.path(), key.expose()).context("the vault could not be opened")?;
+    let vault = vault::open(&dir, &data, &config, &key, None)?;
     let outbound = Outbound::with(client, Secrets::new(Some(Arc::new(vault))));
     let catalog = Arc::new(Catalog::load(&dir, Some(data.path()), &config));
     let engine = Engine::new(journal, outbound.clone(), catalog.clone(), key, config.limits.clone())?;

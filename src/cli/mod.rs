@@ -3,6 +3,7 @@
 mod assemble;
 mod audit;
 mod check;
+mod connections;
 mod connectors;
 mod demo;
 mod door;
@@ -12,6 +13,7 @@ mod functions;
 mod graph;
 mod inputs;
 mod letters;
+mod login;
 mod new;
 mod record;
 mod run;
@@ -26,6 +28,7 @@ mod store;
 mod test;
 mod token;
 mod url;
+mod vault;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -89,6 +92,7 @@ enum Command {
     Run(run::Args),
     Runs(runs::Args),
     Connectors(connectors::Args),
+    Connections(connections::Args),
     Secret(secret::Args),
     Token(token::Args),
     Audit(audit::Args),
@@ -119,6 +123,7 @@ impl Cli {
             Command::Run(args) => args.run(place),
             Command::Runs(args) => args.run(place),
             Command::Connectors(args) => args.run(place),
+            Command::Connections(args) => args.run(place),
             Command::Secret(args) => args.run(place),
             Command::Token(args) => args.run(place),
             Command::Audit(args) => args.run(place),

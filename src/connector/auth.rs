@@ -49,6 +49,8 @@ pub enum ApiKeyPlace {
     Query,
     /// Between the base URL's path and the action's.
     Path,
+    /// A field of the first level of a JSON or form body.
+    Body,
 }
 
 /// How a token is got, of whatever kind: one request, and where in its answer the token is.

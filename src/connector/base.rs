@@ -86,8 +86,9 @@ pub(crate) fn preview(
     if !later {
         return Ok(prepare(connector, action, connection, &context)?.preview());
     }
-    let nowhere = Url::parse(NOWHERE).expect("a constant that is a URL");
-    let mut preview = prepare(connector, action, connection, &context.based(nowhere))?.preview();
+    let mut context = context;
+    context.set_base(Url::parse(NOWHERE).expect("a constant that is a URL"));
+    let mut preview = prepare(connector, action, connection, &context)?.preview();
     let path = preview.get("url").and_then(Value::as_str).and_then(|url| url.strip_prefix(NOWHERE));
     let path = path.filter(|path| *path != "/").unwrap_or_default();
     preview["url"] = json!(format!("{}{path}", declared.base_url.shown()));

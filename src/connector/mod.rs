@@ -258,6 +258,11 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("connectors/sql.yaml", include_str!("../../connectors/sql.yaml")),
 ];
 
+/// Every `type` that `auth` of a connector's file can have.
+pub fn auth_types() -> Vec<&'static str> {
+    read::auth_types()
+}
+
 impl Connector {
     /// Reads one file; all problems at once. `file` is how problems name it.
     pub fn parse(file: &str, text: &str) -> Result<Connector, Vec<Problem>> {

@@ -112,10 +112,9 @@ impl Context {
         self.token = answer;
     }
 
-    /// The same, with calls going there.
-    pub(crate) fn based(mut self, base: Url) -> Context {
+    /// Lets calls go there.
+    pub(crate) fn set_base(&mut self, base: Url) {
         self.base = Some(base);
-        self
     }
 
     pub(crate) fn base(&self) -> Option<&Url> {

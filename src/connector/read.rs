@@ -35,6 +35,8 @@ const NATIVE: [(&str, &[&str]); 5] = [
 const METHODS: [(&str, &str); 5] =
     [("get", "GET"), ("post", "POST"), ("put", "PUT"), ("patch", "PATCH"), ("delete", "DELETE")];
 
+pub(super) use auth::types as auth_types;
+
 /// Reads one file.
 pub(super) fn connector(file: &str, text: &str) -> Result<Connector, Vec<Problem>> {
     let mut reader =
@@ -255,10 +257,10 @@ impl Names for Known<'_> {
             "token" if self.token => Named::of(Shape::of(Types::OBJECT), 1),
             other => Named::Wrong {
                 what: format!("`{other}` is not known in a connector"),
-                hint: Some(
-                    "there are `settings`, `input`, `call.uuid`, in an output `response`, and `token` where `auth` fetches one"
-                        .into(),
-                ),
+                hint: Some(match self.token {
+                    true => "there are `settings`, `input`, `call.uuid`, `token` and, in an output, `response`".into(),
+                    false => "there are `settings`, `input`, `call.uuid` and, in an output, `response`".into(),
+                }),
             },
         }
     }

@@ -12,6 +12,7 @@ mod answers;
 mod ask;
 mod children;
 mod choices;
+mod connections;
 mod drive;
 mod flying;
 mod hidden;
@@ -93,6 +94,11 @@ pub enum Denied {
     NoRun(RunId),
     #[error("there is no flow `{0}`")]
     NoFlow(String),
+    #[error("connections.yaml describes no connection `{0}` that can be used; `millstream check` shows why")]
+    NoConnection(String),
+    /// A login that did not come to be.
+    #[error("{0}")]
+    Login(String),
     #[error("run {run} was resubmitted before, as {by}")]
     Resubmitted { run: RunId, by: RunId },
     #[error("{0}")]

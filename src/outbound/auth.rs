@@ -5,16 +5,21 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use url::{Origin, Url};
 
 use super::sign::Signer;
 use super::{Exchange, Inner};
 use crate::connector::{self, Answer, ApiKeyPlace, Auth, Class, Connection, Connector, Context, Failure, Secret, Text};
+use crate::mapping::parse_json;
 
 /// Shorter secrets are not looked for in answers: they would be found by chance.
 const SHORTEST_REDACTED: usize = 8;
+
+/// Shorter parts of a URL that is a secret are words, such as `messages`, and not the secret of it.
+const SHORTEST_PART: usize = 16;
 
 /// What may stand in a segment of a path as it is (RFC 3986, pchar).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -51,6 +56,8 @@ enum Add {
     Query(String, SecretString),
     /// Behind this path.
     Path(String, SecretString),
+    /// As a field of the body.
+    Body(String, SecretString),
     Signature(Signer),
 }
 
@@ -59,7 +66,7 @@ pub(crate) struct Outgoing<'o> {
     pub method: &'o Method,
     pub url: &'o mut Url,
     pub headers: &'o mut HeaderMap,
-    pub body: &'o [u8],
+    pub body: &'o mut Option<Vec<u8>>,
 }
 
 impl Attached {
@@ -97,6 +104,7 @@ impl Attached {
                 let encoded = utf8_percent_encode(key.expose_secret(), SEGMENT);
                 Add::Path(String::new(), format!("{prefix}{encoded}").into())
             }
+            ApiKeyPlace::Body => Add::Body(name.to_owned(), format!("{prefix}{}", key.expose_secret()).into()),
         };
         Ok(Attached::new(origin, add, vec![key]))
     }
@@ -110,8 +118,9 @@ impl Attached {
     fn hiding(mut self, base: &Url) -> Attached {
         let parts = base.path_segments().into_iter().flatten().map(str::to_owned);
         let values = base.query_pairs().map(|(_, value)| value.into_owned());
+        let long = parts.chain(values).filter(|part| part.len() >= SHORTEST_PART);
         let whole = [base.as_str(), base.path(), base.query().unwrap_or_default()].map(str::to_owned);
-        self.secrets.extend(whole.into_iter().chain(parts).chain(values).map(SecretString::from));
+        self.secrets.extend(whole.into_iter().chain(long).map(SecretString::from));
         self
     }
 
@@ -138,6 +147,7 @@ impl Attached {
                 let rest = path.strip_prefix(base.as_str()).unwrap_or(path).to_owned();
                 outgoing.url.set_path(&format!("{base}{}{rest}", key.expose_secret()));
             }
+            Add::Body(name, key) => *outgoing.body = with_field(&outgoing, name, key)?,
             Add::Signature(signer) => signer.sign(outgoing, now)?,
         }
         Ok(())
@@ -159,6 +169,29 @@ impl Attached {
                     *value = value.replace(secret, "[redacted]");
                 }
             }
+        }
+    }
+}
+
+/// The body with one field more.
+fn with_field(outgoing: &Outgoing<'_>, name: &str, key: &SecretString) -> Result<Option<Vec<u8>>, Failure> {
+    let body = outgoing.body.as_deref().unwrap_or_default();
+    let essence = outgoing.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if essence.starts_with("application/x-www-form-urlencoded") {
+        let mut form = url::form_urlencoded::Serializer::new(String::from_utf8_lossy(body).into_owned());
+        form.append_pair(name, key.expose_secret());
+        return Ok(Some(form.finish().into_bytes()));
+    }
+    match parse_json(body) {
+        Ok(Value::Object(mut object)) => {
+            object.insert(name.to_owned(), Value::String(key.expose_secret().to_owned()));
+            Ok(Some(Value::Object(object).to_string().into_bytes()))
+        }
+        Ok(_) | Err(_) => {
+            let what = format!(
+                "the connector puts its key into the field `{name}` of the body, which is neither a JSON object nor a form"
+            );
+            Err(Failure::new(Class::Permanent, "outbound.request", what))
         }
     }
 }
@@ -222,7 +255,7 @@ pub(crate) async fn attach(
     };
     if let Some(secret) = secret_base {
         let text = value(inner, connection, secret).await?;
-        *context = context.clone().based(connector::of_secret(text.expose_secret(), connection, secret)?);
+        context.set_base(connector::of_secret(text.expose_secret(), connection, secret)?);
     }
     let mut token = None;
     if let Some(grant) = declared.auth.grant() {

@@ -12,6 +12,7 @@ use reqwest::{Certificate, Method, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::{Attached, Outgoing};
+use super::certificate;
 use super::guard::{self, Blocked, Guard, Lookup, Resolver};
 use crate::config;
 use crate::connector::{Answer, Class, Failure, HttpRequest};
@@ -20,6 +21,10 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections kept for the next call to a host: as many as runs are driven at once by default. With fewer, a burst
 /// closes what the next one opens again.
 const IDLE: usize = 256;
+
+/// Marks of messages, by which `standing` gives advice.
+pub(super) const NOT_KNOWN: &str = "its name is not known (DNS)";
+pub(super) const NO_LISTENER: &str = "nothing listens there";
 
 /// The call was not made, and no fault of the target's.
 const NO_DESCRIPTOR: &str = "outbound.no_descriptor";
@@ -96,15 +101,15 @@ impl Client {
             headers.append(name, value);
         }
         let method = Method::from_bytes(request.method.as_bytes()).map_err(|_| invalid("method"))?;
+        let mut body = request.body.clone();
         if let Some(attached) = attached {
-            let body = request.body.as_deref().unwrap_or_default();
-            let outgoing = Outgoing { method: &method, url: &mut url, headers: &mut headers, body };
+            let outgoing = Outgoing { method: &method, url: &mut url, headers: &mut headers, body: &mut body };
             attached.apply(outgoing, Timestamp::now())?;
         }
         let host = request.url.host_str().unwrap_or_default().to_owned();
         let mut outgoing = way.http.request(method, url).headers(headers);
-        if let Some(body) = &request.body {
-            outgoing = outgoing.body(body.clone());
+        if let Some(body) = body {
+            outgoing = outgoing.body(body);
         }
         let exchange = async {
             let response = outgoing.send().await.map_err(|error| failure(&host, &error))?;
@@ -121,6 +126,18 @@ impl Client {
             attached.redact(&mut answer);
         }
         Ok(answer)
+    }
+}
+
+impl Client {
+    /// Which certificate the host of an https URL shows, in words; no request is sent.
+    pub async fn certificate(&self, url: &url::Url) -> Option<String> {
+        let way = self.way(url);
+        let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+        let addresses =
+            tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((host, port))).await.ok()?.ok()?;
+        let address = addresses.into_iter().find(|address| way.guard.allows(address.ip()))?;
+        tokio::time::timeout(CONNECT_TIMEOUT, certificate::shown(host, address)).await.ok()?
     }
 }
 
@@ -225,6 +242,8 @@ fn failure(host: &str, error: &reqwest::Error) -> Failure {
     let mut broken_off = false;
     let mut never_sent = false;
     let mut no_descriptor = false;
+    let mut unresolved = false;
+    let mut no_listener = false;
     let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(cause) = next {
         blocked = blocked.or_else(|| cause.downcast_ref::<Blocked>().cloned());
@@ -233,7 +252,9 @@ fn failure(host: &str, error: &reqwest::Error) -> Failure {
             broken_off = true;
             never_sent |= error.is_canceled();
         }
+        unresolved |= cause.is::<guard::Unresolved>();
         let io = cause.downcast_ref::<std::io::Error>();
+        no_listener |= io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused);
         no_descriptor |= io.and_then(std::io::Error::raw_os_error).is_some_and(is_out_of_descriptors);
         // What an I/O error wraps is not its source.
         next = match io.and_then(std::io::Error::get_ref) {
@@ -253,7 +274,12 @@ fn failure(host: &str, error: &reqwest::Error) -> Failure {
                 format!("the TLS connection to {host} failed: {why}; a private authority goes into `outbound.ca_file`");
             return Failure::new(Class::Permanent, "outbound.tls", what);
         }
-        let what = format!("no connection to {host}: {}", chain(error));
+        let why = match (unresolved, no_listener) {
+            (true, _) => format!("{NOT_KNOWN}: "),
+            (false, true) => format!("{NO_LISTENER}: "),
+            (false, false) => String::new(),
+        };
+        let what = format!("no connection to {host}: {why}{}", chain(error));
         return Failure::new(Class::Retry, "outbound.connect", what);
     }
     if error.is_builder() {

@@ -140,6 +140,11 @@ impl From<Blocked> for Failure {
     }
 }
 
+/// A name that nobody could look up.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Unresolved(io::Error);
+
 /// Finds the addresses of a name: the system's way, or a test's.
 pub(crate) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
@@ -158,7 +163,7 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (guard, found) = (self.guard.clone(), (self.lookup)(name.as_str().to_owned()));
         Box::pin(async move {
-            let open = guard.filter(name.as_str(), found.await?)?;
+            let open = guard.filter(name.as_str(), found.await.map_err(Unresolved)?)?;
             Ok(Box::new(open.into_iter()) as Addrs)
         })
     }

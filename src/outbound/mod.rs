@@ -7,7 +7,9 @@ mod auth;
 mod breaker;
 mod bucket;
 mod builtin;
+mod certificate;
 mod client;
+mod clock;
 mod dial;
 mod guard;
 mod limits;
@@ -17,6 +19,7 @@ mod paged;
 mod rebinding;
 mod secrets;
 mod sign;
+mod standing;
 mod token;
 mod turns;
 
@@ -359,14 +362,26 @@ impl Exchange<'_> {
             inner.show(&answer);
             match judge(context.clone(), &answer) {
                 Outcome::Done(value) => return Ok(value),
-                Outcome::Failed(failure) => return Err(failure),
+                Outcome::Failed(failure) => return Err(self.noted(failure, &answer)),
                 Outcome::Unauthorized(failure) => match attached.generation {
                     // A new token, once; credentials that are not fetched cannot be renewed.
                     Some(generation) if stale.is_none() => stale = Some(generation),
-                    _ => return Err(self.refused(failure)),
+                    _ => return Err(self.refused(self.noted(failure, &answer))),
                 },
             }
         }
+    }
+
+    /// A signature that was refused while the clocks differ was refused for that.
+    fn noted(&self, mut failure: Failure, answer: &connector::Answer) -> Failure {
+        let refused = matches!(failure.status, Some(400 | 401 | 403));
+        if refused
+            && matches!(self.declared.auth, connector::Auth::Signed(_))
+            && let Some(note) = clock::note(answer, Timestamp::now())
+        {
+            failure.message.push_str(&note);
+        }
+        failure
     }
 
     fn refused(&self, mut failure: Failure) -> Failure {

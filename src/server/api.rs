@@ -3,6 +3,7 @@
 //! Every route needs a bearer token whose role may take it (`guard.rs`). Answers are JSON, errors are problems.
 
 mod connections;
+mod credentials;
 mod runs;
 mod store;
 
@@ -47,6 +48,11 @@ pub(super) fn routes() -> Vec<Route> {
         Route::read("/connections/{name}/options", Operator, connections::options),
         Route::read("/breakers", Viewer, connections::breakers),
         Route::read("/problems", Viewer, problems),
+        Route::read("/connections", Viewer, credentials::list),
+        Route::post("/connections/{name}/test", Operator, "test_connection", credentials::test),
+        Route::post("/connections/{name}/login", Admin, "begin_login", credentials::login),
+        Route::post("/connections/{name}/login/code", Admin, "log_in_connection", credentials::code),
+        Route::post("/vault/rotate-key", Admin, "rotate_vault_key", credentials::rotate_key),
         Route::read("/store", Viewer, store::stats),
         Route::post("/store/compact", Operator, "compact_store", store::compact),
         Route::post("/store/backup", Admin, "back_up_store", store::backup),

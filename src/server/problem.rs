@@ -32,11 +32,13 @@ pub enum Code {
     RunNotFound,
     FlowNotFound,
     TokenNotFound,
+    ConnectionNotFound,
     NoUrl,
     MethodNotAllowed,
     RequestTimeout,
     Conflict,
     TokenExists,
+    LoginFailed,
     AlreadyResumed,
     AlreadyResubmitted,
     Gone,
@@ -62,7 +64,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Code; 42] = [
+    pub const ALL: [Code; 44] = [
         Code::NotJson,
         Code::TooDeep,
         Code::BadForm,
@@ -78,11 +80,13 @@ impl Code {
         Code::RunNotFound,
         Code::FlowNotFound,
         Code::TokenNotFound,
+        Code::ConnectionNotFound,
         Code::NoUrl,
         Code::MethodNotAllowed,
         Code::RequestTimeout,
         Code::Conflict,
         Code::TokenExists,
+        Code::LoginFailed,
         Code::AlreadyResumed,
         Code::AlreadyResubmitted,
         Code::Gone,
@@ -128,11 +132,13 @@ impl Code {
             Code::RunNotFound => ("run_not_found", S::NOT_FOUND, "There is no such run", false),
             Code::FlowNotFound => ("flow_not_found", S::NOT_FOUND, "There is no such flow", false),
             Code::TokenNotFound => ("token_not_found", S::NOT_FOUND, "There is no such token", false),
+            Code::ConnectionNotFound => ("connection_not_found", S::NOT_FOUND, "There is no such connection", false),
             Code::NoUrl => ("no_url", S::NOT_FOUND, "The flow has no URL", false),
             Code::MethodNotAllowed => ("method_not_allowed", S::METHOD_NOT_ALLOWED, "Use another method", false),
             Code::RequestTimeout => ("request_timeout", S::REQUEST_TIMEOUT, "The body came too slowly", true),
             Code::Conflict => ("conflict", S::CONFLICT, "The run is not in a state for this", false),
             Code::TokenExists => ("token_exists", S::CONFLICT, "The token's name is taken", false),
+            Code::LoginFailed => ("login_failed", S::CONFLICT, "The login did not come to be", false),
             Code::AlreadyResumed => ("already_resumed", S::CONFLICT, "An answer came before", false),
             Code::AlreadyResubmitted => ("already_resubmitted", S::CONFLICT, "The run was resubmitted before", false),
             Code::Gone => ("gone", S::GONE, "It is over", false),
@@ -364,6 +370,8 @@ impl From<Denied> for Problem {
                 Problem::new(Code::AlreadyResubmitted, detail).with_run(Some(by))
             }
             Denied::NoFlow(_) => Problem::new(Code::FlowNotFound, detail),
+            Denied::NoConnection(_) => Problem::new(Code::ConnectionNotFound, detail),
+            Denied::Login(_) => Problem::new(Code::LoginFailed, detail),
             Denied::Conflict(_) => Problem::new(Code::Conflict, detail),
             Denied::Invalid(_) => Problem::new(Code::InvalidRequest, detail),
             Denied::Unavailable(_) => Problem::new(Code::Unavailable, detail).after(Duration::from_secs(5)),

@@ -91,6 +91,39 @@ file: {connector: http, settings: {base_url: \"REMOTE\", username: me}, credenti
 bad: {connector: http, settings: {base_url: \"REMOTE\"}, credentials: {token: {secret: BROKEN}}}
 ";
 
+/// A URL that is a secret, and a connection whose tokens are renewed with each call.
+const CONNECTORS: [(&str, &str); 2] = [
+    (
+        "connectors/hook.yaml",
+        "connector: hook\nversion: 1\nbase_url: {connection: url}\nactions:\n  send: {input: {type: object}, request: {post: /, \
+         json: \"{{ input }}\"}}\n",
+    ),
+    (
+        "connectors/session.yaml",
+        "connector: session\nversion: 1\nsettings: {type: object, properties: {url: {type: string}}}\nbase_url: \"{{ settings.url \
+         }}\"\nauth: {type: oauth2_refresh, token_url: \"{{ settings.url }}/token\", client_id: me, client_secret: {connection: \
+         secret}, refresh_token: {connection: refresh}}\nactions:\n  send: {input: {type: object}, request: {post: /x, json: \"{{ \
+         input }}\"}}\n",
+    ),
+];
+
+/// Gives tokens, and repeats all that it is sent otherwise: in the body, as a form in it, and in a header.
+fn repeater() -> std::net::SocketAddr {
+    Remote::judged(|seen| {
+        if seen.path == "/token" {
+            let tokens = json!({"access_token": ACCESS, "refresh_token": REFRESHED, "expires_in": 0.000001});
+            return Reply { body: tokens.to_string(), ..Reply::from(200) };
+        }
+        let bearer = seen.header("authorization").unwrap_or_default().to_owned();
+        let form: String = url::form_urlencoded::byte_serialize(seen.path.as_bytes()).collect();
+        let body = json!({"you": bearer, "path": seen.path, "sent": format!("path={form}")}).to_string();
+        Reply { body, headers: vec![("x-path".to_owned(), seen.path.clone())], ..Reply::from(200) }
+    })
+}
+
+const ACCESS: &str = "canary/access+5e7~";
+const REFRESHED: &str = "canary/refreshed+5e7&x~";
+
 /// A call with each connection. What it fails with does not matter: it is searched all the same.
 fn flow(connection: &str) -> String {
     format!(
@@ -110,8 +143,24 @@ async fn no_secret_and_no_key_is_anywhere_but_where_it_belongs() {
     let (hook, sign, broken) =
         ("canary/hook+5e7&x=hook~".to_owned(), secret("sign"), "canary/broken+\u{1}5e7".to_owned());
     let remote = Remote::start();
+    let (repeater, refresh, client, hook_part) =
+        (repeater(), secret("refresh"), secret("client"), "canary-hook-5e7-hook");
+    let connections = CONNECTIONS.replace("REMOTE", &remote.url(""))
+        + &format!(
+            "session: {{connector: session, settings: {{url: \"http://{repeater}\"}}, credentials: {{secret: {{secret: CLIENT}}, refresh: {{secret: REFRESH}}}}}}\n"
+        )
+        + "webhook: {connector: hook, credentials: {url: {secret: WEBHOOK}}}\n";
+    let other = |connector: &str, connection: &str| {
+        format!(
+            "trigger: {{type: request}}\nsteps:\n  - {{id: call, action: {connector}.send, connection: {connection}, with: {{a: 1}}}}\n"
+        )
+    };
     let mut app = App::idle(&[
-        ("connections.yaml", &CONNECTIONS.replace("REMOTE", &remote.url(""))),
+        CONNECTORS[0],
+        CONNECTORS[1],
+        ("flows/webhook.yaml", &other("hook", "webhook")),
+        ("flows/session.yaml", &other("session", "session")),
+        ("connections.yaml", &connections),
         ("pass.txt", &file),
         ("flows/vault.yaml", &flow("vault")),
         ("flows/env.yaml", &flow("env")),
@@ -122,7 +171,16 @@ async fn no_secret_and_no_key_is_anywhere_but_where_it_belongs() {
     ]);
     app.env.push(("CANARY", env.clone()));
     app.env.push(("MILLSTREAM_LOG", "trace".to_owned()));
-    for (name, value) in [("CRM", &vault), ("HOOK", &hook), ("SIGN", &sign), ("BROKEN", &broken)] {
+    let webhook = format!("http://{repeater}/services/{hook_part}?sig={hook_part}");
+    for (name, value) in [
+        ("CRM", &vault),
+        ("HOOK", &hook),
+        ("SIGN", &sign),
+        ("BROKEN", &broken),
+        ("REFRESH", &refresh),
+        ("CLIENT", &client),
+        ("WEBHOOK", &webhook),
+    ] {
         keep_secret(&app, name, value);
     }
     app.start();
@@ -143,6 +201,11 @@ async fn no_secret_and_no_key_is_anywhere_but_where_it_belongs() {
         ("the API token", api_token.clone()),
         ("a guessed token", "mst_canary-that-was-guessed".to_owned()),
         ("the instance key", instance_key.trim().to_owned()),
+        ("the refresh token", refresh),
+        ("the client's secret", client),
+        ("the refresh token that came in its place", REFRESHED.to_owned()),
+        ("the access token", ACCESS.to_owned()),
+        ("a part of a URL that is a secret", hook_part.to_owned()),
     ];
     canaries.extend(paths.iter().map(|(_, path)| ("a URL's key", key(path))));
 
@@ -179,6 +242,12 @@ async fn no_secret_and_no_key_is_anywhere_but_where_it_belongs() {
         remote.seen().iter().any(|seen| seen.header("x-key") == Some(env.as_str())),
         "the credentials are really sent"
     );
+
+    for flow in ["webhook", "session", "webhook", "session"] {
+        let run = app.ended(&app.post(flow, &json!({})).run());
+        assert_eq!(run["status"], "succeeded", "{run}");
+        answers.push((format!("the run of {flow}"), run.to_string()));
+    }
 
     // And what is sent is wrong in many ways, over HTTP/2 too.
     let lead = &paths[0].1;
@@ -233,6 +302,9 @@ async fn no_secret_and_no_key_is_anywhere_but_where_it_belongs() {
         answers.push((format!("GET {path}"), app.api_as(&app.token(), "GET", path, None).text));
     }
     answers.push(("metrics".to_owned(), http(app.admin, "GET", "/metrics", &[], b"").unwrap().text));
+    for args in [&["connections", "list"][..], &["connections", "test", "session"], &["secret", "rotate-key"]] {
+        answers.push((format!("{args:?}"), format!("{:?}", app.cli(args))));
+    }
     for args in [&["runs", "list"][..], &["audit"], &["token", "list"], &["secret", "list"], &["check"]] {
         let output = app.cli(args);
         answers.push((format!("{args:?}"), format!("{output:?}")));

@@ -3,9 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,45 +13,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::{App, repository};
+use crate::part::{Part, folders};
 use crate::remote::{connection, http, outbound, verdict};
-
-/// A child process that said its port, ended by its own id when the test ends.
-struct Part {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-    port: u16,
-}
-
-impl Part {
-    fn start(command: &mut Command) -> Part {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the stand-in starts");
-        let mut line = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
-            let _ = child.kill();
-            panic!("the stand-in did not start; tests/standins/setup installs its parts. It said: {line}")
-        });
-        let input = child.stdin.take().unwrap();
-        Part { port: said["port"].as_u64().unwrap() as u16, child, input, output }
-    }
-
-    /// Says something to it, and waits until it has heard.
-    fn tell(&mut self, what: &str) {
-        writeln!(self.input, "{what}").unwrap();
-        let mut heard = String::new();
-        self.output.read_line(&mut heard).unwrap();
-        assert!(heard.contains(what), "{heard}");
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 struct Tenant {
     entra: Part,
@@ -65,15 +26,8 @@ struct Tenant {
 }
 
 fn tenant() -> Tenant {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let parts = match std::env::var_os("MILLSTREAM_STANDINS") {
-        Some(dir) => PathBuf::from(dir),
-        None => root.join("target/standins"),
-    };
+    let (parts, scripts) = folders();
     let python = parts.join("venv/bin/python");
-    let installed = python.exists() && parts.join("node_modules/oauth2-mock-server").exists();
-    assert!(installed, "the Dynamics 365 stand-in is not installed in {}: run tests/standins/setup", parts.display());
-    let scripts = root.join("tests/standins");
     let entra = Part::start(
         Command::new("node").arg(scripts.join("entra.mjs")).arg(&parts).args(["client-7", "canary-secret"]),
     );

@@ -41,6 +41,7 @@ pub(super) fn schema(known: &Known<'_>) -> Value {
             ("outbound", closed(outbound, &[])),
             ("alerts", closed(alerts, &["flow"])),
             ("retention", retention()),
+            ("vault", vault()),
         ],
         |key| {
             match key {
@@ -54,6 +55,7 @@ pub(super) fn schema(known: &Known<'_>) -> Value {
             "env" => "names of environment variables that templates may read as `env.NAME`",
             "outbound" => "what calls may reach",
             "alerts" => "the flow that hears of runs that did not go well",
+            "vault" => "where secrets are kept",
             _ => "how long runs are kept that have ended",
         }
         .to_owned()
@@ -126,4 +128,17 @@ fn retention() -> Value {
         },
     );
     closed(keys, &[])
+}
+
+fn vault() -> Value {
+    let text = json!({"type": "string", "minLength": 1});
+    let sources = part(&[("env", text.clone()), ("file", text)], |key| match key {
+        "env" => "a variable of the process's environment".to_owned(),
+        _ => "a file; relative paths start at the project folder".to_owned(),
+    });
+    let mut source = closed(sources, &[]);
+    source["minProperties"] = json!(1);
+    source["maxProperties"] = json!(1);
+    let key = part(&[("key", source)], |_| "the key that secrets are under; the instance key unless set".to_owned());
+    closed(key, &[])
 }

@@ -24,7 +24,7 @@ pub(super) fn schema() -> Value {
             ("settings", json!({"type": "object"})),
             ("credentials", json!({"type": "object", "additionalProperties": closed(credential, &[])})),
             ("connection", json!({"enum": ["required", "optional", "never"]})),
-            ("base_url", text.clone()),
+            ("base_url", json!({"type": ["string", "object"]})),
             ("auth", auth()),
             ("headers", texts),
             ("test", json!({"type": "object"})),
@@ -179,6 +179,17 @@ fn auth() -> Value {
         "client_secret",
         "scope",
         "audience",
+        "refresh_token",
+        "authorize_url",
+        "key_id",
+        "account",
+        "region",
+        "access_key_id",
+        "secret_access_key",
+        "session_token",
+        "secret",
+        "header",
+        "expires_in",
     ];
     let mut properties: Map<String, Value> = names
         .iter()
@@ -186,13 +197,25 @@ fn auth() -> Value {
         .collect();
     properties.extend(part(
         &[
-            ("type", json!({"enum": ["none", "api_key", "basic", "bearer", "oauth2_client_credentials"]})),
-            ("in", json!({"enum": ["header", "query"]})),
+            ("type", json!({"enum": crate::connector::auth_types()})),
+            ("in", json!({"enum": ["header", "query", "path"]})),
             ("send", json!({"enum": ["body", "basic"]})),
+            ("service", json!({"type": ["string", "object"]})),
+            ("claims", json!({"type": "object"})),
+            ("extra", json!({"type": "object"})),
+            ("request", json!({"type": "object"})),
+            ("lifetime", duration()),
         ],
         |key| match key {
             "type" => "how calls prove who makes them".to_owned(),
             "in" => "where the key goes".to_owned(),
+            "service" => "`table`, `blob` or `queue` of Azure; the service's name of AWS".to_owned(),
+            "claims" => "what the signed statement says, beside its times".to_owned(),
+            "extra" => "further parameters of the address that a person logs in at".to_owned(),
+            "request" => {
+                "the request that gets the token: a method with a URL; `query`, `headers`, `form` or `json`".to_owned()
+            }
+            "lifetime" => "of the signed statement, or of a token that does not say".to_owned(),
             _ => "how id and secret go".to_owned(),
         },
     ));

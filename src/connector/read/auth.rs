@@ -20,6 +20,11 @@ const TYPES: [(&str, &[&str]); 12] = [
     ("standard_webhooks", &["secret"]),
 ];
 
+/// Every `type` of `auth`.
+pub(crate) fn types() -> Vec<&'static str> {
+    TYPES.map(|(name, _)| name).to_vec()
+}
+
 /// The kinds that fetch a token.
 fn fetches(kind: &str) -> bool {
     kind.starts_with("oauth2_") || kind == "token_request"
@@ -104,8 +109,9 @@ impl Reader<'_> {
             None | Some("header") => ApiKeyPlace::Header,
             Some("query") => ApiKeyPlace::Query,
             Some("path") => ApiKeyPlace::Path,
+            Some("body") => ApiKeyPlace::Body,
             Some(_) => {
-                self.wrong("E-CON-004", "/auth/in", "it is `header`, `query` or `path`".into(), None);
+                self.wrong("E-CON-004", "/auth/in", "it is `header`, `query`, `path` or `body`".into(), None);
                 return None;
             }
         };
@@ -117,7 +123,7 @@ impl Reader<'_> {
                 return None;
             }
             ApiKeyPlace::Path => String::new(),
-            ApiKeyPlace::Header | ApiKeyPlace::Query => self.required_text(at, fields, "name")?,
+            ApiKeyPlace::Header | ApiKeyPlace::Query | ApiKeyPlace::Body => self.required_text(at, fields, "name")?,
         };
         if place == ApiKeyPlace::Path && prefix.as_ref().is_some_and(|prefix| !prefix.starts_with('/')) {
             self.wrong("E-CON-004", "/auth/prefix", "in a path it starts with `/`".into(), None);

@@ -34,7 +34,7 @@ impl Keys {
         let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
         let day = &time[..8];
         let is_s3 = self.service.starts_with("s3");
-        let content = hex(&Sha256::digest(outgoing.body));
+        let content = hex(&Sha256::digest(outgoing.body.as_deref().unwrap_or_default()));
         set(&mut outgoing, "x-amz-date", &time)?;
         if let Some(token) = &self.session_token {
             set(&mut outgoing, "x-amz-security-token", token.expose_secret().trim())?;

@@ -81,7 +81,7 @@ mod tests {
             headers.insert(name, value.parse().unwrap());
         }
         let mut url = Url::parse("https://testaccount1.blob.core.windows.net/mycontainer/hello.txt").unwrap();
-        let outgoing = Outgoing { method: &Method::PUT, url: &mut url, headers: &mut headers, body: b"" };
+        let outgoing = Outgoing { method: &Method::PUT, url: &mut url, headers: &mut headers, body: &mut None };
         assert_eq!(
             key("testaccount1", AzureService::Blob).text(&outgoing, "Sun, 20 Sep 2009 20:36:40 GMT"),
             "PUT\n\ntext/plain; charset=UTF-8\n\nx-ms-date:Sun, 20 Sep 2009 20:36:40 GMT\nx-ms-meta-m1:v1\n\
@@ -96,7 +96,7 @@ mod tests {
         for (query, told) in [("", ""), ("?timeout=5&comp=acl", "?comp=acl")] {
             let mut url = Url::parse(&format!("https://testaccount1.table.core.windows.net/Tables{query}")).unwrap();
             let mut headers = HeaderMap::new();
-            let outgoing = Outgoing { method: &Method::GET, url: &mut url, headers: &mut headers, body: b"" };
+            let outgoing = Outgoing { method: &Method::GET, url: &mut url, headers: &mut headers, body: &mut None };
             let text = key("testaccount1", AzureService::Table).text(&outgoing, date);
             assert_eq!(text, format!("{date}\n/testaccount1/Tables{told}"));
         }

@@ -117,7 +117,8 @@ pub(super) mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let outgoing = Outgoing { method: &method, url: &mut url, headers: &mut map, body: body.as_bytes() };
+        let outgoing =
+            Outgoing { method: &method, url: &mut url, headers: &mut map, body: &mut Some(body.as_bytes().to_vec()) };
         sign(outgoing, Timestamp::from_second(at).unwrap()).unwrap();
         (url, map)
     }

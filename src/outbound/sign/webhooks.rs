@@ -29,7 +29,8 @@ impl Key {
             return Err(invalid("the webhook's signing secret is empty"));
         }
         let time = now.as_second().to_string();
-        let signed = [self.id.as_bytes(), b".", time.as_bytes(), b".", outgoing.body].concat();
+        let signed =
+            [self.id.as_bytes(), b".", time.as_bytes(), b".", outgoing.body.as_deref().unwrap_or_default()].concat();
         let signature = format!("v1,{}", STANDARD.encode(hmac(&key, &signed)));
         set(&mut outgoing, "webhook-id", &self.id)?;
         set(&mut outgoing, "webhook-timestamp", &time)?;

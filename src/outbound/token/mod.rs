@@ -19,7 +19,8 @@ use super::{Inner, LOGIN_NEEDED};
 use crate::connector::{Class, Connection, Connector, Context, Failure, Grant, Grounds};
 use crate::points;
 use kept::Kept;
-use request::{Asker, Given, Ticket};
+pub(super) use request::Asker;
+use request::{Given, Ticket};
 
 /// A token is renewed this long before its end, or in the last fifth of its life if that is shorter.
 const AHEAD: Duration = Duration::from_secs(300);
@@ -61,6 +62,13 @@ pub(crate) struct Token {
     pub generation: u64,
     /// What the answer said that brought it, without the token.
     pub answer: Arc<Value>,
+}
+
+/// What can be told of a token.
+pub(crate) struct Known {
+    /// True if it can be used, or be renewed without a person.
+    pub is_good: bool,
+    pub expires_at: Option<Timestamp>,
 }
 
 impl State {
@@ -153,6 +161,24 @@ impl Tokens {
                 .join("\n");
         let key = format!("{parts}\n{}", grant.source);
         Ok(self.entries.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone())
+    }
+
+    /// What is known of the token: in memory, or kept from before.
+    pub async fn standing(&self, asker: &Asker<'_>) -> Option<Known> {
+        let now = Timestamp::now();
+        if let Ok(entry) = self.entry(asker)
+            && let Some(end) = entry.read(|state| state.token.as_ref().and(state.expires_at))
+        {
+            let left = end.saturating_duration_since(Instant::now());
+            let is_endless = left > NO_END / 2;
+            let expires_at = now.checked_add(left).ok().filter(|_| !is_endless);
+            return Some(Known { is_good: asker.grant.is_kept() || !left.is_zero(), expires_at });
+        }
+        let of = asker.whose().await.ok().filter(|_| asker.grant.is_kept())?;
+        let kept = asker.kept(&of).ok()??;
+        let expires_at = kept.expires_at.and_then(|end| Timestamp::from_millisecond(end).ok());
+        let is_good = kept.refresh_token.is_some() || expires_at.is_none_or(|end| end > now);
+        Some(Known { is_good, expires_at })
     }
 
     /// What a person's login brought, in place of what was there. Durable on return.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::super::auth::{self, Attached};
-use super::super::{Inner, LOGIN_NEEDED};
+use super::super::{Inner, LOGIN_NEEDED, clock};
 use super::jwt;
 use crate::connector::{
     Answer, Assertion, Class, Connection, Connector, Context, Failure, Grant, Grounds, HttpRequest, Leaf, TokenBody,
@@ -244,7 +244,16 @@ impl Asker<'_> {
         }
         let text = |value: Value| plain_text(&value).filter(|text| !text.is_empty());
         let token = self.grant.token.find(&body).and_then(text).filter(|_| (200..300).contains(&status));
-        let Some(token) = token else { return Err(self.refused(status, &body, secrets)) };
+        let Some(token) = token else {
+            let mut failure = self.refused(status, &body, secrets);
+            // A signed statement is good for its time alone.
+            if matches!(self.grant.proof, Grounds::Assertion(_))
+                && let Some(note) = clock::note(answer, Timestamp::now())
+            {
+                failure.message.push_str(&note);
+            }
+            return Err(failure);
+        };
         let seconds = match self.grant.expires_in.find(&body) {
             Some(Value::Number(number)) => number.as_f64(),
             Some(Value::String(text)) => text.trim().parse().ok(),

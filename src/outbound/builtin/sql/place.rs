@@ -120,6 +120,7 @@ mod tests {
             base_url: None,
             token_url: None,
             limits: Limits::default(),
+            breaker: None,
             dir: "/project".into(),
         })
     }
