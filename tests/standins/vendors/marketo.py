@@ -26,6 +26,7 @@ LISTS, CAMPAIGNS, FORMS = {1001}, {2001}, {1029}
 class Marketo(Vendor):
     def __init__(self):
         self.leads = {}
+        self.next_id = 50
         self.members = set()
         self.requested = []
         self.tokens = 1
@@ -135,7 +136,7 @@ class Marketo(Vendor):
         if known:
             self.leads[known[0]].update(fields)
             return {"id": known[0], "status": "updated"}
-        key = 50 + len(self.leads)
+        key, self.next_id = self.next_id, self.next_id + 1
         self.leads[key] = fields
         return {"id": key, "status": "created"}
 
