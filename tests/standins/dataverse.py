@@ -141,6 +141,10 @@ class Dataverse:
         if path == f"{ROOT}/WhoAmI":
             answer = {"UserId": "00000000-0000-0000-0000-00000000000a"}
             return 200, [("Content-Type", "application/json")], json.dumps(answer).encode()
+        if path == f"{ROOT}/EntityDefinitions":
+            # "Query table definitions using the Web API".
+            tables = [{"EntitySetName": table, "SchemaName": name.title()} for table, (name, *_) in TABLES.items()]
+            return 200, [("Content-Type", "application/json")], json.dumps({"value": tables}).encode()
         found = re.fullmatch(ROOT + r"/(\w+)(?:\((.+)\))?", path)
         if not found or found.group(1) not in TABLES:
             raise Refused(404, "0x80060888", "Resource not found for the segment")

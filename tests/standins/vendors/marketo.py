@@ -1,10 +1,12 @@
 """Adobe Marketo Engage: its identity endpoint, and the REST API as far as leads, lists and campaigns need it.
 
-What misleads callers, from "Error Codes", "Authentication" and "Leads" (Marketo Developer, Experience League):
+What misleads callers, from "Error Codes", "Authentication", "Leads", "List Membership" and "Smart Campaigns" (Marketo
+Developer, Experience League):
 - HTTP 200 for nearly all failures: `success: false` with `errors`, whose codes are texts ("601" to "799")
 - `success: true` with a record whose `status` is "skipped" and has `reasons` ("1006": no such field)
 - asked for a token before the last has ended, it gives the same one with what is left of its life
 - a token in the query is no longer taken: it stands in the header Authorization
+- who goes into a list stands in the query of a POST without a body
 """
 
 import re
@@ -18,12 +20,13 @@ FIELDS = {
 }
 LOOKUP = {"email", "id", "externalId", "cookie", "facebookId", "sfdcLeadId"}
 DEFAULT = ["id", "email", "updatedAt", "createdAt", "lastName", "firstName"]
-LISTS, CAMPAIGNS = {1001}, {2001}
+LISTS, CAMPAIGNS, FORMS = {1001}, {2001}, {1029}
 
 
 class Marketo(Vendor):
     def __init__(self):
         self.leads = {}
+        self.next_id = 50
         self.members = set()
         self.requested = []
         self.tokens = 1
@@ -62,6 +65,8 @@ class Marketo(Vendor):
         path = request.path.removeprefix("/rest/v1/")
         if request.method == "GET":
             return self.read(request, path)
+        if found := re.fullmatch(r"lists/(\d+)/leads\.json", path):
+            return self.members_of(request, int(found.group(1)))
         if request.method != "POST":
             raise self.failed("605", "HTTP Method not supported")
         if request.media() != "application/json":
@@ -71,8 +76,8 @@ class Marketo(Vendor):
             return self.sync(body)
         if path == "leads/delete.json":
             return self.done([self.delete(one.get("id")) for one in body.get("input", [])])
-        if found := re.fullmatch(r"lists/(\d+)/leads\.json", path):
-            return self.add(int(found.group(1)), body)
+        if path == "leads/submitForm.json":
+            return self.fill_out(body)
         if found := re.fullmatch(r"campaigns/(\d+)/trigger\.json", path):
             return self.trigger(int(found.group(1)), body)
         raise self.failed("610", "Requested resource not found")
@@ -131,7 +136,7 @@ class Marketo(Vendor):
         if known:
             self.leads[known[0]].update(fields)
             return {"id": known[0], "status": "updated"}
-        key = 50 + len(self.leads)
+        key, self.next_id = self.next_id, self.next_id + 1
         self.leads[key] = fields
         return {"id": key, "status": "created"}
 
@@ -141,17 +146,34 @@ class Marketo(Vendor):
         self.members = {(one, other) for one, other in self.members if other != key}
         return {"id": key, "status": "deleted"}
 
-    def add(self, number, body):
+    def members_of(self, request, number):
+        """ "List Membership": POST adds, DELETE removes; the ids stand in the query."""
         if number not in LISTS:
             raise self.failed("1013", f"List {number} not found")
-        results = []
-        for one in body.get("input", []):
-            if one.get("id") in self.leads:
-                self.members.add((number, one["id"]))
-                results.append({"id": one["id"], "status": "added"})
-            else:
-                results.append({"id": one.get("id"), "status": "skipped", "reasons": [{"code": "1004", "message": "Lead not found"}]})
-        return self.done(results)
+        key = request.query.get("id", "")
+        if not key.isdigit():
+            raise self.failed("1002", "Missing value for the required parameter 'id'")
+        if int(key) not in self.leads:
+            return self.done([{"id": int(key), "status": "skipped", "reasons": [{"code": "1004", "message": "Lead not found"}]}])
+        if request.method == "POST":
+            self.members.add((number, int(key)))
+            return self.done([{"id": int(key), "status": "added"}])
+        if request.method == "DELETE":
+            self.members.discard((number, int(key)))
+            return self.done([{"id": int(key), "status": "removed"}])
+        raise self.failed("605", "HTTP Method not supported")
+
+    def fill_out(self, body):
+        """ "Leads", Submit Form: formId, one record with leadFormFields (email is needed), visitorData and cookie."""
+        if set(body) - {"formId", "programId", "input"} or body.get("formId") not in FORMS:
+            raise self.failed("1013", "Form not found")
+        record = body["input"][0]
+        if len(body["input"]) != 1 or set(record) - {"leadFormFields", "visitorData", "cookie"}:
+            raise self.failed("1003", "Invalid data")
+        result = self.one(record["leadFormFields"], "createOrUpdate", "email", None)
+        if result["status"] != "skipped":
+            self.requested.append({"form": body["formId"], "id": result["id"]})
+        return self.done([result])
 
     def trigger(self, number, body):
         if number not in CAMPAIGNS:

@@ -82,6 +82,11 @@ class SendGrid(Vendor):
                 "result": LISTS,
                 "_metadata": {"count": len(LISTS), "self": "https://api.sendgrid.com/v3/marketing/lists"},
             }
+        if route == ("GET", "/v3/templates") and request.query.get("generations") == "dynamic":
+            return 200, {
+                "result": [{"id": "d-0123", "name": "Welcome", "generation": "dynamic"}],
+                "_metadata": {"count": 1},
+            }
         if request.method == "GET" and request.path.startswith("/v3/marketing/contacts/imports/"):
             return 200, {
                 "id": request.segments[-1],
