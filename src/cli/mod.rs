@@ -11,6 +11,7 @@ mod functions;
 mod graph;
 mod inputs;
 mod letters;
+mod lsp;
 mod new;
 mod record;
 mod run;
@@ -83,6 +84,7 @@ enum Command {
     Fmt(fmt::Args),
     Graph(graph::Args),
     Schema(schema::Args),
+    Lsp(lsp::Args),
     Url(url::Args),
     Send(send::Args),
     Run(run::Args),
@@ -112,6 +114,7 @@ impl Cli {
             Command::Fmt(args) => args.run(place),
             Command::Graph(args) => args.run(place),
             Command::Schema(args) => args.run(place),
+            Command::Lsp(args) => args.run(place),
             Command::Url(args) => args.run(place),
             Command::Send(args) => args.run(place),
             Command::Run(args) => args.run(place),

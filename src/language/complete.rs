@@ -138,7 +138,8 @@ fn detail(name: &Name) -> String {
 
 /// True if a key needs no brackets.
 fn plain(key: &str) -> bool {
-    !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "_@".contains(c)) || key.starts_with('@')
+    let word = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    word || ["@index", "@first", "@last"].contains(&key)
 }
 
 /// A call as it is written, and whether that is a snippet.

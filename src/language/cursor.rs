@@ -239,7 +239,8 @@ mod tests {
         assert_eq!(told("{{if (equals a \"x)}}\") (toUp‸"), is("toUp| true None"));
         assert_eq!(told("{{if (equals a \"x)}}\") st‸"), is("st| false Some((\"if\", 1))"));
         assert_eq!(told("{{trigger.body.[a b‸"), is("trigger.body.[a b| true None"));
-        for outside in ["a ‸ {{x}}", "{{x}}‸", "\\{{x‸", "{{! x‸", "{{!-- }} x‸ --}}", "{{concat \"a‸\"}}", "{{)‸"] {
+        for outside in ["a ‸ {{x}}", "{{x}}‸", "\\{{x‸", "{{! x‸", "{{!-- }} x‸ --}}", "{{concat \"a‸\"}}", "{{)‸"]
+        {
             assert_eq!(told(outside), None, "{outside}");
         }
         assert_eq!(told("{{!-- }} --}}{{x‸"), is("x| true None"));

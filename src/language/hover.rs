@@ -100,7 +100,11 @@ fn outside(view: &View<'_>, spot: &Spot) -> Option<String> {
         let about = live.flow.description.as_deref().unwrap_or_default();
         let body = live.flow.trigger.schema.as_ref().map(|schema| type_of(schema.shape(), false));
         let body = body.map(|kind| format!("\n\nIts body: {kind}")).unwrap_or_default();
-        return Some(format!("Flow `{}`, in {}\n\n{about}{body}", live.flow.id, words::code(&live.file.to_string_lossy())));
+        return Some(format!(
+            "Flow `{}`, in {}\n\n{about}{body}",
+            live.flow.id,
+            words::code(&live.file.to_string_lossy())
+        ));
     }
     let schemas = schema::at(root?, &spot.value, &spot.path);
     let choices = schema::choices(&schemas);

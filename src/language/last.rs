@@ -41,7 +41,8 @@ fn find<'t>(told: &'t Value, keys: &[String], flow: Option<&Flow>) -> Option<&'t
         "vars" => {
             let name = rest.first()?;
             let set = steps().find(|step| {
-                let sets = |flow: &Flow| matches!(flow.step_called(&named(step)).map(|step| &step.kind), Some(Kind::Set(_)));
+                let sets =
+                    |flow: &Flow| matches!(flow.step_called(&named(step)).map(|step| &step.kind), Some(Kind::Set(_)));
                 let gives = step.get("output").is_some_and(|output| output.get(name).is_some());
                 gives && flow.is_none_or(sets)
             })?;

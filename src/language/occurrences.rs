@@ -47,7 +47,9 @@ pub fn in_flow(file: &Path, text: &str, id: &str) -> Result<Vec<Bytes>, String> 
     for (pointer, leaf) in leaves {
         let Some(extent) = source.value_extent(&pointer) else { continue };
         let bytes = lines.bytes(extent);
-        found.extend(in_leaf(&text[bytes.clone()], leaf, id).into_iter().map(|at| at.start + bytes.start..at.end + bytes.start));
+        found.extend(
+            in_leaf(&text[bytes.clone()], leaf, id).into_iter().map(|at| at.start + bytes.start..at.end + bytes.start),
+        );
     }
     Ok(sorted(found))
 }
@@ -91,7 +93,9 @@ fn in_leaf(raw: &str, leaf: &str, id: &str) -> Vec<Bytes> {
             _ => continue,
         };
         // The keys stand in the path as written, one after the other.
-        let end = keys[..=index].iter().try_fold(0, |from, key| Some(from + written.get(from..)?.find(key.as_str())? + key.len()));
+        let end = keys[..=index]
+            .iter()
+            .try_fold(0, |from, key| Some(from + written.get(from..)?.find(key.as_str())? + key.len()));
         let Some(prefix) = end.and_then(|end| written.get(..end)) else { continue };
         let (here, there) = (ends_of(leaf, prefix, key(index).len()), ends_of(raw, prefix, key(index).len()));
         let number = here.iter().position(|bytes| bytes.end == offset + prefix.len());
@@ -226,12 +230,27 @@ mod tests {
             ("  - id: \"a\"\n", "  - id: \"<a>\"\n"),
             ("  - id: b\n    run_after: {a: [failed], ab: x}\n", "  - id: b\n    run_after: {<a>: [failed], ab: x}\n"),
             ("  - set: {x: \"{{steps.a.output}} a steps.a\"}\n", "  - set: {x: \"{{steps.<a>.output}} a steps.a\"}\n"),
-            ("  - set: {x: '{{concat \"steps.a\" steps.[a].status}}'}\n", "  - set: {x: '{{concat \"steps.a\" steps.[<a>].status}}'}\n"),
-            ("  - set: {x: \"{{steps.ab.output.a}}{{trigger.body.steps.a}}\"}\n", "  - set: {x: \"{{steps.ab.output.a}}{{trigger.body.steps.a}}\"}\n"),
+            (
+                "  - set: {x: '{{concat \"steps.a\" steps.[a].status}}'}\n",
+                "  - set: {x: '{{concat \"steps.a\" steps.[<a>].status}}'}\n",
+            ),
+            (
+                "  - set: {x: \"{{steps.ab.output.a}}{{trigger.body.steps.a}}\"}\n",
+                "  - set: {x: \"{{steps.ab.output.a}}{{trigger.body.steps.a}}\"}\n",
+            ),
             ("  - when: \"{{equals loops.a.index 1}}\"\n", "  - when: \"{{equals loops.<a>.index 1}}\"\n"),
-            ("  - set:\n      x: >-\n        one {{run.resume_urls.a}}\n        two \"{{@root.steps.a}}\"\n", "  - set:\n      x: >-\n        one {{run.resume_urls.<a>}}\n        two \"{{@root.steps.<a>}}\"\n"),
-            ("  - set: {x: \"é😀 {{#each vars.l}}{{../steps.a}}{{steps}}{{this.steps.a}}{{/each}}\"}\n", "  - set: {x: \"é😀 {{#each vars.l}}{{../steps.<a>}}{{steps}}{{this.steps.a}}{{/each}}\"}\n"),
-            ("  - set: {x: \"{{#if steps.a.error}}{{steps.a.x}} \\t\\\"{{/if}}\"}\n", "  - set: {x: \"{{#if steps.<a>.error}}{{steps.<a>.x}} \\t\\\"{{/if}}\"}\n"),
+            (
+                "  - set:\n      x: >-\n        one {{run.resume_urls.a}}\n        two \"{{@root.steps.a}}\"\n",
+                "  - set:\n      x: >-\n        one {{run.resume_urls.<a>}}\n        two \"{{@root.steps.<a>}}\"\n",
+            ),
+            (
+                "  - set: {x: \"é😀 {{#each vars.l}}{{../steps.a}}{{steps}}{{this.steps.a}}{{/each}}\"}\n",
+                "  - set: {x: \"é😀 {{#each vars.l}}{{../steps.<a>}}{{steps}}{{this.steps.a}}{{/each}}\"}\n",
+            ),
+            (
+                "  - set: {x: \"{{#if steps.a.error}}{{steps.a.x}} \\t\\\"{{/if}}\"}\n",
+                "  - set: {x: \"{{#if steps.<a>.error}}{{steps.<a>.x}} \\t\\\"{{/if}}\"}\n",
+            ),
             ("  - set: {x: \"{{concat steps.a.output\"}\n", "  - set: {x: \"{{concat steps.<a>.output\"}\n"),
         ] {
             let whole = format!("steps:\n{text}");

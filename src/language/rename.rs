@@ -27,7 +27,8 @@ pub struct Renamed {
 /// Why nothing can be, for a person.
 pub fn prepare(view: &View<'_>, position: Position) -> Result<Renamed, String> {
     let nothing = || "only the id of a step can be renamed; put the cursor on one".to_owned();
-    let spot = view.spot(position).ok_or_else(nothing)?;
+    let unreadable = || in_flow(view.file, view.text.as_str(), "").err();
+    let spot = view.spot(position).ok_or_else(|| unreadable().unwrap_or_else(nothing))?;
     let Some(Thing::Step { file, id }) = thing(view, &spot) else { return Err(nothing()) };
     let offset = view.text.offset(position);
     let bytes = view.word(offset, |c| c.is_ascii_alphanumeric() || c == '_');
@@ -50,7 +51,9 @@ pub fn rename(view: &View<'_>, position: Position, to: &str) -> Result<BTreeMap<
     let Renamed { name, file, .. } = prepare(view, position)?;
     if !is_name(to) {
         let example = usable(to);
-        return Err(format!("`{to}` is not a name: small letters, digits and `_`, a letter first, at most 80{example}"));
+        return Err(format!(
+            "`{to}` is not a name: small letters, digits and `_`, a letter first, at most 80{example}"
+        ));
     }
     let text = text_of(view, &file).unwrap_or_default();
     let tree = serde_yaml::from_str(&text).map(tree).unwrap_or_default();

@@ -110,7 +110,9 @@ fn only_required(way: &Value) -> Option<&str> {
 /// True unless a key needs others of which none is there.
 fn belongs(schemas: &[&Value], name: &str, present: &Map<String, Value>) -> bool {
     schemas.iter().filter_map(|schema| schema.get("dependencies")?.get(name)).all(|needed| {
-        let all = needed.as_array().is_some_and(|keys| keys.iter().filter_map(Value::as_str).all(|key| present.contains_key(key)));
+        let all = needed
+            .as_array()
+            .is_some_and(|keys| keys.iter().filter_map(Value::as_str).all(|key| present.contains_key(key)));
         let ways = needed.get("anyOf").and_then(Value::as_array);
         all || ways.is_some_and(|ways| ways.iter().filter_map(only_required).any(|key| present.contains_key(key)))
     })

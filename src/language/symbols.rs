@@ -34,7 +34,14 @@ pub fn symbols(view: &View<'_>) -> Vec<Symbol> {
     let mut found = Vec::new();
     if let Some(trigger) = value.get("trigger") {
         let kind = trigger.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
-        found.extend(symbol(view.text, "trigger", kind, EVENT, source.value_extent("/trigger"), source.key_extent("/trigger")));
+        found.extend(symbol(
+            view.text,
+            "trigger",
+            kind,
+            EVENT,
+            source.value_extent("/trigger"),
+            source.key_extent("/trigger"),
+        ));
     }
     // Those that are still open, outermost first, with their depths.
     let mut open: Vec<(usize, Symbol)> = Vec::new();
@@ -77,5 +84,12 @@ fn symbol(
     // The protocol wants the one inside of the other.
     let range = text.range(whole.start.min(own.start)..whole.end.max(own.end));
     let selection_range = text.range(own);
-    Some(Symbol { name: name.to_owned(), detail: detail.to_owned(), kind, range, selection_range, children: Vec::new() })
+    Some(Symbol {
+        name: name.to_owned(),
+        detail: detail.to_owned(),
+        kind,
+        range,
+        selection_range,
+        children: Vec::new(),
+    })
 }

@@ -125,7 +125,9 @@ impl View<'_> {
     /// What a template at this place can name.
     pub fn seen(&self, spot: &Spot, frames: &[Frame]) -> Seen {
         let scope = match self.kind() {
-            Kind::Flow => self.scope(spot).unwrap_or_else(|| roots(&["trigger", "steps", "vars", "env", "flow", "run"])),
+            Kind::Flow => {
+                self.scope(spot).unwrap_or_else(|| roots(&["trigger", "steps", "vars", "env", "flow", "run"]))
+            }
             Kind::Test => roots(&["input", "attempt", "call"]),
             Kind::Connector => roots(&["settings", "input", "call", "token", "response"]),
             Kind::Connections | Kind::Config | Kind::Other => roots(&[]),

@@ -51,7 +51,11 @@ pub fn read(input: &mut impl BufRead) -> io::Result<Incoming> {
 fn body(input: &mut impl BufRead, length: u64) -> io::Result<Incoming> {
     if length > MAX_BYTES {
         let skipped = io::copy(&mut input.by_ref().take(length), &mut io::sink())?;
-        return Ok(if skipped < length { Incoming::End } else { Incoming::Garbage(format!("{length} bytes are too many")) });
+        return Ok(if skipped < length {
+            Incoming::End
+        } else {
+            Incoming::Garbage(format!("{length} bytes are too many"))
+        });
     }
     let mut bytes = Vec::new();
     if (input.by_ref().take(length).read_to_end(&mut bytes)? as u64) < length {
@@ -123,6 +127,22 @@ mod tests {
             }
         }
         assert_eq!(told, ["{\"a\":1}", "garbage", "[]"]);
+    }
+
+    #[test]
+    fn an_untagged_enum_reads_no_number_here_so_other_crates_would_take_no_id() {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        #[expect(dead_code, reason = "only whether it can be read is asked")]
+        enum Id {
+            Number(i64),
+            Text(String),
+        }
+        assert!(serde_json::from_str::<Id>("\"a\"").is_ok());
+        assert!(
+            serde_json::from_str::<Id>("1").is_err(),
+            "the reason for this file is gone: see docs/decisions/language-server.md"
+        );
     }
 
     #[test]

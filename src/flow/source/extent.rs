@@ -35,9 +35,6 @@ impl Source {
 impl Extent {
     fn of(span: Span) -> Extent {
         let place = |line: usize, column: usize| (line.max(1), column + 1);
-        Extent {
-            start: place(span.start.line(), span.start.col()),
-            end: place(span.end.line(), span.end.col()),
-        }
+        Extent { start: place(span.start.line(), span.start.col()), end: place(span.end.line(), span.end.col()) }
     }
 }
