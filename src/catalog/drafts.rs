@@ -1,7 +1,7 @@
 //! Drafts: texts that stand for what the disk has, as an editor holds them before they are saved.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
 use super::folder::{self, Stamp, Tree};
@@ -28,15 +28,19 @@ impl Drafts {
 
     /// See [`Stamp::of`].
     pub fn stamp(&self, path: &Path) -> Option<Stamp> {
-        self.texts.get(path).map(|(stamp, _)| *stamp).or_else(|| Stamp::of(path))
+        self.draft(path).map(|(stamp, _)| *stamp).or_else(|| Stamp::of(path))
     }
 
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.texts.get(path).map_or_else(|| fs::read(path), |(_, text)| Ok(text.clone().into_bytes()))
+        self.draft(path).map_or_else(|| fs::read(path), |(_, text)| Ok(text.clone().into_bytes()))
     }
 
     pub fn read_text(&self, path: &Path) -> io::Result<String> {
-        self.texts.get(path).map_or_else(|| fs::read_to_string(path), |(_, text)| Ok(text.clone()))
+        self.draft(path).map_or_else(|| fs::read_to_string(path), |(_, text)| Ok(text.clone()))
+    }
+
+    fn draft(&self, path: &Path) -> Option<&(Stamp, String)> {
+        if self.texts.is_empty() { None } else { self.texts.get(&plain_path(path)) }
     }
 
     /// See [`folder::walk`]; a draft of a file that is not on disk yet is there too.
@@ -49,4 +53,17 @@ impl Drafts {
         }
         tree
     }
+}
+
+/// A path without `.` and `..`, by its letters alone.
+pub fn plain_path(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir if out.file_name().is_some() => drop(out.pop()),
+            Component::CurDir => {}
+            part => out.push(part),
+        }
+    }
+    out
 }

@@ -27,6 +27,7 @@ use crate::run::Digest;
 
 pub use connections::Connections;
 pub use definition::Definition;
+pub use drafts::plain_path;
 pub use watch::Watch;
 
 /// A flow that is live, with the definition that its runs pin.

@@ -11,9 +11,9 @@ use super::seen::parts;
 use super::spot::{On, Spot, tree};
 use super::steps::{StepAt, around, steps};
 use super::text::{Position, Text};
-use super::view::{Kind, Location, View, plain};
+use super::view::{Kind, Location, View};
 use super::words;
-use crate::catalog::files;
+use crate::catalog::{files, plain_path};
 use crate::flow::{At, Source, child};
 
 /// Something that files name.
@@ -57,7 +57,7 @@ pub fn thing(view: &View<'_>, spot: &Spot) -> Option<Thing> {
                 "connection" if own.is_some() => Some(Thing::Connection(text)),
                 "call" if own.is_some() => Some(Thing::Flow(text)),
                 "action" if own.is_some() => Some(Thing::Action(text)),
-                "schema" if above == "trigger" => Some(Thing::File(plain(&view.folder().join(text)))),
+                "schema" if above == "trigger" => Some(Thing::File(plain_path(&view.folder().join(text)))),
                 _ => None,
             }
         }
@@ -66,7 +66,7 @@ pub fn thing(view: &View<'_>, spot: &Spot) -> Option<Thing> {
                 On::Key => ["mocks", "resume", "steps", "calls"].contains(&above).then_some(last),
                 On::Value if above == "order" => Some(text.as_str()),
                 On::Value if last == "flow" => return Some(Thing::Flow(text)),
-                On::Value if last == "body_file" => return Some(Thing::File(plain(&view.folder().join(text)))),
+                On::Value if last == "body_file" => return Some(Thing::File(plain_path(&view.folder().join(text)))),
                 On::Value => None,
             }?;
             let own = tested(view, spot);

@@ -12,7 +12,7 @@ use super::last;
 use super::seen::{Found, Seen};
 use super::spot::{Spot, exactly, spots};
 use super::text::{Position, Range, Text};
-use crate::catalog::Snapshot;
+use crate::catalog::{Snapshot, plain_path};
 use crate::flow::{Flow, Known, snake_case};
 use crate::schema::{Shape, Types};
 
@@ -139,7 +139,8 @@ impl View<'_> {
         let kinds: BTreeMap<String, String> =
             self.snapshot.connections.iter().map(|(name, one)| (name.clone(), one.connector.clone())).collect();
         let folder = self.folder();
-        let read = |path: &str| (self.read)(&plain(&folder.join(path))).ok_or_else(|| "it cannot be read".to_owned());
+        let read =
+            |path: &str| (self.read)(&plain_path(&folder.join(path))).ok_or_else(|| "it cannot be read".to_owned());
         let known = Known {
             connectors: &self.snapshot.connectors,
             connections: Some(&kinds),
@@ -202,19 +203,6 @@ fn roots(names: &[&str]) -> Shape {
     let properties = names.iter().map(|name| ((*name).to_owned(), Shape::any())).collect();
     let required = names.iter().map(|name| (*name).to_owned()).collect();
     Shape { properties, required, closed: true, ..Shape::of(Types::OBJECT) }
-}
-
-/// A path without `.` and `..`.
-pub fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir if out.file_name().is_some() => drop(out.pop()),
-            std::path::Component::CurDir => {}
-            part => out.push(part),
-        }
-    }
-    out
 }
 
 /// A name like `text` that is usable, as a hint.

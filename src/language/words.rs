@@ -37,7 +37,11 @@ pub const BLOCKS: [(&str, &str); 4] = [
 /// What is known of a name, as Markdown: what its schema says, and its last value.
 pub fn of_name(name: &Name, last: Option<&str>) -> String {
     let mut out = String::new();
-    let about = name.found.shape.about.as_deref().or_else(|| root(&name.name));
+    // A key of the data may be called `run` too.
+    let own = name.found.keys.as_deref() == Some(std::slice::from_ref(&name.name))
+        || ["this", "@index", "@first", "@last"].contains(&name.name.as_str());
+    let known = || root(&name.name).filter(|_| own);
+    let about = name.found.shape.about.as_deref().or_else(known);
     if let Some(about) = about {
         let _ = write!(out, "{about}\n\n");
     }

@@ -212,3 +212,18 @@ fn the_outline_of_a_flow_is_its_steps() {
     assert_eq!(told(&each["children"][0]), "tell (call child)");
     assert_eq!((&each["range"]["start"]["line"], &each["range"]["end"]["line"]), (&json!(9), &json!(14)), "{each}");
 }
+
+#[test]
+fn a_schema_that_is_being_edited_counts_before_it_is_saved() {
+    let app = app();
+    let mut editor = editor(&app);
+    let [flow, schema] = ["flows/order.yaml", "schemas/order.json"].map(|file| uri(&app, file));
+    editor.open(&flow, FLOW);
+    let text = "{\"properties\": {\"id\": {\"type\": \"string\"}, \"items\": {\"type\": \"string\"}}}";
+    let document = json!({"uri": schema, "languageId": "json", "version": 1, "text": text});
+    editor.tell("textDocument/didOpen", &json!({"textDocument": document}));
+    let told = editor.problems(&flow);
+    assert!(told.iter().any(|one| one["range"]["start"]["line"] == 10), "a loop over a text: {told:?}");
+    editor.tell("textDocument/didClose", &json!({"textDocument": {"uri": schema}}));
+    assert!(editor.problems(&flow).iter().all(|one| one["range"]["start"]["line"] != 10));
+}
