@@ -114,7 +114,9 @@ fn mended(head: &str, tail: &str) -> Vec<String> {
         if lex(before).quote.is_none() && begins_value(before) {
             let closers: String = lex(before).brackets.iter().rev().collect();
             let tail = tail.split("}}").next().filter(|_| tail.contains("}}")).unwrap_or_default();
-            return vec![format!("{before}\"{}{MARK}{tail}}}}}\"{closers}", head[open..].replace('"', "'"))];
+            // Within a text over several lines it is right as it stands.
+            let quoted = format!("{before}\"{}{MARK}{tail}}}}}\"{closers}", head[open..].replace('"', "'"));
+            return vec![plain, quoted];
         }
         let quote = quote.map(String::from).unwrap_or_default();
         return vec![plain, [head, MARK, "}}", &quote, &closers].concat()];

@@ -37,7 +37,7 @@ steps:
 const CHILD: &str = "trigger: {type: manual}\nsteps:\n  - id: create\n    action: http.request\n    with: {method: GET, url: \"https://a.example\"}\n";
 
 const TEST: &str = "flow: order
-mocks: {create: {output: {ok: true}}, child.create: {output: 1}}
+mocks: {order.create: {output: {ok: true}}, child.create: {output: 1}}
 cases:
   - name: one
     request: {body: {create: 1}}
@@ -156,7 +156,7 @@ fn a_step_gets_another_id_wherever_it_is_named_and_nothing_else_changes() {
             .replace("#if steps.create.error}}{{@root.steps.create", "#if steps.make_it.error}}{{@root.steps.make_it");
         assert_eq!(flow, expected);
         let expected = TEST
-            .replace("mocks: {create", "mocks: {make_it")
+            .replace("order.create", "order.make_it")
             .replace("\"create\": {error", "\"make_it\": {error")
             .replace("order: [create", "order: [make_it")
             .replace("      steps: {create", "      steps: {make_it");

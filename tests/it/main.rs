@@ -37,6 +37,7 @@ mod language_client;
 mod letters;
 mod load;
 mod lsp;
+mod lsp_complete;
 mod lsp_names;
 mod many;
 mod mapping;
