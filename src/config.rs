@@ -198,8 +198,15 @@ impl Config {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Config::default()),
             Err(source) => return Err(Error::Read { path, source }),
         };
-        let config: Option<Config> = serde_yaml::from_str(&text).map_err(|source| Error::Parse { path, source })?;
-        Ok(config.unwrap_or_default())
+        Config::parse(&text).map_err(|source| Error::Parse { path, source })
+    }
+
+    /// The same of a text.
+    ///
+    /// # Errors
+    /// What is wrong with it first, with its place where that is known.
+    pub fn parse(text: &str) -> Result<Config, serde_yaml::Error> {
+        Ok(serde_yaml::from_str::<Option<Config>>(text)?.unwrap_or_default())
     }
 }
 

@@ -10,6 +10,7 @@ pub mod data;
 pub mod engine;
 pub mod flow;
 pub mod journal;
+pub mod language;
 pub mod mapping;
 pub mod outbound;
 pub mod points;

@@ -22,6 +22,11 @@ impl Stamp {
         fs::metadata(path).ok().map(|metadata| Stamp::from(&metadata))
     }
 
+    /// The stamp of the draft of this number: no file has it.
+    pub fn of_draft(number: u64) -> Stamp {
+        Stamp { device: u64::MAX, inode: 0, size: number, changed_ns: 0 }
+    }
+
     /// Which folder it is, whatever is in it.
     pub fn identity(self) -> (u64, u64) {
         (self.device, self.inode)

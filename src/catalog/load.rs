@@ -16,6 +16,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::connections::Connections;
+use super::drafts::Drafts;
 use super::folder::{self, Stamp};
 use super::{Definition, LiveFlow, Snapshot, last_good};
 use crate::connector::Connectors;
@@ -55,6 +56,7 @@ pub(super) struct Loader {
     /// Which file has which id, over a restart too: it keeps it until it gives it up.
     owners: BTreeMap<String, PathBuf>,
     loaded_once: bool,
+    drafts: Drafts,
 }
 
 /// One flow file as last read.
@@ -94,6 +96,7 @@ impl Loader {
             closed: Vec::new(),
             owners,
             loaded_once: false,
+            drafts: Drafts::default(),
         }
     }
 
@@ -119,13 +122,13 @@ impl Loader {
         let connectors_changed = self.read_connectors();
         let connections_changed = self.read_connections(connectors_changed);
         let all = connectors_changed || connections_changed || !self.loaded_once;
-        let folder::Tree { files: found, closed, folders, linked } = folder::walk(&self.dir.join("flows"));
+        let folder::Tree { files: found, closed, folders, linked } = self.drafts.walk(&self.dir.join("flows"));
         let is_closed = |path: &Path| closed.iter().any(|(folder, _)| path.starts_with(folder));
         let gone = self.files.keys().filter(|path| !found.contains_key(*path) && !is_closed(path));
         let gone: Vec<PathBuf> = gone.cloned().collect();
         gone.iter().for_each(|path| self.forget(path));
         (self.flow_folders, self.closed, self.linked) = (folders, closed, linked);
-        let stamps = flows::Others::default();
+        let stamps = flows::Others::new(&self.drafts);
         let changed = |path: &Path, stamp: Stamp| {
             all || self.files.get(path).is_none_or(|known| {
                 known.stamp != stamp || known.others.iter().any(|(other, stamp)| stamps.stamp(other) != *stamp)
@@ -144,8 +147,8 @@ impl Loader {
         let mut changed = Vec::new();
         let mut gone = false;
         for path in paths {
-            match fs::metadata(path).ok().filter(fs::Metadata::is_file) {
-                Some(metadata) => changed.push((path.clone(), Stamp::from(&metadata))),
+            match self.drafts.stamp(path).filter(|_| !path.is_dir()) {
+                Some(stamp) => changed.push((path.clone(), stamp)),
                 None => {
                     self.forget(path);
                     gone = true;
@@ -158,6 +161,18 @@ impl Loader {
             return after;
         }
         self.settle()
+    }
+
+    /// See [`super::Catalog::edit`].
+    pub fn edit(&mut self, path: &Path, text: Option<String>, before: &Snapshot) -> Snapshot {
+        self.drafts.set(path, text);
+        let name = path.file_name().unwrap_or_default();
+        let in_flows = path.starts_with(self.dir.join("flows")) && folder::is_flow(name);
+        if in_flows && !self.is_named(name) {
+            self.load_only(&BTreeSet::from([path.to_owned()]), before)
+        } else {
+            self.load()
+        }
     }
 
     /// True if a flow names a file of this name, in whatever folder.

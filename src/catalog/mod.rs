@@ -6,6 +6,7 @@
 mod alerts;
 mod connections;
 mod definition;
+mod drafts;
 mod folder;
 mod load;
 mod watch;
@@ -26,6 +27,7 @@ use crate::run::Digest;
 
 pub use connections::Connections;
 pub use definition::Definition;
+pub use drafts::plain_path;
 pub use watch::Watch;
 
 /// A flow that is live, with the definition that its runs pin.
@@ -110,6 +112,15 @@ impl Catalog {
     /// The same where nothing but these flow files has changed.
     fn reload_only(&self, files: &BTreeSet<PathBuf>) {
         self.swap(|loader, before| loader.load_only(files, before));
+    }
+
+    /// Takes `text` for what is in the file at `path` (absolute, in the project folder), whatever the disk has; `None`:
+    /// what the disk has again. Reads what that concerns. Nobody is told, since who edits knows.
+    pub fn edit(&self, path: &Path, text: Option<String>) {
+        let mut loader = self.loader();
+        let mut after = loader.edit(path, text, &self.current.load());
+        after.check_alerts(self.alerts.as_ref());
+        self.current.store(Arc::new(after));
     }
 
     fn swap(&self, load: impl FnOnce(&mut load::Loader, &Snapshot) -> Snapshot) {

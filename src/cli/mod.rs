@@ -14,6 +14,7 @@ mod graph;
 mod inputs;
 mod letters;
 mod login;
+mod lsp;
 mod new;
 mod record;
 mod run;
@@ -87,6 +88,7 @@ enum Command {
     Fmt(fmt::Args),
     Graph(graph::Args),
     Schema(schema::Args),
+    Lsp(lsp::Args),
     Url(url::Args),
     Send(send::Args),
     Run(run::Args),
@@ -118,6 +120,7 @@ impl Cli {
             Command::Fmt(args) => args.run(place),
             Command::Graph(args) => args.run(place),
             Command::Schema(args) => args.run(place),
+            Command::Lsp(args) => args.run(place),
             Command::Url(args) => args.run(place),
             Command::Send(args) => args.run(place),
             Command::Run(args) => args.run(place),

@@ -31,6 +31,22 @@ use crate::mapping::{Condition, Finding, Mapping, ParseError, Template};
 use crate::schema::{Schema, Shape, Types};
 
 pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
+    let (checker, flow, id) = read(path, text, known, None);
+    checker.end(flow, id)
+}
+
+/// See [`Flow::names_at`].
+pub fn names_at(path: &Path, text: &str, known: &Known<'_>, pointer: &str) -> Option<Shape> {
+    let probe = Probe { pointer: pointer.to_owned(), found: None };
+    read(path, text, known, Some(probe)).0.probe?.found
+}
+
+fn read<'k>(
+    path: &Path,
+    text: &str,
+    known: &'k Known<'k>,
+    probe: Option<Probe>,
+) -> (Checker<'k>, Option<Flow>, Option<String>) {
     let (source, value, problems) = Source::read(path, text);
     let mut checker = Checker {
         source,
@@ -42,8 +58,9 @@ pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
         raw: Vec::new(),
         given: Vars::new(),
         value: Value::Null,
+        probe,
     };
-    let Some(value) = value else { return checker.end(None, None) };
+    let Some(value) = value else { return (checker, None, None) };
     let read = file::read(&checker.source, &value, &mut checker.problems);
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let id = match &read.id {
@@ -59,7 +76,14 @@ pub fn load(path: &Path, text: &str, known: &Known<'_>) -> Loaded {
     };
     checker.value = value;
     let flow = checker.flow(read, id.clone().unwrap_or_default());
-    checker.end(Some(flow), id)
+    (checker, Some(flow), id)
+}
+
+/// Asks what can be named at one place.
+struct Probe {
+    pointer: String,
+    /// The answer so far: each place that is nearer to it knows better.
+    found: Option<Shape>,
 }
 
 struct Checker<'k> {
@@ -76,6 +100,7 @@ struct Checker<'k> {
     given: Vars,
     /// The file as it was read.
     value: Value,
+    probe: Option<Probe>,
 }
 
 impl Checker<'_> {
@@ -161,7 +186,17 @@ impl Checker<'_> {
         }
     }
 
+    /// Notes what can be named at `at` and below, where that is asked for.
+    fn look(&mut self, at: &str, reach: &InReach<'_>) {
+        if let Some(probe) = &mut self.probe
+            && probe.pointer.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        {
+            probe.found = Some(reach.whole());
+        }
+    }
+
     fn mapping(&mut self, value: &Value, at: &str, reach: &InReach<'_>) -> (Option<Mapping>, Shape) {
+        self.look(at, reach);
         match Mapping::parse(value) {
             Ok(mapping) => {
                 let (shape, findings) = mapping.check(reach);
@@ -196,6 +231,7 @@ impl Checker<'_> {
     }
 
     fn template(&mut self, text: &str, at: &str, reach: &InReach<'_>) -> Option<(Template, Shape)> {
+        self.look(at, reach);
         let template = Template::parse(text).map_err(|error| self.unparsed(error, at)).ok()?;
         let (shape, findings) = template.check(reach);
         findings.into_iter().for_each(|finding| self.found(finding, at));
@@ -203,6 +239,7 @@ impl Checker<'_> {
     }
 
     fn condition(&mut self, text: &str, at: &str, reach: &InReach<'_>) -> Option<Condition> {
+        self.look(at, reach);
         let condition = Condition::parse(text).map_err(|error| self.unparsed(error, at)).ok()?;
         condition.check(reach).into_iter().for_each(|finding| self.found(finding, at));
         Some(condition)

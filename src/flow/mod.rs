@@ -20,13 +20,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::connector::Connectors;
+use crate::schema::Shape;
 
 pub use file::{KEYS, MAX_ATTEMPTS, MAX_DEPTH, MAX_STEPS};
 pub use policy::{Backoff, Retry, duration, is_held_back};
 pub use problem::*;
 pub use reader::{is_flow_id, is_name, kind_of, snake_case};
 pub use schedule::{Cron, Missed, Rhythm, Schedule};
-pub use source::{At, MAX_BYTES, Source, child};
+pub use source::{At, Extent, MAX_BYTES, Source, child};
 pub use step::*;
 pub use trigger::*;
 
@@ -99,6 +100,12 @@ impl Flow {
     /// Reads and checks one flow file.
     pub fn load(file: &Path, text: &str, known: &Known<'_>) -> Loaded {
         check::load(file, text, known)
+    }
+
+    /// What templates can name at a place of a flow file (JSON Pointer), as one object whose members are `trigger`,
+    /// `steps`, …: at a place without a template, what its step can name. `None` if no step or trigger is there.
+    pub fn names_at(file: &Path, text: &str, known: &Known<'_>, pointer: &str) -> Option<Shape> {
+        check::names_at(file, text, known, pointer)
     }
 
     /// The step at a place of a run of this flow.

@@ -241,6 +241,36 @@ impl InReach<'_> {
         InReach { now, ..self.clone() }
     }
 
+    /// All that can be named, as one object.
+    pub fn whole(&self) -> Shape {
+        let map = |properties: BTreeMap<String, Shape>| {
+            let required = properties.keys().cloned().collect();
+            Shape { properties, closed: true, required, ..Shape::of(Types::OBJECT) }
+        };
+        let nullable = || Shape::of(Types::STRING.or(Types::NULL));
+        let env = self.env.unwrap_or_default().iter().map(|name| (name.clone(), nullable())).collect();
+        let Named::Known(run, _) = self.run(None) else { return Shape::any() };
+        let mut all = vec![
+            ("trigger", self.trigger.clone()),
+            ("steps", map(self.steps.clone())),
+            ("vars", map(self.now.iter().map(|(name, shape)| (name.clone(), shape.clone())).collect())),
+            ("env", map(env)),
+            ("flow", object([("id", Shape::of(Types::STRING)), ("description", nullable())])),
+        ];
+        let each = |item: &Option<Shape>| {
+            let item = item.clone().map(|item| ("item", item));
+            object([("index", Shape::of(Types::NUMBER))].into_iter().chain(item))
+        };
+        if !self.loops.is_empty() {
+            all.push(("index", Shape::of(Types::NUMBER)));
+            let item = self.loops.iter().rev().find_map(|(_, item)| item.clone());
+            all.extend(item.map(|item| ("item", item)));
+            all.push(("loops", map(self.loops.iter().map(|(id, item)| (id.clone(), each(item))).collect())));
+        }
+        all.push(("run", run.into_owned()));
+        object(all)
+    }
+
     /// What `run` holds; `wait` is the step whose URL is named.
     fn run(&self, wait: Option<&str>) -> Named<'static> {
         let text = || Shape::of(Types::STRING);

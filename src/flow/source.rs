@@ -4,6 +4,8 @@
 //! JSON Pointer, and which keys stand twice. That second pass is made once something must be shown: most files have
 //! nothing wrong, and with many of them it would be a third of their start.
 
+mod extent;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -13,6 +15,8 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Map, Value};
 
 use super::problem::{self, Code, Problem, Severity};
+
+pub use extent::Extent;
 
 /// Largest file, bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;

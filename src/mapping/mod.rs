@@ -201,6 +201,12 @@ impl Template {
         scoped.map(|path| path.keys.as_slice()).collect()
     }
 
+    /// The same, each with the path as written and its byte offset in the text.
+    pub fn places(&self) -> Vec<(&[Key], &str, usize)> {
+        let scoped = self.compiled.paths().into_iter().filter(|path| path.root == expr::Root::Scope);
+        scoped.map(|path| (path.keys.as_slice(), path.text.as_str(), path.offset)).collect()
+    }
+
     fn leaf(&self) -> eval::Leaf<'_> {
         eval::Leaf { source: self.source(), pointer: &self.pointer }
     }

@@ -24,4 +24,4 @@ pub use junit::junit;
 pub use record::{Recorded, record};
 pub use snapshot::Bless;
 pub use stage::{Began, Fault, Played, PlayedRun};
-pub use suite::{Mismatch, Told, Verdict, check, find, run, run_text};
+pub use suite::{Mismatch, Told, Verdict, check, check_text, find, run, run_text};

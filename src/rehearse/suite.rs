@@ -72,7 +72,15 @@ pub fn find(dir: &Path) -> Vec<PathBuf> {
 
 /// What is wrong with the test files of the project.
 pub fn check(snapshot: &Snapshot) -> Vec<Problem> {
-    let mut problems = read(snapshot, &find(&snapshot.dir)).1;
+    likely(snapshot, read(snapshot, &find(&snapshot.dir)).1)
+}
+
+/// What is wrong with the text of one test file, whose path is from the project folder.
+pub fn check_text(snapshot: &Snapshot, file: &Path, text: &str) -> Vec<Problem> {
+    likely(snapshot, TestFile::read(file, text, snapshot).1)
+}
+
+fn likely(snapshot: &Snapshot, mut problems: Vec<Problem>) -> Vec<Problem> {
     if !snapshot.is_sound() {
         // The flow is there, most likely, with an error that is told where it is.
         problems.retain(|problem| problem.code != crate::flow::UNKNOWN_FLOW.0);

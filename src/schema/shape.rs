@@ -3,6 +3,7 @@
 //! A shape is never narrower than its schema: what it does not understand, it leaves open.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -83,6 +84,8 @@ pub struct Shape {
     pub required: Vec<String>,
     /// The only values it can have, if they are few and known.
     pub values: Vec<Value>,
+    /// What its schema says of it for people: its `description`, or else its `title`.
+    pub about: Option<Arc<str>>,
 }
 
 /// The answer of [`Shape::get`].
@@ -116,6 +119,7 @@ impl Shape {
             items: None,
             required: Vec::new(),
             values: Vec::new(),
+            about: None,
         }
     }
 
@@ -192,12 +196,14 @@ impl Shape {
             (true, false) => other.values,
             (false, false) => self.values.into_iter().filter(|value| other.values.contains(value)).collect(),
         };
-        Shape { types: self.types.and(other.types), properties, closed, items, required, values }
+        let about = self.about.or(other.about);
+        Shape { types: self.types.and(other.types), properties, closed, items, required, values, about }
     }
 
     /// What holds of a value that has one of the shapes, it is not known which.
     pub fn either(self, other: Shape) -> Shape {
         let types = self.types.or(other.types);
+        let about = self.about.clone().or_else(|| other.about.clone());
         let values = match (self.values.is_empty(), other.values.is_empty()) {
             (false, false) if self.values.len() + other.values.len() <= MAX_VALUES => {
                 [self.values.clone(), other.values.clone()].concat()
@@ -222,7 +228,7 @@ impl Shape {
                 (properties_of_either(self, other), closed, required)
             }
         };
-        Shape { types, properties, closed, items, required, values }
+        Shape { types, properties, closed, items, required, values, about }
     }
 }
 
@@ -319,6 +325,8 @@ impl<'s> Reader<'s> {
         if let Some(Value::Array(required)) = members.get("required") {
             shape.required = required.iter().filter_map(|key| key.as_str().map(str::to_owned)).collect();
         }
+        let words = members.get("description").or_else(|| members.get("title"));
+        shape.about = words.and_then(Value::as_str).filter(|words| !words.is_empty()).map(Arc::from);
         shape
     }
 

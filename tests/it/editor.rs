@@ -3,156 +3,29 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use millstream::schema::Schema;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::author::{files, root, text, well};
+use crate::language_client::Client;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A language server, spoken to over its stdin and stdout (LSP).
-struct Server {
-    child: Child,
-    input: ChildStdin,
-    messages: Receiver<Value>,
-    sent: u64,
-}
-
-impl Server {
-    fn start() -> Server {
-        let parts = std::env::var_os("MILLSTREAM_STANDINS").map(PathBuf::from);
-        let parts = parts.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/standins"));
-        let program = parts.join("node_modules/yaml-language-server/bin/yaml-language-server");
-        assert!(program.exists(), "{} is not there: run tests/standins/setup", program.display());
-        let mut command = Command::new("node");
-        command.arg(program).arg("--stdio").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("node is there");
-        let input = child.stdin.take().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let (give, messages) = channel();
-        std::thread::spawn(move || {
-            loop {
-                let mut length = 0;
-                loop {
-                    let mut line = String::new();
-                    if output.read_line(&mut line).unwrap_or(0) == 0 {
-                        return;
-                    }
-                    if let Some(value) = line.strip_prefix("Content-Length: ") {
-                        length = value.trim().parse().unwrap();
-                    }
-                    if line == "\r\n" {
-                        break;
-                    }
-                }
-                let mut body = vec![0; length];
-                if output.read_exact(&mut body).is_err() || give.send(serde_json::from_slice(&body).unwrap()).is_err() {
-                    return;
-                }
-            }
-        });
-        let mut server = Server { child, input, messages, sent: 0 };
-        let capabilities = json!({"textDocument": {
-            "completion": {"completionItem": {"documentationFormat": ["markdown", "plaintext"]}},
-            "hover": {"contentFormat": ["markdown"]}, "publishDiagnostics": {},
-        }});
-        server.ask(
-            "initialize",
-            &json!({"processId": std::process::id(), "rootUri": null, "capabilities": capabilities}),
-        );
-        server.tell("initialized", &json!({}));
-        let settings =
-            json!({"yaml": {"validate": true, "completion": true, "hover": true, "schemaStore": {"enable": false}}});
-        server.tell("workspace/didChangeConfiguration", &json!({"settings": settings}));
-        server
-    }
-
-    fn send(&mut self, message: &Value) {
-        let body = message.to_string();
-        write!(self.input, "Content-Length: {}\r\n\r\n{body}", body.len()).and_then(|()| self.input.flush()).unwrap();
-    }
-
-    fn tell(&mut self, method: &str, params: &Value) {
-        self.send(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
-    }
-
-    /// The next message for which `wanted` holds; what the server asks meanwhile is answered with nothing.
-    fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let message = self.messages.recv_timeout(left).unwrap_or_else(|error| panic!("no {what}: {error}"));
-            if message.get("method").is_some() && message.get("id").is_some() {
-                let asked = message["params"]["items"].as_array().map_or(0, Vec::len);
-                self.send(&json!({"jsonrpc": "2.0", "id": message["id"], "result": vec![Value::Null; asked]}));
-            } else if wanted(&message) {
-                return message;
-            }
-        }
-    }
-
-    fn ask(&mut self, method: &str, params: &Value) -> Value {
-        self.sent += 1;
-        let id = self.sent;
-        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
-        let answer = self.until(method, |message| message["id"] == id && message.get("method").is_none());
-        assert!(answer.get("error").is_none(), "{method}: {answer}");
-        answer["result"].clone()
-    }
-
-    /// Opens a text as a file and gives what is wrong with it, as `line: message`.
-    fn open(&mut self, uri: &str, text: &str) -> Vec<String> {
-        let document = json!({"uri": uri, "languageId": "yaml", "version": 1, "text": text});
-        self.tell("textDocument/didOpen", &json!({"textDocument": document}));
-        let told = self.until("diagnostics", |message| {
-            message["method"] == "textDocument/publishDiagnostics" && message["params"]["uri"] == uri
-        });
-        let list = told["params"]["diagnostics"].as_array().unwrap();
-        list.iter()
-            .map(|one| format!("{}: {}", one["range"]["start"]["line"], one["message"].as_str().unwrap_or_default()))
-            .collect()
-    }
-
-    /// Labels of what is proposed where `‸` stands in the text.
-    fn proposals(&mut self, uri: &str, text: &str) -> Vec<(String, String)> {
-        let at = self.open_at(uri, text);
-        let result = self.ask("textDocument/completion", &at);
-        let items = result["items"].as_array().or(result.as_array()).cloned().unwrap_or_default();
-        let documentation = |item: &Value| {
-            let text = &item["documentation"];
-            text["value"].as_str().or(text.as_str()).unwrap_or_default().to_owned()
-        };
-        items.iter().map(|item| (item["label"].as_str().unwrap_or_default().to_owned(), documentation(item))).collect()
-    }
-
-    /// What is explained where `‸` stands in the text.
-    fn explained(&mut self, uri: &str, text: &str) -> String {
-        let at = self.open_at(uri, text);
-        let result = self.ask("textDocument/hover", &at);
-        result["contents"]["value"].as_str().or(result["contents"].as_str()).unwrap_or_default().to_owned()
-    }
-
-    fn open_at(&mut self, uri: &str, text: &str) -> Value {
-        let before = &text[..text.find('‸').expect("the text has a cursor")];
-        let line = before.matches('\n').count();
-        let character = before.rsplit('\n').next().unwrap_or_default().chars().count();
-        self.open(uri, &text.replace('‸', ""));
-        json!({"textDocument": {"uri": uri}, "position": {"line": line, "character": character}})
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The language server for YAML that editors use, told to check, complete and explain.
+fn start() -> Client {
+    let parts = std::env::var_os("MILLSTREAM_STANDINS").map(PathBuf::from);
+    let parts = parts.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/standins"));
+    let program = parts.join("node_modules/yaml-language-server/bin/yaml-language-server");
+    assert!(program.exists(), "{} is not there: run tests/standins/setup", program.display());
+    let mut command = Command::new("node");
+    command.arg(program).arg("--stdio");
+    let mut client = Client::start(command, &Value::Null);
+    let settings =
+        json!({"yaml": {"validate": true, "completion": true, "hover": true, "schemaStore": {"enable": false}}});
+    client.tell("workspace/didChangeConfiguration", &json!({"settings": settings}));
+    client
 }
 
 #[test]
@@ -166,7 +39,7 @@ fn an_editor_completes_explains_and_checks_flows_by_the_schema() {
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     let modeline =
         format!("# yaml-language-server: $schema=file://{}\n", app.path(".millstream/schema/flow.json").display());
-    let mut server = Server::start();
+    let mut server = start();
     let mut files = 0;
     let mut uri = || {
         files += 1;

@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::{Definition, FlowFile, LiveFlow, Loader, unreadable};
+use crate::catalog::drafts::Drafts;
 use crate::catalog::folder::Stamp;
 use crate::flow::{Flow, Known, Loaded};
 
@@ -18,13 +18,17 @@ const SHARED: usize = 32;
 type Stamped = (Arc<Path>, Option<Stamp>);
 
 /// Files that flows name, as they are during one load: many flows may name the same one.
-#[derive(Default)]
-pub(super) struct Others {
+pub(super) struct Others<'d> {
+    drafts: &'d Drafts,
     stamps: Mutex<HashMap<PathBuf, Stamped>>,
     texts: Mutex<HashMap<PathBuf, Result<Arc<str>, String>>>,
 }
 
-impl Others {
+impl<'d> Others<'d> {
+    pub fn new(drafts: &'d Drafts) -> Others<'d> {
+        Others { drafts, stamps: Mutex::default(), texts: Mutex::default() }
+    }
+
     pub fn stamp(&self, path: &Path) -> Option<Stamp> {
         self.stamped(path).1
     }
@@ -35,7 +39,7 @@ impl Others {
         if let Some(found) = stamps.get(path) {
             return found.clone();
         }
-        let found: (Arc<Path>, _) = (Arc::from(path), Stamp::of(path));
+        let found: (Arc<Path>, _) = (Arc::from(path), self.drafts.stamp(path));
         stamps.insert(path.to_owned(), found.clone());
         found
     }
@@ -45,7 +49,7 @@ impl Others {
         if let Some(found) = texts.get(path) {
             return found.clone();
         }
-        let read = fs::read_to_string(path).map_err(|error| error.to_string());
+        let read = self.drafts.read_text(path).map_err(|error| error.to_string());
         let found: Result<Arc<str>, String> = read.map(Arc::from);
         texts.insert(path.to_owned(), found.clone());
         found
@@ -64,7 +68,7 @@ impl Loader {
                 (path, stamp, before)
             })
             .collect();
-        let others = Others::default();
+        let others = Others::new(&self.drafts);
         let left = Mutex::new(work.into_iter());
         let read = || {
             let mut read = Vec::new();
@@ -88,9 +92,11 @@ impl Loader {
         self.files.extend(all);
     }
 
-    fn read_flow(&self, path: &Path, stamp: Stamp, before: Option<FlowFile>, shared: &Others) -> FlowFile {
+    fn read_flow(&self, path: &Path, stamp: Stamp, before: Option<FlowFile>, shared: &Others<'_>) -> FlowFile {
         let file = self.relative(path);
-        let text = fs::read(path)
+        let text = self
+            .drafts
+            .read(path)
             .map_err(|error| error.to_string())
             .and_then(|bytes| String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 ({error})")));
         let (known_good, live) = before.map(|before| (before.good, before.live)).unwrap_or_default();

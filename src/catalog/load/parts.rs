@@ -6,14 +6,14 @@ use std::path::Path;
 
 use super::{CONNECTIONS, CONNECTORS, Loader, unreadable};
 use crate::catalog::connections;
-use crate::catalog::folder::{self, Stamp};
+use crate::catalog::folder;
 use crate::catalog::last_good;
 use crate::connector::{Connectors, UNKNOWN_KEY};
 use crate::flow::{self, At, Severity, Source};
 
 impl Loader {
     pub(super) fn read_connectors(&mut self) -> bool {
-        let folder::Tree { files, closed, .. } = folder::walk(&self.dir.join("connectors"));
+        let folder::Tree { files, closed, .. } = self.drafts.walk(&self.dir.join("connectors"));
         if self.loaded_once && (files == self.connector_files || !closed.is_empty()) {
             return false;
         }
@@ -21,7 +21,7 @@ impl Loader {
         self.connector_problems.clear();
         for path in files.keys() {
             let file = self.relative(path);
-            match fs::read_to_string(path) {
+            match self.drafts.read_text(path) {
                 Ok(text) => {
                     texts.insert(file.to_string_lossy().into_owned(), text);
                 }
@@ -60,13 +60,13 @@ impl Loader {
 
     pub(super) fn read_connections(&mut self, connectors_changed: bool) -> bool {
         let path = self.dir.join(CONNECTIONS);
-        let stamp = Stamp::of(&path);
+        let stamp = self.drafts.stamp(&path);
         if self.loaded_once && !connectors_changed && stamp == self.connections_stamp {
             return false;
         }
         self.connections_stamp = stamp;
         let mut good = None;
-        let (connections, problems) = match fs::read_to_string(&path) {
+        let (connections, problems) = match self.drafts.read_text(&path) {
             Ok(text) => {
                 let read = connections::read(&text, &self.dir, &self.connectors);
                 good = Some(text);

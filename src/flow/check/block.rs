@@ -44,6 +44,7 @@ impl Checker<'_> {
             course.add(&after, certain);
             reached.add(&after, !step.continues);
             doubts(reach, &outside, &passed, &course.before(&after), &reached.before(&after));
+            self.look(&step.at, reach);
             let (before, vars) = (reach.asked.clone(), reach.now.clone());
             let when = when.and_then(|text| self.condition(text, &child(&step.at, "when"), reach));
             if let Some(when) = &when {

@@ -202,6 +202,7 @@ impl Checker<'_> {
 
     /// A template for which null is an answer like another.
     fn asking(&mut self, text: &str, at: &str, reach: &InReach<'_>) -> Option<(Template, Shape)> {
+        self.look(at, reach);
         let template = Template::parse(text).map_err(|error| self.unparsed(error, at)).ok()?;
         let (shape, findings) = template.check_asking(reach);
         findings.into_iter().for_each(|finding| self.found(finding, at));

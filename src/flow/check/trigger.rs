@@ -30,6 +30,7 @@ impl Checker<'_> {
         let RequestFile { methods, path, auth, conditions, split_on, dedupe, raw: _ } = read;
         let seen = |body| names::trigger(body, path.as_ref().map(PathPattern::parameters));
         reach.trigger = seen(body);
+        self.look("/trigger", reach);
         let conditions = conditions.into_iter().filter_map(|(text, at)| {
             let condition = self.condition(&text, &at, reach)?;
             self.before_a_run(condition.template(), &at);

@@ -205,7 +205,7 @@ impl Function {
 }
 
 /// The types in words: `text or null`.
-pub(super) fn words(types: Types) -> String {
+pub fn words(types: Types) -> String {
     if Types::ANY.within(types) {
         return "any".to_owned();
     }
