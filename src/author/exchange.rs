@@ -260,7 +260,7 @@ impl Drafting {
             Body::Form(fields) => {
                 let mut form = Map::new();
                 for (name, _) in fields {
-                    if !form.contains_key(name) {
+                    if !form.contains_key(name) && self.is_sayable(name) {
                         let input = self.input_named(name, json!({"type": "string"}));
                         form.insert(name.clone(), json!(format!("{{{{optional input.{input}}}}}")));
                     }
@@ -270,6 +270,9 @@ impl Drafting {
             Body::Multipart(fields) => {
                 let mut form = Map::new();
                 for (name, field) in fields {
+                    if !self.is_sayable(name) {
+                        continue;
+                    }
                     let value = match field {
                         Ok(_) => {
                             let input = self.input_named(name, json!({"type": "string"}));
@@ -305,16 +308,25 @@ impl Drafting {
         }
     }
 
+    /// False for a field whose name would be read as a template; it is left out.
+    fn is_sayable(&mut self, name: &str) -> bool {
+        let sayable = !name.contains("{{");
+        if !sayable {
+            self.notes.push("a field whose name holds `{{` was left out".to_owned());
+        }
+        sayable
+    }
+
     /// Objects stay as they are; each leaf, and each list, becomes an input.
     fn leaves(&mut self, at: &str, value: &Value) -> Value {
         match value {
-            Value::Object(fields) if !fields.is_empty() => {
+            // Only values can be templates: an object with such a key is given whole.
+            Value::Object(fields) if !fields.is_empty() && !fields.keys().any(|key| key.contains("{{")) => {
                 let fields = fields.iter().map(|(key, value)| (key.clone(), self.leaves(key, value)));
                 Value::Object(fields.collect())
             }
             leaf => {
                 let input = self.input_named(at, infer::schema(std::slice::from_ref(leaf)));
-                // A path that only exists in the text of a template has no `optional`.
                 json!(format!("{{{{optional input.{input}}}}}"))
             }
         }

@@ -9,6 +9,8 @@ use super::select::Selection;
 pub struct Choices {
     /// The action that lists them; it needs no input.
     pub action: String,
+    /// Where the file says it, JSON Pointer.
+    pub(super) at: String,
     pub(crate) value: Selection,
     pub(crate) label: Selection,
 }

@@ -33,6 +33,9 @@ impl Engine {
 
     /// Connections that are not called for now, since their targets are down.
     pub fn breakers(&self) -> Vec<BreakerState> {
-        self.outbound.breakers()
+        let catalog = self.catalog.current();
+        let mut breakers = self.outbound.breakers();
+        breakers.retain(|breaker| catalog.connections.contains_key(&breaker.connection));
+        breakers
     }
 }

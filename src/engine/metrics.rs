@@ -78,7 +78,7 @@ impl Engine {
             writeln!(text, "# HELP {name} Targets that were found to be down.\n# TYPE {name} counter\n{name} {opened}");
         let name = "millstream_breaker_open";
         let _ = writeln!(text, "# HELP {name} Connections that are not called for now.\n# TYPE {name} gauge");
-        for breaker in self.outbound.breakers() {
+        for breaker in self.breakers() {
             let _ = writeln!(text, "{name}{{connection=\"{}\"}} 1", breaker.connection);
         }
         let name = "millstream_runs_kept";

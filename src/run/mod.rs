@@ -270,7 +270,15 @@ impl Run {
 
     /// The run as lists show it.
     pub fn summary(&self, status: Status) -> Summary {
-        let failure = self.failure.as_ref().or(self.held.as_ref());
+        let mut failure = self.failure.as_ref().or(self.held.as_ref()).cloned();
+        if failure.is_none() && status == Status::Waiting {
+            // For another attempt, because of this.
+            self.each(&mut |_, node| {
+                if failure.is_none() && matches!(node.state, State::Waiting(_)) {
+                    failure.clone_from(&node.failure);
+                }
+            });
+        }
         Summary {
             run_id: self.id,
             flow: self.started.flow.clone(),
@@ -278,8 +286,8 @@ impl Run {
             started_at: self.started_at,
             updated_at: self.updated_at,
             origin: self.started.origin.as_ref().map(|origin| origin.run),
-            reason: failure.map(|failure| failure.message.clone()),
-            code: failure.map(|failure| failure.code.clone()),
+            reason: failure.as_ref().map(|failure| failure.message.clone()),
+            code: failure.map(|failure| failure.code),
             parent: self.started.parent.as_ref().map(|parent| parent.run),
             bytes: 0,
             handled: self.handled.clone(),

@@ -169,6 +169,17 @@ fn a_failed_call_is_tried_again_with_the_same_input_and_key() {
 }
 
 #[test]
+fn a_call_that_was_held_back_here_uses_up_no_attempt() {
+    let held_back = || failed(Class::Throttled, "outbound.breaker_open");
+    let down = || failed(Class::Unknown, "connector.in_doubt");
+    let steps = "  - {id: a, action: http.request, with: {url: 'http://a.test'}, retry: {attempts: 2}}\n";
+    let answers = [held_back(), held_back(), held_back(), down(), held_back(), Ok(json!({}))];
+    assert!(stage(steps, json!({}), answers).play().told().ends_with("run succeeded"));
+    let answers = [held_back(), down(), held_back(), down()];
+    assert!(stage(steps, json!({}), answers).play().told().contains("run failed"));
+}
+
+#[test]
 fn a_permanent_failure_fails_the_run_and_skips_the_rest() {
     let steps = format!("{CALL}  - id: after\n    set: {{done: true}}\n");
     let stage = stage(&steps, json!({}), [failed(Class::Permanent, "x.refused")]).play();

@@ -129,13 +129,13 @@ fn the_guide_works_as_it_is_written() {
     for block in page.split("```").skip(1).step_by(2) {
         let (kind, block) = block.split_once('\n').unwrap();
         match kind {
-            "yaml" if yaml.is_empty() => {
+            "yml" if yaml.is_empty() => {
                 // The shop of the guide stands here.
                 let here = format!("{block}  base_url: {}\n", remote.url(""));
                 app.write("connections.yaml", &here);
                 yaml.push(block.to_owned());
             }
-            "yaml" => yaml.push(block.to_owned()),
+            "yml" => yaml.push(block.to_owned()),
             "sh" => {
                 let mut shell = Command::new("bash");
                 shell.args(["-Eeuo", "pipefail", "-c", block]).current_dir(app.path("")).env("PATH", &path);

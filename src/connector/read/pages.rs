@@ -134,14 +134,14 @@ impl Reader<'_> {
         let value = fields.get("value").and_then(|value| self.selection(&format!("{at}/value"), value));
         let label = fields.get("label").and_then(|value| self.selection(&format!("{at}/label"), value));
         let value = value?;
-        Some(Choices { action: action?, label: label.unwrap_or_else(|| value.clone()), value })
+        Some(Choices { action: action?, at: at.to_owned(), label: label.unwrap_or_else(|| value.clone()), value })
     }
 
     /// Each list of choices comes from an action of this connector that needs no input.
     pub(super) fn choices_fit(&mut self, actions: &BTreeMap<String, Action>) {
-        for (name, action) in actions {
-            for (path, choices) in &action.choices {
-                let at = format!("/actions/{name}/input/properties/{}/x-options", path.replace('.', "/properties/"));
+        for action in actions.values() {
+            for choices in action.choices.values() {
+                let at = &choices.at;
                 match actions.get(&choices.action) {
                     None => {
                         let names: Vec<&str> = actions.keys().map(String::as_str).collect();
