@@ -67,9 +67,12 @@ fn the_shipped_connectors_have_no_problems() {
     let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
     let names: Vec<&str> = connectors.0.keys().map(String::as_str).collect();
-    assert_eq!(names, ["dynamics365", "http", "slack", "sql"]);
+    assert_eq!(names, ["data", "dynamics365", "file", "http", "slack", "smtp", "sql"]);
     let needs = connectors.0.values().map(|connector| connector.connection);
-    assert_eq!(needs.collect::<Vec<_>>(), [Need::Required, Need::Optional, Need::Required, Need::Required]);
+    let needs: Vec<Need> = needs.collect();
+    let expected =
+        [Need::Never, Need::Required, Need::Required, Need::Optional, Need::Required, Need::Required, Need::Required];
+    assert_eq!(needs, expected);
     let doubt = |name: &str| connectors.action(name).unwrap().1.on_doubt;
     assert_eq!(doubt("dynamics365.create_record"), OnDoubt::Repeat);
     assert_eq!(doubt("slack.post_message"), OnDoubt::Repeat);

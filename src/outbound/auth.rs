@@ -68,6 +68,11 @@ impl Attached {
         Ok(Attached::new(origin, add, vec![key]))
     }
 
+    /// True if the credentials may go there.
+    pub fn is_for(&self, url: &Url) -> bool {
+        url.origin() == self.origin
+    }
+
     /// Adds the credentials; another host than their own is refused, never called without them.
     pub fn apply(&self, url: &mut Url, headers: &mut HeaderMap) -> Result<(), Failure> {
         if matches!(self.add, Add::Nothing) {
