@@ -124,6 +124,11 @@ impl Attached {
         self
     }
 
+    /// True if the credentials may go there.
+    pub fn is_for(&self, url: &Url) -> bool {
+        url.origin() == self.origin
+    }
+
     /// Adds the credentials; another host than their own is refused, never called without them.
     pub fn apply(&self, outgoing: Outgoing<'_>, now: Timestamp) -> Result<(), Failure> {
         if matches!(self.add, Add::Nothing) {

@@ -84,10 +84,12 @@ fn codes(folder: &Path, found: &mut BTreeSet<String>) {
         } else if path.extension().is_some_and(|ext| ext == "rs") && !path.ends_with("tests.rs") {
             let text = fs::read_to_string(&path).unwrap();
             for quoted in text.split('"') {
-                let code = ["outbound.", "connector.", "secret.", "http.", "sql."].iter().any(|prefix| {
-                    let rest = quoted.strip_prefix(prefix).unwrap_or_default();
-                    !rest.is_empty() && rest.bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_')
-                });
+                let code = ["outbound.", "connector.", "secret.", "http.", "sql.", "smtp.", "file.", "data."]
+                    .iter()
+                    .any(|prefix| {
+                        let rest = quoted.strip_prefix(prefix).unwrap_or_default();
+                        !rest.is_empty() && rest.bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_')
+                    });
                 if code {
                     found.insert(quoted.to_owned());
                 }

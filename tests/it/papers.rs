@@ -98,8 +98,20 @@ fn the_lists_of_codes_are_whole_and_the_pages_have_their_titles() {
 
 #[test]
 fn each_failure_of_a_run_has_a_row() {
-    let prefixes =
-        ["mapping.", "outbound.", "connector.", "connection.", "run.", "engine.", "secret.", "http.", "sql.", "smtp."];
+    let prefixes = [
+        "mapping.",
+        "outbound.",
+        "connector.",
+        "connection.",
+        "run.",
+        "engine.",
+        "secret.",
+        "http.",
+        "sql.",
+        "smtp.",
+        "file.",
+        "data.",
+    ];
     let mut codes = literals(&prefixes, |c| c.is_ascii_lowercase() || c == '_');
     // The name of an action, not a code.
     codes.remove("http.request");

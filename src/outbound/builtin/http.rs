@@ -1,8 +1,12 @@
 //! `http.request`: one request to any HTTP API. All but GET and HEAD carry an `Idempotency-Key`, the same on each repeat.
 
+mod follow;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -21,12 +25,27 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Fai
         Some(connection) => Some(credentials(inner, connection).await?),
         None => None,
     };
-    let deadline = Instant::now() + call.timeout();
-    let answer = inner.client.send(&request, attached.as_ref(), deadline, call.output_limit).await;
+    let exchange = follow::Exchange {
+        inner,
+        call,
+        attached: attached.as_ref(),
+        deadline: Instant::now() + call.timeout(),
+        limit: limit(call),
+    };
+    let answer = exchange.run(request.clone()).await;
     if let Ok(answer) = &answer {
         inner.show(answer);
     }
     settled(call, &request, answer.as_ref().map_err(Clone::clone), Timestamp::now())
+}
+
+/// Longest answer, bytes; base64 makes four letters of three.
+fn limit(call: &Call<'_>) -> usize {
+    if call.input.get("answer").and_then(Value::as_str) == Some("base64") {
+        call.output_limit / 4 * 3
+    } else {
+        call.output_limit
+    }
 }
 
 /// What an answer to the call, or the failure to get one, comes to. Sends nothing.
@@ -40,7 +59,7 @@ fn settled(
     answer: Result<&Answer, Failure>,
     now: Timestamp,
 ) -> Result<Value, Failure> {
-    let judged = answer.and_then(|answer| judge(&call.name(), answer, call.output_limit, now));
+    let judged = answer.and_then(|answer| judge(call, answer, now));
     let reads = matches!(request.method.as_str(), "GET" | "HEAD");
     judged.map_err(|mut failure| {
         // A read that may have happened changed nothing.
@@ -202,7 +221,8 @@ async fn credentials(inner: &Inner, connection: &Connection) -> Result<Attached,
     Ok(Attached::nothing(origin))
 }
 
-fn judge(name: &str, answer: &Answer, limit: usize, now: Timestamp) -> Result<Value, Failure> {
+fn judge(call: &Call<'_>, answer: &Answer, now: Timestamp) -> Result<Value, Failure> {
+    let name = &call.name();
     let status = answer.status;
     let said = || {
         let snippet = answer.snippet();
@@ -212,7 +232,7 @@ fn judge(name: &str, answer: &Answer, limit: usize, now: Timestamp) -> Result<Va
         Failure::new(class, code, format!("{name} {what} (status {status}){}", said())).with_status(status)
     };
     match status {
-        200..=299 => output(name, answer, limit),
+        200..=299 => output(call, answer),
         300..=399 => Err(redirected(name, answer)),
         429 | 503 => {
             let wait = retry_after(answer, now);
@@ -226,19 +246,25 @@ fn judge(name: &str, answer: &Answer, limit: usize, now: Timestamp) -> Result<Va
     }
 }
 
-fn output(name: &str, answer: &Answer, limit: usize) -> Result<Value, Failure> {
+fn output(call: &Call<'_>, answer: &Answer) -> Result<Value, Failure> {
+    let name = &call.name();
     if answer.cut {
-        return Err(too_large(name, answer.status, limit));
+        return Err(too_large(name, answer.status, call.output_limit));
     }
+    let wanted = call.input.get("answer").and_then(Value::as_str).unwrap_or("auto");
     let essence = answer.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
     let empty = answer.body.iter().all(u8::is_ascii_whitespace);
-    let body = if essence == "application/json" || essence.ends_with("+json") {
+    let says_json = essence == "application/json" || essence.ends_with("+json");
+    let body = if wanted == "base64" {
+        Value::String(STANDARD.encode(&answer.body))
+    } else if wanted == "json" || wanted == "auto" && says_json {
         match answer.json() {
             Some(body) => body,
             None if empty => Value::Null,
             None => {
-                let what = format!("{name} got an answer that says it is JSON and is not (status {})", answer.status);
+                let says = if says_json { "says it is JSON and is not" } else { "should be JSON and is not" };
+                let what = format!("{name} got an answer that {says} (status {})", answer.status);
                 return Err(Failure::new(Class::Unknown, "http.unexpected_answer", what).with_status(answer.status));
             }
         }

@@ -260,7 +260,7 @@ fn read(name: &str, is_text: bool, bytes: &[u8]) -> Option<Value> {
         | "YEAR" => {
             json!(u64::try_from(little(false)?).ok()?)
         }
-        "FLOAT" => parse_json(f32::from_le_bytes(bytes.try_into().ok()?).to_string().as_bytes()).ok()?,
+        "FLOAT" => Value::from(f32::from_le_bytes(bytes.try_into().ok()?)),
         "DOUBLE" => json!(f64::from_le_bytes(bytes.try_into().ok()?)),
         "DECIMAL" => parse_json(bytes).ok()?,
         "DATE" | "DATETIME" | "TIMESTAMP" => Value::from(day(name, bytes)?),

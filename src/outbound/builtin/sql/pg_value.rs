@@ -45,8 +45,14 @@ fn simple(oid: u32, name: &str, bytes: &[u8]) -> Option<Value> {
         23 => json!(four()?),
         20 => json!(eight()?),
         26 => json!(u32::from_be_bytes(bytes.try_into().ok()?)),
-        700 => real(f32::from_be_bytes(bytes.try_into().ok()?)),
-        701 => real(f64::from_be_bytes(bytes.try_into().ok()?)),
+        700 => {
+            let value = f32::from_be_bytes(bytes.try_into().ok()?);
+            real(Value::from(value), f64::from(value))
+        }
+        701 => {
+            let value = f64::from_be_bytes(bytes.try_into().ok()?);
+            real(Value::from(value), value)
+        }
         1700 => numeric(bytes)?,
         // "char", name, text, json, xml, unknown, bpchar, varchar
         18 | 19 | 25 | 142 | 705 | 1042 | 1043 => text(bytes)?,
@@ -71,13 +77,12 @@ fn simple(oid: u32, name: &str, bytes: &[u8]) -> Option<Value> {
 }
 
 /// A float in its shortest form; what is no number is text.
-fn real(value: impl std::fmt::Display) -> Value {
-    let text = value.to_string();
-    match text.as_str() {
-        "NaN" => json!("NaN"),
-        "inf" => json!("Infinity"),
-        "-inf" => json!("-Infinity"),
-        _ => parse_json(text.as_bytes()).unwrap_or(Value::String(text)),
+fn real(shortest: Value, value: f64) -> Value {
+    match value {
+        _ if value.is_nan() => json!("NaN"),
+        f64::INFINITY => json!("Infinity"),
+        f64::NEG_INFINITY => json!("-Infinity"),
+        _ => shortest,
     }
 }
 

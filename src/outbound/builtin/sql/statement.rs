@@ -151,7 +151,6 @@ pub(super) fn pieces(sql: &str) -> Pieces {
         }
         if text == "?" && bytes.get(end) == Some(&b'?') {
             of_marks.push('?');
-            of_dollars.push('?');
             at = end + 1;
             continue;
         }
@@ -242,6 +241,7 @@ mod tests {
             ("SELECT $$?$$, $x$ ? $$ $x$, ?", "SELECT $$?$$, $x$ ? $$ $x$, $1"),
             ("SELECT data ?? 'a' AND x = ?", "SELECT data ? 'a' AND x = $1"),
             ("SELECT $2, $1, data ? 'a'", "SELECT $2, $1, data ? 'a'"),
+            ("SELECT $1, data ?? 'a'", "SELECT $1, data ? 'a'"),
             ("SELECT 'größe ?' AS größe, ?", "SELECT 'größe ?' AS größe, $1"),
             ("SELECT 'open ?", "SELECT 'open ?"),
             ("SELECT a$1, ?", "SELECT a$1, $1"),
