@@ -61,7 +61,7 @@ TABLES = {
 GUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 STATUS = {
     200: "OK", 201: "Created", 204: "No Content", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found",
-    412: "Precondition Failed", 415: "Unsupported Media Type", 429: "Too Many Requests", 500: "Internal Server Error",
+    405: "Method Not Allowed", 412: "Precondition Failed", 415: "Unsupported Media Type", 429: "Too Many Requests", 500: "Internal Server Error",
     503: "Service Unavailable",
 }
 
@@ -72,7 +72,10 @@ class Provider(CsdlAbstractEdmProvider):
         for table, (name, columns, _, lookups) in TABLES.items():
             properties = [CsdlProperty(name=f"{name}id", type="Edm.Guid", nullable=False)]
             properties += [CsdlProperty(name=column, type=kind) for column, kind in columns.items()]
-            navigation = [CsdlNavigationProperty(name=lookup, type=f"Microsoft.Dynamics.CRM.{TABLES[to][0]}") for lookup, to in lookups.items()]
+            navigation = [
+                CsdlNavigationProperty(name=lookup, type=f"Microsoft.Dynamics.CRM.{TABLES[to][0]}")
+                for lookup, to in lookups.items()
+            ]
             bindings = [CsdlNavigationPropertyBinding(path=lookup, target=to) for lookup, to in lookups.items()]
             key = [CsdlPropertyRef(name=f"{name}id")]
             types.append(CsdlEntityType(name=name, key=key, properties=properties, navigation_properties=navigation))
@@ -261,7 +264,8 @@ class Dataverse:
     def bound(self, name, lookups, lookup, value):
         """ "Associate table rows on create": "primarycontactid@odata.bind": "/contacts(id)", by id or alternate key."""
         if lookup not in lookups:
-            what = f"An undeclared property '{lookup}' which only has property annotations in the payload but no property value was found in the payload."
+            what = f"An undeclared property '{lookup}' which only has property annotations in the payload"
+            what += " but no property value was found in the payload."
             raise Refused(400, "0x80048d19", what)
         found = re.fullmatch(r"/?(\w+)\((.+)\)", value if isinstance(value, str) else "")
         if not found or found.group(1) != lookups[lookup]:

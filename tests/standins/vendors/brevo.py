@@ -14,12 +14,41 @@ import uuid
 from standin import Refused, Vendor, serve
 
 KEY = "xkeysib-canary"
-ATTRIBUTES = {"FIRSTNAME": str, "LASTNAME": str, "SMS": str, "COMPANY": str, "JOB_TITLE": str, "COUNTRY": str, "SCORE": (int, float)}
+ATTRIBUTES = {
+    "FIRSTNAME": str,
+    "LASTNAME": str,
+    "SMS": str,
+    "COMPANY": str,
+    "JOB_TITLE": str,
+    "COUNTRY": str,
+    "SCORE": (int, float),
+}
 LISTS = {2: "Newsletter", 3: "Webinar"}
-CONTACT = {"email": str, "attributes": dict, "listIds": list, "ext_id": str, "updateEnabled": bool, "emailBlacklisted": bool, "smsBlacklisted": bool}
+CONTACT = {
+    "email": str,
+    "attributes": dict,
+    "listIds": list,
+    "ext_id": str,
+    "updateEnabled": bool,
+    "emailBlacklisted": bool,
+    "smsBlacklisted": bool,
+}
 MAIL = {
-    "to": list, "sender": dict, "subject": str, "htmlContent": str, "textContent": str, "templateId": int, "params": dict, "replyTo": dict,
-    "tags": list, "attachment": list, "headers": dict, "cc": list, "bcc": list, "scheduledAt": str, "batchId": str,
+    "to": list,
+    "sender": dict,
+    "subject": str,
+    "htmlContent": str,
+    "textContent": str,
+    "templateId": int,
+    "params": dict,
+    "replyTo": dict,
+    "tags": list,
+    "attachment": list,
+    "headers": dict,
+    "cc": list,
+    "bcc": list,
+    "scheduledAt": str,
+    "batchId": str,
 }
 ADDRESS = r"[^@\s]+@[^@\s]+\.[^@\s]+"
 
@@ -34,14 +63,20 @@ class Brevo(Vendor):
         self.mails = {}
 
     def effects(self):
-        return [{"kind": "contact", **one} for one in self.contacts.values()] + [{"kind": "mail", **one} for one in self.mails.values()]
+        return [{"kind": "contact", **one} for one in self.contacts.values()] + [
+            {"kind": "mail", **one} for one in self.mails.values()
+        ]
 
     def handle(self, request):
         if request.headers.get("api-key") != KEY:
             raise failure(401, "unauthorized", "Key not found")
         parts = request.segments
         if parts == ["v3", "account"]:
-            return 200, {"email": "owner@contoso.example", "companyName": "Contoso", "plan": [{"type": "free", "credits": 300}]}
+            return 200, {
+                "email": "owner@contoso.example",
+                "companyName": "Contoso",
+                "plan": [{"type": "free", "credits": 300}],
+            }
         if parts == ["v3", "contacts", "lists"] and request.method == "GET":
             start, size = int(request.query.get("offset", 0)), min(int(request.query.get("limit", 10)), 50)
             lists = [{"id": key, "name": name} for key, name in LISTS.items()]
@@ -76,14 +111,26 @@ class Brevo(Vendor):
             raise failure(400, "invalid_parameter", "email is not valid")
         if unknown := [one for one in body.get("listIds", []) if one not in LISTS]:
             raise failure(400, "invalid_parameter", f"List with id {unknown[0]} does not exist")
-        attributes = {name: value for name, value in body.get("attributes", {}).items() if name in ATTRIBUTES and isinstance(value, ATTRIBUTES[name])}
+        attributes = {
+            name: value
+            for name, value in body.get("attributes", {}).items()
+            if name in ATTRIBUTES and isinstance(value, ATTRIBUTES[name])
+        }
         known = self.contacts.get(email.lower())
         if known is None:
             key = len(self.contacts) + 21
-            self.contacts[email.lower()] = {"id": key, "email": email, "attributes": attributes, "listIds": body.get("listIds", []), "ext_id": body.get("ext_id")}
+            self.contacts[email.lower()] = {
+                "id": key,
+                "email": email,
+                "attributes": attributes,
+                "listIds": body.get("listIds", []),
+                "ext_id": body.get("ext_id"),
+            }
             return 201, {"id": key}
         if not body.get("updateEnabled"):
-            raise failure(400, "duplicate_parameter", "Unable to create contact, email is already associated with another Contact")
+            raise failure(
+                400, "duplicate_parameter", "Unable to create contact, email is already associated with another Contact"
+            )
         known["attributes"].update(attributes)
         known["listIds"] = sorted({*known["listIds"], *body.get("listIds", [])})
         return 204, None

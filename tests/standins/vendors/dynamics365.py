@@ -47,13 +47,25 @@ class Dynamics(Vendor):
 
 def fill(base, issuer):
     """Makes the accounts, by the same door as everyone."""
-    form = {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": SECRET, "scope": f"{base}/.default"}
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": CLIENT,
+        "client_secret": SECRET,
+        "scope": f"{base}/.default",
+    }
     with urllib.request.urlopen(f"{issuer}/token", data=urllib.parse.urlencode(form).encode(), timeout=10) as answer:
         token = json.load(answer)["access_token"]
-    headers = {"Authorization": f"Bearer {token}", "OData-Version": "4.0", "OData-MaxVersion": "4.0", "Content-Type": "application/json"}
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "OData-Version": "4.0",
+        "OData-MaxVersion": "4.0",
+        "Content-Type": "application/json",
+    }
     for key, account in ACCOUNTS.items():
         url = f"{base}/api/data/v9.2/accounts({key})"
-        urllib.request.urlopen(urllib.request.Request(url, data=json.dumps(account).encode(), method="PATCH", headers=headers), timeout=10).close()
+        urllib.request.urlopen(
+            urllib.request.Request(url, data=json.dumps(account).encode(), method="PATCH", headers=headers), timeout=10
+        ).close()
 
 
 children = []

@@ -17,7 +17,10 @@ TOKEN = "pat-na1-test"
 VERSION = "2026-03"
 # Properties that an account has, and which of them are unique.
 PROPERTIES = {
-    "contacts": ({"email", "firstname", "lastname", "phone", "company", "jobtitle", "country", "lifecyclestage", "website"}, {"email"}),
+    "contacts": (
+        {"email", "firstname", "lastname", "phone", "company", "jobtitle", "country", "lifecyclestage", "website"},
+        {"email"},
+    ),
     "companies": ({"name", "domain", "phone", "country", "external_id"}, {"external_id"}),
     "deals": ({"dealname", "amount", "dealstage", "pipeline", "closedate", "external_id"}, {"external_id"}),
 }
@@ -25,7 +28,10 @@ PROPERTIES = {
 
 def failure(status, category, message, **more):
     """ "Error handling": status, message, correlationId, category; all fields are optional."""
-    return Refused(status, {"status": "error", "message": message, "correlationId": str(uuid.uuid4()), "category": category, **more})
+    return Refused(
+        status,
+        {"status": "error", "message": message, "correlationId": str(uuid.uuid4()), "category": category, **more},
+    )
 
 
 class HubSpot(Vendor):
@@ -34,7 +40,11 @@ class HubSpot(Vendor):
         self.next_id = 101
 
     def effects(self):
-        return [{"object": kind, "id": key, **record["properties"]} for (kind, key), record in self.records.items() if not record["archived"]]
+        return [
+            {"object": kind, "id": key, **record["properties"]}
+            for (kind, key), record in self.records.items()
+            if not record["archived"]
+        ]
 
     def handle(self, request):
         # "Error handling": 401 where the authentication is invalid.
@@ -110,9 +120,23 @@ class HubSpot(Vendor):
                 self.check(kind, properties)
             except Refused as refused:
                 body = refused.answer[1]
-                errors.append({"status": "error", "category": body["category"], "message": body["message"], "context": {"id": [one["id"]]}})
+                errors.append(
+                    {
+                        "status": "error",
+                        "category": body["category"],
+                        "message": body["message"],
+                        "context": {"id": [one["id"]]},
+                    }
+                )
                 continue
-            key = next((key for (known, key), record in self.records.items() if known == kind and record["properties"].get(unique, "").lower() == one["id"].lower()), None)
+            key = next(
+                (
+                    key
+                    for (known, key), record in self.records.items()
+                    if known == kind and record["properties"].get(unique, "").lower() == one["id"].lower()
+                ),
+                None,
+            )
             if key is None:
                 key, new = self.add(kind, properties), True
             else:
@@ -120,7 +144,12 @@ class HubSpot(Vendor):
                 self.records[kind, key]["properties"].update(properties)
                 self.records[kind, key]["archived"] = False
             results.append({**self.shown(kind, key), "new": new})
-        answer = {"status": "COMPLETE", "results": results, "startedAt": "2026-01-05T09:00:00Z", "completedAt": "2026-01-05T09:00:01Z"}
+        answer = {
+            "status": "COMPLETE",
+            "results": results,
+            "startedAt": "2026-01-05T09:00:00Z",
+            "completedAt": "2026-01-05T09:00:01Z",
+        }
         if errors:
             return 207, {**answer, "numErrors": len(errors), "errors": errors}
         return 200, answer
@@ -130,7 +159,11 @@ class HubSpot(Vendor):
         self.check(kind, body.get("properties"))
         for unique in PROPERTIES[kind][1]:
             value = body["properties"].get(unique)
-            known = [key for (other, key), record in self.records.items() if other == kind and value and record["properties"].get(unique) == value]
+            known = [
+                key
+                for (other, key), record in self.records.items()
+                if other == kind and value and record["properties"].get(unique) == value
+            ]
             if known:
                 # "Contacts guide": an address is the primary identifier; a second one is a conflict.
                 what = "Contact" if kind == "contacts" else "Object"
@@ -173,14 +206,27 @@ class HubSpot(Vendor):
         if unique is not None:
             if unique not in PROPERTIES[kind][1]:
                 raise failure(400, "VALIDATION_ERROR", f"{unique} is not a unique property")
-            key = next((known for (other, known), record in self.records.items() if other == kind and record["properties"].get(unique) == key), None)
+            key = next(
+                (
+                    known
+                    for (other, known), record in self.records.items()
+                    if other == kind and record["properties"].get(unique) == key
+                ),
+                None,
+            )
         if (kind, key) not in self.records or self.records[kind, key]["archived"]:
             raise failure(404, "OBJECT_NOT_FOUND", "resource not found")
         return key
 
     def shown(self, kind, key):
         record = self.records[kind, key]
-        return {"id": key, "properties": record["properties"], "createdAt": "2026-01-05T09:00:00Z", "updatedAt": "2026-01-05T09:00:00Z", "archived": record["archived"]}
+        return {
+            "id": key,
+            "properties": record["properties"],
+            "createdAt": "2026-01-05T09:00:00Z",
+            "updatedAt": "2026-01-05T09:00:00Z",
+            "archived": record["archived"],
+        }
 
 
 serve(HubSpot())

@@ -15,8 +15,18 @@ from standin import Refused, Vendor, serve
 
 CLIENT, SECRET = "client-of-service", "canary-service-secret"
 FIELDS = {
-    "id": int, "email": str, "firstName": str, "lastName": str, "company": str, "phone": str, "title": str, "country": str,
-    "leadSource": str, "numberOfEmployees": int, "unsubscribed": bool, "externalId": str,
+    "id": int,
+    "email": str,
+    "firstName": str,
+    "lastName": str,
+    "company": str,
+    "phone": str,
+    "title": str,
+    "country": str,
+    "leadSource": str,
+    "numberOfEmployees": int,
+    "unsubscribed": bool,
+    "externalId": str,
 }
 LOOKUP = {"email", "id", "externalId", "cookie", "facebookId", "sfdcLeadId"}
 DEFAULT = ["id", "email", "updatedAt", "createdAt", "lastName", "firstName"]
@@ -41,7 +51,9 @@ class Marketo(Vendor):
 
     def failed(self, code, message):
         """ "Error Codes", response level: 200, success false, a list of errors."""
-        return Refused(200, {"requestId": self.number(), "success": False, "errors": [{"code": code, "message": message}]})
+        return Refused(
+            200, {"requestId": self.number(), "success": False, "errors": [{"code": code, "message": message}]}
+        )
 
     def done(self, result, **more):
         return 200, {"requestId": self.number(), "result": result, "success": True, **more}
@@ -88,8 +100,16 @@ class Marketo(Vendor):
         if given.get("grant_type") != "client_credentials":
             return 400, {"error": "unsupported_grant_type", "error_description": "Unsupported grant type"}
         if given.get("client_id") != CLIENT or given.get("client_secret") != SECRET:
-            return 401, {"error": "invalid_client", "error_description": f"No client with requested id: {given.get('client_id')}"}
-        return 200, {"access_token": f"token-{self.tokens}:int", "token_type": "bearer", "expires_in": 3599, "scope": "apis@contoso.example"}
+            return 401, {
+                "error": "invalid_client",
+                "error_description": f"No client with requested id: {given.get('client_id')}",
+            }
+        return 200, {
+            "access_token": f"token-{self.tokens}:int",
+            "token_type": "bearer",
+            "expires_in": 3599,
+            "scope": "apis@contoso.example",
+        }
 
     def sync(self, body):
         """ "Leads", Create and Update: action, lookupField, input of up to 300; each result has a status of its own."""
@@ -123,7 +143,9 @@ class Marketo(Vendor):
         # "only ASCII characters are supported in the email address field"
         if not re.fullmatch(r"[\x21-\x7e]+@[\x21-\x7e]+", lead.get("email") or "a@b"):
             return skipped("1003", "Value for email is invalid")
-        known = [key for key, other in self.leads.items() if (key if lookup == "id" else other.get(lookup)) == lead[lookup]]
+        known = [
+            key for key, other in self.leads.items() if (key if lookup == "id" else other.get(lookup)) == lead[lookup]
+        ]
         if action == "createDuplicate":
             known = []
         if len(known) > 1:
@@ -154,7 +176,9 @@ class Marketo(Vendor):
         if not key.isdigit():
             raise self.failed("1002", "Missing value for the required parameter 'id'")
         if int(key) not in self.leads:
-            return self.done([{"id": int(key), "status": "skipped", "reasons": [{"code": "1004", "message": "Lead not found"}]}])
+            return self.done(
+                [{"id": int(key), "status": "skipped", "reasons": [{"code": "1004", "message": "Lead not found"}]}]
+            )
         if request.method == "POST":
             self.members.add((number, int(key)))
             return self.done([{"id": int(key), "status": "added"}])
@@ -186,7 +210,9 @@ class Marketo(Vendor):
 
     def read(self, request, path):
         if path == "leads/describe.json":
-            return self.done([{"id": 2, "displayName": name, "rest": {"name": name, "readOnly": False}} for name in FIELDS])
+            return self.done(
+                [{"id": 2, "displayName": name, "rest": {"name": name, "readOnly": False}} for name in FIELDS]
+            )
         names = request.query.get("fields", ",".join(DEFAULT)).split(",")
         for name in names:
             if name not in FIELDS and name not in DEFAULT:
@@ -206,7 +232,11 @@ class Marketo(Vendor):
         values = values.split(",")
         size = min(int(request.query.get("batchSize", 300)), 300)
         start = int(request.query.get("nextPageToken", "0"))
-        hits = [self.shown(key, names) for key, lead in self.leads.items() if str(key if kind == "id" else lead.get(kind)) in values]
+        hits = [
+            self.shown(key, names)
+            for key, lead in self.leads.items()
+            if str(key if kind == "id" else lead.get(kind)) in values
+        ]
         more = {"nextPageToken": str(start + size)} if start + size < len(hits) else {}
         return self.done(hits[start : start + size], **more)
 

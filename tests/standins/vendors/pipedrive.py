@@ -21,24 +21,53 @@ HASH = r"[0-9a-f]{40}"
 LIST, TEXT, WHOLE, OBJECT, NUMBER, BOOL = list, str, int, dict, (int, float), bool
 FIELDS = {
     "persons": {
-        "name": TEXT, "owner_id": WHOLE, "org_id": WHOLE, "add_time": TEXT, "update_time": TEXT, "emails": LIST, "phones": LIST,
-        "visible_to": WHOLE, "label_ids": LIST, "marketing_status": TEXT, "custom_fields": OBJECT,
+        "name": TEXT,
+        "owner_id": WHOLE,
+        "org_id": WHOLE,
+        "add_time": TEXT,
+        "update_time": TEXT,
+        "emails": LIST,
+        "phones": LIST,
+        "visible_to": WHOLE,
+        "label_ids": LIST,
+        "marketing_status": TEXT,
+        "custom_fields": OBJECT,
     },
     "organizations": {"name": TEXT, "owner_id": WHOLE, "visible_to": WHOLE, "label_ids": LIST, "custom_fields": OBJECT},
     "deals": {
-        "title": TEXT, "owner_id": WHOLE, "person_id": WHOLE, "org_id": WHOLE, "pipeline_id": WHOLE, "stage_id": WHOLE, "value": NUMBER,
-        "currency": TEXT, "status": TEXT, "custom_fields": OBJECT,
+        "title": TEXT,
+        "owner_id": WHOLE,
+        "person_id": WHOLE,
+        "org_id": WHOLE,
+        "pipeline_id": WHOLE,
+        "stage_id": WHOLE,
+        "value": NUMBER,
+        "currency": TEXT,
+        "status": TEXT,
+        "custom_fields": OBJECT,
     },
     "leads": {
-        "title": TEXT, "owner_id": WHOLE, "label_ids": LIST, "person_id": WHOLE, "organization_id": WHOLE, "value": OBJECT,
-        "expected_close_date": TEXT, "visible_to": TEXT, "was_seen": BOOL, "origin_id": TEXT, "channel": WHOLE, "channel_id": TEXT,
+        "title": TEXT,
+        "owner_id": WHOLE,
+        "label_ids": LIST,
+        "person_id": WHOLE,
+        "organization_id": WHOLE,
+        "value": OBJECT,
+        "expected_close_date": TEXT,
+        "visible_to": TEXT,
+        "was_seen": BOOL,
+        "origin_id": TEXT,
+        "channel": WHOLE,
+        "channel_id": TEXT,
     },
 }
 
 
 def failure(status, message, **more):
     info = "Please check developers.pipedrive.com for more information about Pipedrive API."
-    return Refused(status, {"success": False, "error": message, "error_info": info, "data": None, "additional_data": None, **more})
+    return Refused(
+        status, {"success": False, "error": message, "error_info": info, "data": None, "additional_data": None, **more}
+    )
 
 
 class Pipedrive(Vendor):
@@ -57,7 +86,10 @@ class Pipedrive(Vendor):
         if request.headers.get("x-api-token") != TOKEN or "api_token" in request.query:
             return 401, {"success": False, "error": "unauthorized access", "errorCode": 401}
         if request.path == "/v1/users/me" and request.method == "GET":
-            return 200, {"success": True, "data": {"id": 1, "name": "Ada", "company_name": "Contoso", "company_domain": "contoso"}}
+            return 200, {
+                "success": True,
+                "data": {"id": 1, "name": "Ada", "company_name": "Contoso", "company_domain": "contoso"},
+            }
         if found := re.fullmatch(r"/api/v2/(persons|organizations)/search", request.path):
             return self.search(request, found.group(1))
         if found := re.fullmatch(r"/api/v2/(persons|organizations|deals)", request.path):
@@ -77,7 +109,11 @@ class Pipedrive(Vendor):
                 continue
             if name not in FIELDS[kind]:
                 raise failure(400, f"Parameter '{name}' is not allowed")
-            if value is None or not isinstance(value, FIELDS[kind][name]) or (isinstance(value, bool) and FIELDS[kind][name] is not BOOL):
+            if (
+                value is None
+                or not isinstance(value, FIELDS[kind][name])
+                or (isinstance(value, bool) and FIELDS[kind][name] is not BOOL)
+            ):
                 raise failure(400, f"validation failed: {name}: invalid type")
         for name in body.get("custom_fields", {}):
             if not re.fullmatch(HASH, name):
@@ -85,7 +121,11 @@ class Pipedrive(Vendor):
         for one in [*body.get("emails", []), *body.get("phones", [])]:
             if set(one) - {"value", "primary", "label"} or not isinstance(one.get("value"), str):
                 raise failure(400, "validation failed: emails: invalid item")
-        for name, known in (("person_id", "persons"), ("org_id", "organizations"), ("organization_id", "organizations")):
+        for name, known in (
+            ("person_id", "persons"),
+            ("org_id", "organizations"),
+            ("organization_id", "organizations"),
+        ):
             if name in body and body[name] not in self.rows[known]:
                 raise failure(400, f"validation failed: {name}: {known[:-1]} {body[name]} is not found")
         return body
@@ -116,7 +156,10 @@ class Pipedrive(Vendor):
     def search(self, request, kind):
         """searchPersons: term (2 letters at least unless exact), fields, exact_match, limit; not case sensitive."""
         query = request.query
-        if set(query) - {"term", "fields", "exact_match", "limit", "cursor", "include_fields", "organization_id"} or request.method != "GET":
+        if (
+            set(query) - {"term", "fields", "exact_match", "limit", "cursor", "include_fields", "organization_id"}
+            or request.method != "GET"
+        ):
             raise failure(400, "validation failed: unknown parameter")
         term, exact = query.get("term", ""), query.get("exact_match") == "true"
         if len(term) < (1 if exact else 2):
@@ -126,7 +169,12 @@ class Pipedrive(Vendor):
         for row in self.rows[kind].values():
             values = [one["value"] for one in row.get("emails", [])] if field == "email" else [row.get("name", "")]
             if any(value.lower() == term.lower() if exact else term.lower() in value.lower() for value in values):
-                item = {"id": row["id"], "type": kind[:-1], "name": row.get("name"), "emails": [one["value"] for one in row.get("emails", [])]}
+                item = {
+                    "id": row["id"],
+                    "type": kind[:-1],
+                    "name": row.get("name"),
+                    "emails": [one["value"] for one in row.get("emails", [])],
+                }
                 items.append({"result_score": 0.29, "item": item})
         limit = int(query.get("limit", 100))
         return 200, {"success": True, "data": {"items": items[:limit]}, "additional_data": {"next_cursor": None}}

@@ -16,7 +16,19 @@ from standin import Refused, Vendor, serve
 CLIENT, SECRET = "3MVG9-consumer-key", "canary-consumer-secret"
 VERSION = "v66.0"
 FIELDS = {
-    "Lead": {"FirstName", "LastName", "Company", "Email", "Phone", "Title", "Country", "LeadSource", "Description", "Status", "Millstream_Id__c"},
+    "Lead": {
+        "FirstName",
+        "LastName",
+        "Company",
+        "Email",
+        "Phone",
+        "Title",
+        "Country",
+        "LeadSource",
+        "Description",
+        "Status",
+        "Millstream_Id__c",
+    },
     "Account": {"Name", "Phone", "Website", "Millstream_Id__c"},
     "Contact": {"FirstName", "LastName", "Email", "AccountId", "Millstream_Id__c"},
 }
@@ -107,24 +119,41 @@ class Salesforce(Vendor):
             if name == external:
                 raise failure(400, "INVALID_FIELD", f"The {name} field should not be specified in the sobject data.")
             if value is not None and not isinstance(value, (str, int, float, bool)):
-                raise failure(400, "JSON_PARSER_ERROR", f"Cannot deserialize instance of string from {type(value).__name__} value")
+                raise failure(
+                    400, "JSON_PARSER_ERROR", f"Cannot deserialize instance of string from {type(value).__name__} value"
+                )
         return body
 
     def header(self, request):
         """ "Duplicate Rule Header": allowSave, includeRecordDetails, runAsCurrentUser; false unless said."""
-        options = dict(part.strip().split("=") for part in request.headers.get("sforce-duplicate-rule-header", "allowSave=false").split(";"))
-        if not set(options) <= {"allowSave", "includeRecordDetails", "runAsCurrentUser"} or not set(options.values()) <= {"true", "false"}:
+        options = dict(
+            part.strip().split("=")
+            for part in request.headers.get("sforce-duplicate-rule-header", "allowSave=false").split(";")
+        )
+        if not set(options) <= {"allowSave", "includeRecordDetails", "runAsCurrentUser"} or not set(
+            options.values()
+        ) <= {"true", "false"}:
             raise failure(400, "INVALID_DUPLICATE_RULE_HEADER", "the header is not understood")
         return options.get("allowSave") == "true"
 
     def insert(self, request, kind, fields, more=None):
         missing = [name for name in REQUIRED[kind] if not fields.get(name)]
         if missing:
-            raise failure(400, "REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", missing)
+            raise failure(
+                400, "REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", missing
+            )
         allowed = self.header(request)
-        same = [key for (other, key), known in self.records.items() if other == kind and fields.get("Email") and known.get("Email") == fields["Email"]]
+        same = [
+            key
+            for (other, key), known in self.records.items()
+            if other == kind and fields.get("Email") and known.get("Email") == fields["Email"]
+        ]
         if same and not allowed:
-            result = {"allowSave": True, "duplicateRule": "Standard_Lead_Duplicate_Rule", "matchResults": [{"matchRecords": [{"record": {"Id": same[0]}}]}]}
+            result = {
+                "allowSave": True,
+                "duplicateRule": "Standard_Lead_Duplicate_Rule",
+                "matchResults": [{"matchRecords": [{"record": {"Id": same[0]}}]}],
+            }
             raise failure(400, "DUPLICATES_DETECTED", "Use one of these records?", duplicateResult=result)
         key = f"{PREFIX[kind]}xx{len(self.records) + 1:010d}AAA"
         self.records[kind, key] = fields
@@ -133,7 +162,11 @@ class Salesforce(Vendor):
     def row(self, request, kind, column, value):
         if column != "Id" and column not in EXTERNAL:
             raise failure(404, "NOT_FOUND", f"Provided external ID field does not exist or is not accessible: {column}")
-        found = [key for (other, key), fields in self.records.items() if other == kind and (key[:15] == value[:15] if column == "Id" else fields.get(column) == value)]
+        found = [
+            key
+            for (other, key), fields in self.records.items()
+            if other == kind and (key[:15] == value[:15] if column == "Id" else fields.get(column) == value)
+        ]
         if len(found) > 1:
             # "Status Codes and Error Responses": 300, the external id exists in more than one record.
             return 300, [f"/services/data/{VERSION}/sobjects/{kind}/{key}" for key in found]
@@ -181,7 +214,11 @@ class Salesforce(Vendor):
             if kind not in FIELDS:
                 raise failure(400, "INVALID_TYPE", f"sObject type '{kind}' is not supported.")
             value = None if value is None else re.sub(r"\\(.)", r"\1", value)
-            rows = [self.shown(kind, key, names) for (other, key), fields in self.records.items() if other == kind and (column is None or fields.get(column) == value)]
+            rows = [
+                self.shown(kind, key, names)
+                for (other, key), fields in self.records.items()
+                if other == kind and (column is None or fields.get(column) == value)
+            ]
         answer = {"totalSize": len(rows), "done": len(rows) <= PAGE, "records": rows[:PAGE]}
         if len(rows) > PAGE:
             locator = f"01gxx{len(self.pages):010d}-{PAGE}"

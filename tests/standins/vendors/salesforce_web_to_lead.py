@@ -13,8 +13,26 @@ from standin import Vendor, serve
 
 OID = "00D5e000000AbCd"
 FIELDS = {
-    "oid", "retURL", "first_name", "last_name", "company", "email", "phone", "title", "city", "state", "country", "zip", "url",
-    "lead_source", "description", "Campaign_ID", "member_status", "debug", "debugEmail", "00N5e00000XyZ01",
+    "oid",
+    "retURL",
+    "first_name",
+    "last_name",
+    "company",
+    "email",
+    "phone",
+    "title",
+    "city",
+    "state",
+    "country",
+    "zip",
+    "url",
+    "lead_source",
+    "description",
+    "Campaign_ID",
+    "member_status",
+    "debug",
+    "debugEmail",
+    "00N5e00000XyZ01",
 }
 PAGE = {"Content-Type": "text/html;charset=UTF-8", "Is-Processed": "true"}
 REFUSED = {**PAGE, "Is-Processed": "true Exception:common.exception.SalesforceGenericException"}
@@ -34,7 +52,11 @@ class WebToLead(Vendor):
         unknown = [name for name in form if name not in FIELDS]
         if unknown or not re.fullmatch(r"[^@\s]*(@[^@\s]+)?", form.get("email", "")):
             return 200, b"", REFUSED
-        if any(lead.get("email") == form["email"] for lead in self.effects if form.get("email") and lead.get("company") != form["company"]):
+        if any(
+            lead.get("email") == form["email"]
+            for lead in self.effects
+            if form.get("email") and lead.get("company") != form["company"]
+        ):
             # A duplicate rule: nothing is said.
             return 200, b"", PAGE
         self.effects.append(form)

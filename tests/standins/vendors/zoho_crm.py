@@ -17,8 +17,16 @@ from standin import Refused, Vendor, serve
 CLIENT, SECRET, REFRESH = "1000.CLIENT", "canary-zoho-secret", "1000.canary-refresh.token"
 FIELDS = {
     "Leads": {
-        "First_Name": 40, "Last_Name": 80, "Company": 100, "Email": 100, "Phone": 30, "Designation": 100, "Country": 100, "Lead_Source": 120,
-        "Description": 32000, "Lead_Status": 120,
+        "First_Name": 40,
+        "Last_Name": 80,
+        "Company": 100,
+        "Email": 100,
+        "Phone": 30,
+        "Designation": 100,
+        "Country": 100,
+        "Lead_Source": 120,
+        "Description": 32000,
+        "Lead_Status": 120,
     },
     "Contacts": {"First_Name": 40, "Last_Name": 80, "Email": 100, "Phone": 50},
 }
@@ -32,7 +40,12 @@ def failure(status, code, message, details=None):
 
 
 def bad(code, message, name, index=0, **details):
-    return {"code": code, "details": {"api_name": name, "json_path": f"$.data[{index}].{name}", **details}, "message": message, "status": "error"}
+    return {
+        "code": code,
+        "details": {"api_name": name, "json_path": f"$.data[{index}].{name}", **details},
+        "message": message,
+        "status": "error",
+    }
 
 
 class Zoho(Vendor):
@@ -59,15 +72,32 @@ class Zoho(Vendor):
             return 200, {"modules": [{"api_name": name, "plural_label": name} for name in FIELDS]}
         module = parts[0]
         if module not in FIELDS:
-            raise failure(400, "INVALID_MODULE", "the module name given seems to be invalid", {"resource_path_index": 0})
+            raise failure(
+                400, "INVALID_MODULE", "the module name given seems to be invalid", {"resource_path_index": 0}
+            )
         rest = parts[1:]
         if request.method == "GET":
             return self.read(request, module, rest)
         if request.method == "DELETE" and len(rest) == 1:
             if self.records.pop((module, rest[0]), None) is None:
-                return 400, {"data": [{"code": "INVALID_DATA", "details": {"id": rest[0]}, "message": "the id given seems to be invalid", "status": "error"}]}
-            return 200, {"data": [{"code": "SUCCESS", "details": {"id": rest[0]}, "message": "record deleted", "status": "success"}]}
-        if (request.method, rest) not in (("POST", []), ("POST", ["upsert"])) and not (request.method == "PUT" and len(rest) == 1):
+                return 400, {
+                    "data": [
+                        {
+                            "code": "INVALID_DATA",
+                            "details": {"id": rest[0]},
+                            "message": "the id given seems to be invalid",
+                            "status": "error",
+                        }
+                    ]
+                }
+            return 200, {
+                "data": [
+                    {"code": "SUCCESS", "details": {"id": rest[0]}, "message": "record deleted", "status": "success"}
+                ]
+            }
+        if (request.method, rest) not in (("POST", []), ("POST", ["upsert"])) and not (
+            request.method == "PUT" and len(rest) == 1
+        ):
             raise failure(405, "INVALID_REQUEST_METHOD", "The http request method type is not a valid one")
         return self.write(request, module, rest)
 
@@ -98,7 +128,13 @@ class Zoho(Vendor):
     def write(self, request, module, rest):
         body = request.json(failure(400, "INVALID_REQUEST", "The request is not JSON"))
         for name in body:
-            if name not in ("data", "trigger", "duplicate_check_fields", "apply_feature_execution", "skip_feature_execution"):
+            if name not in (
+                "data",
+                "trigger",
+                "duplicate_check_fields",
+                "apply_feature_execution",
+                "skip_feature_execution",
+            ):
                 raise failure(400, "INVALID_REQUEST", f"{name} is not expected")
         data = body.get("data")
         if not isinstance(data, list) or not 0 < len(data) <= 100:
@@ -107,9 +143,16 @@ class Zoho(Vendor):
             raise failure(400, "INVALID_DATA", "invalid data", {"api_name": "trigger"})
         checks = body.get("duplicate_check_fields", sorted(UNIQUE[module]))
         if rest == ["upsert"] and not set(checks) <= UNIQUE[module]:
-            raise failure(400, "INVALID_DATA", "invalid data", {"api_name": "duplicate_check_fields", "supported_values": sorted(UNIQUE[module])})
+            raise failure(
+                400,
+                "INVALID_DATA",
+                "invalid data",
+                {"api_name": "duplicate_check_fields", "supported_values": sorted(UNIQUE[module])},
+            )
         key = rest[0] if rest and rest != ["upsert"] else None
-        results = [self.one(module, record, index, rest == ["upsert"], key, checks) for index, record in enumerate(data)]
+        results = [
+            self.one(module, record, index, rest == ["upsert"], key, checks) for index, record in enumerate(data)
+        ]
         good = sum(result["status"] == "success" for result in results)
         status = 400 if good == 0 else 207 if good < len(results) else 201 if rest == [] else 200
         return status, {"data": results}
@@ -126,11 +169,20 @@ class Zoho(Vendor):
             return bad("INVALID_DATA", "invalid data", "Email", index, expected_data_type="email")
         if key is not None:
             if (module, key) not in self.records:
-                return {"code": "INVALID_DATA", "details": {"id": key}, "message": "the id given seems to be invalid", "status": "error"}
+                return {
+                    "code": "INVALID_DATA",
+                    "details": {"id": key},
+                    "message": "the id given seems to be invalid",
+                    "status": "error",
+                }
             self.records[module, key].update(record)
             return self.done(key, "record updated", "update")
         for name in checks:
-            known = [other for (kind, other), fields in self.records.items() if kind == module and record.get(name) and fields.get(name) == record[name]]
+            known = [
+                other
+                for (kind, other), fields in self.records.items()
+                if kind == module and record.get(name) and fields.get(name) == record[name]
+            ]
             if known and upsert:
                 self.records[module, known[0]].update(record)
                 return {**self.done(known[0], "record updated", "update"), "duplicate_field": name}
@@ -146,7 +198,13 @@ class Zoho(Vendor):
 
     def done(self, key, message, action):
         who = {"name": "Patricia Boyle", "id": "5725767000000411001"}
-        details = {"Modified_Time": "2026-01-05T09:00:00Z", "Modified_By": who, "Created_Time": "2026-01-05T09:00:00Z", "id": key, "Created_By": who}
+        details = {
+            "Modified_Time": "2026-01-05T09:00:00Z",
+            "Modified_By": who,
+            "Created_Time": "2026-01-05T09:00:00Z",
+            "id": key,
+            "Created_By": who,
+        }
         result = {"code": "SUCCESS", "details": details, "message": message, "status": "success"}
         if action:
             result.update(action=action, duplicate_field=None)
@@ -166,7 +224,9 @@ class Zoho(Vendor):
             rows = [row for row in rows if row["id"] == rest[0]]
             return (200, {"data": rows}) if rows else (204, None)
         elif "fields" not in query:
-            raise failure(400, "REQUIRED_PARAM_MISSING", "One of the expected parameter is missing", {"param": "fields"})
+            raise failure(
+                400, "REQUIRED_PARAM_MISSING", "One of the expected parameter is missing", {"param": "fields"}
+            )
         # "getRecords": up to 2,000 records by page, all by page_token.
         size = min(int(query.get("per_page", 200)), 200)
         start = int(query.get("page_token") or (int(query.get("page", 1)) - 1) * size)
@@ -177,7 +237,13 @@ class Zoho(Vendor):
             shown = [{name: value for name, value in row.items() if name in wanted} for row in shown]
         if not shown:
             return 204, None
-        info = {"per_page": size, "count": len(shown), "page": start // size + 1, "more_records": more, "next_page_token": str(start + size) if more else None}
+        info = {
+            "per_page": size,
+            "count": len(shown),
+            "page": start // size + 1,
+            "more_records": more,
+            "next_page_token": str(start + size) if more else None,
+        }
         return 200, {"data": shown, "info": info}
 
 
