@@ -227,15 +227,17 @@ fn finished(
     let text = || Value::String(String::from_utf8_lossy(&answer.body).into_owned());
     let wanted = match call.answer {
         Form::Base64 => Some(Value::String(STANDARD.encode(&answer.body))),
+        // Text that looks like JSON is text.
+        Form::Text => Some(text()),
         // XML that was read for the rules alone is not JSON.
-        Form::Json | Form::Text => body.filter(|_| !is_xml(answer) || answer.json().is_some()),
+        Form::Json => body.filter(|_| !is_xml(answer) || answer.json().is_some()),
         Form::Xml => body,
     };
     let body = match wanted {
         Some(body) => body,
         None if answer.body.iter().all(u8::is_ascii_whitespace) => Value::Null,
         // An error page or a cut answer with a good status: what was asked for may have happened.
-        None if call.answer != Form::Text && !already_done => {
+        None if !already_done => {
             let kind = if call.answer == Form::Xml { "XML" } else { "JSON" };
             let what = format!("{name} got a good status ({}) with a body that is not {kind}", answer.status);
             return Outcome::Failed(

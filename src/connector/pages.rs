@@ -21,8 +21,28 @@ const MAX_PAGES: usize = 1000;
 #[derive(Debug)]
 pub(crate) struct Pages {
     pub items: Selection,
+    /// What of each item is kept; all of it unless set.
+    pub item: Option<Item>,
     pub next: Next,
     pub max_items: usize,
+}
+
+/// What of an item is kept.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Path(Selection),
+    Object(Vec<(String, Item)>),
+}
+
+impl Item {
+    fn of(&self, item: &Value) -> Value {
+        match self {
+            Item::Path(path) => path.find(item).unwrap_or(Value::Null),
+            Item::Object(fields) => {
+                Value::Object(fields.iter().map(|(key, field)| (key.clone(), field.of(item))).collect())
+            }
+        }
+    }
 }
 
 /// How the next page is asked for.
@@ -220,14 +240,18 @@ impl Pages {
     }
 
     fn items_of(&self, name: &str, body: &Value) -> Result<Vec<Value>, Failure> {
-        match self.items.find(body) {
-            None | Some(Value::Null) => Ok(Vec::new()),
-            Some(Value::Array(items)) => Ok(items),
+        let items = match self.items.find(body) {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(items)) => items,
             // In XML one element is no list, and an empty one is an empty text.
-            Some(one @ Value::Object(_)) => Ok(vec![one]),
-            Some(Value::String(text)) if text.trim().is_empty() => Ok(Vec::new()),
-            Some(_) => Err(wrong(name, "has something else than a list where its items should be")),
-        }
+            Some(one @ Value::Object(_)) => vec![one],
+            Some(Value::String(text)) if text.trim().is_empty() => Vec::new(),
+            Some(_) => return Err(wrong(name, "has something else than a list where its items should be")),
+        };
+        Ok(match &self.item {
+            None => items,
+            Some(item) => items.iter().map(|one| item.of(one)).collect(),
+        })
     }
 
     /// What leads to the next page, if there is one.

@@ -199,7 +199,9 @@ impl Reader<'_> {
         };
         let mut fields = fields.clone();
         let shows = fields.shift_remove("shows");
+        let answer = fields.shift_remove("answer");
         let mut call = self.request(at, &Value::Object(fields), &Shape::any())?;
+        call.answer = self.form(at, answer.as_ref());
         if let Some(shows) = shows {
             call.output = Output::Path(self.selection(&format!("{at}/shows"), &shows)?);
         }

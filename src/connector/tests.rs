@@ -293,6 +293,14 @@ fn in_a_flows_test_one_answer_is_all_pages_there_are() {
     assert_eq!(judged(r#"{"value":[1,2,3]}"#), r#"done {"items":[1,2],"more":true}"#);
     assert_eq!(judged("[]"), r#"done {"items":[],"more":false}"#);
     assert_eq!(judged(r#"{"value":7}"#), "Permanent connector.pages None");
+
+    let text = text.replace("items: $.value,", "items: $.value, item: { n: $.a.b, all: $ },");
+    let connector = Connector::parse("paths.yaml", &text).unwrap();
+    let action = &connector.actions["get"];
+    let context = Context::new(&connector, action, None, &json!({"name": "x"}), KEY, now());
+    let body = r#"{"value":[{"a":{"b":1},"c":2},{}]}"#;
+    let kept = verdict(&judge(&connector, action, context, &answer(200, &[], body), now()));
+    assert_eq!(kept, r#"done {"items":[{"n":1,"all":{"a":{"b":1},"c":2}},{"n":null,"all":{}}],"more":false}"#);
 }
 
 #[test]

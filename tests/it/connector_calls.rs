@@ -32,6 +32,9 @@ actions:
   read:
     request: { get: /read }
     answer: base64
+  text:
+    request: { get: /text }
+    answer: text
   xml:
     request: { get: /xml }
     answer: xml
@@ -92,6 +95,11 @@ async fn answers_may_be_bytes_or_xml_and_errors_that_are_xml_are_understood() {
     assert_eq!(call(&remote, "xml", json!({})).await, Ok(json!({"name": "a"})));
     let remote = Remote::start(|_| response(200, &[], "no xml")).await;
     assert_eq!(verdict(&call(&remote, "xml", json!({})).await), "Unknown connector.unexpected_answer");
+    // Text is text, whatever it looks like.
+    for said in ["{\"a\": 1}", "7", "", "ok"] {
+        let remote = Remote::start(move |_| response(200, &[("content-type", "application/json")], said)).await;
+        assert_eq!(call(&remote, "text", json!({})).await, Ok(json!(said)));
+    }
     // XML where JSON is asked for is no JSON, whatever it says.
     let remote = Remote::start(|_| response(200, &[("content-type", "text/xml")], "<a/>")).await;
     assert_eq!(verdict(&call(&remote, "csv", json!({})).await), "Unknown connector.unexpected_answer");

@@ -127,6 +127,7 @@ fn pages() -> Value {
     let told = |key: &str| {
         match key {
             "items" => "JSONPath to the list of one page",
+            "item" => "what of each item is kept: a JSONPath, or an object of them",
             "next_url" => "JSONPath to the URL of the next page",
             "from" => "JSONPath to what is sent with the next request",
             "query" => "the parameter of the query that says it",
@@ -147,6 +148,7 @@ fn pages() -> Value {
     let keys = part(
         &[
             ("items", text.clone()),
+            ("item", json!({"type": ["string", "object"]})),
             ("next_url", text.clone()),
             ("cursor", closed(part(&[vec![("from", text.clone())], place()].concat(), told), &["from"])),
             ("offset", closed(part(&[place(), sized()].concat(), told), &[])),

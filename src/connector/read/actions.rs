@@ -108,7 +108,7 @@ impl Reader<'_> {
         })
     }
 
-    fn form(&mut self, at: &str, value: Option<&Value>) -> Form {
+    pub(super) fn form(&mut self, at: &str, value: Option<&Value>) -> Form {
         let Some(value) = value else { return Form::Json };
         match Form::NAMES.into_iter().find(|(name, _)| value.as_str() == Some(name)) {
             Some((_, form)) => form,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::connector::Choices;
 use crate::connector::declared::Body;
-use crate::connector::pages::{MAX_ITEMS, Next, Pages, Place};
+use crate::connector::pages::{Item, MAX_ITEMS, Next, Pages, Place};
 
 const FORMS: [&str; 5] = ["next_url", "cursor", "offset", "page", "link"];
 /// A list of more does not belong into a run's memory.
@@ -11,12 +11,13 @@ const MOST: u64 = 100_000;
 
 impl Reader<'_> {
     pub(super) fn pages(&mut self, at: &str, value: &Value, body: &Body) -> Option<Pages> {
-        const KEYS: &[&str] = &["items", "next_url", "cursor", "offset", "page", "link", "max_items"];
+        const KEYS: &[&str] = &["items", "item", "next_url", "cursor", "offset", "page", "link", "max_items"];
         let fields = self.object(at, value, KEYS)?;
         if !fields.contains_key("items") {
             self.missing(at, "items", "items: $.value");
         }
         let items = fields.get("items").and_then(|value| self.selection(&format!("{at}/items"), value));
+        let item = fields.get("item").map(|value| self.item(&format!("{at}/item"), value));
         let max_items = fields.get("max_items").map_or(Some(MAX_ITEMS), Value::as_u64);
         let max_items = max_items.filter(|count| (1..=MOST).contains(count));
         if max_items.is_none() {
@@ -63,7 +64,24 @@ impl Reader<'_> {
                 Next::Page { to: self.place(&here, fields, json)?, first: first?, size }
             }
         };
-        Some(Pages { items: items?, next, max_items: usize::try_from(max_items?).ok()? })
+        // Said, but not understood: the problem is there already.
+        let item = match item {
+            None => None,
+            Some(item) => Some(item?),
+        };
+        Some(Pages { items: items?, item, next, max_items: usize::try_from(max_items?).ok()? })
+    }
+
+    /// A JSONPath, or an object of them.
+    fn item(&mut self, at: &str, value: &Value) -> Option<Item> {
+        let Value::Object(fields) = value else {
+            return self.selection(at, value).map(Item::Path);
+        };
+        let mut found = Vec::new();
+        for (key, value) in fields {
+            found.push((key.clone(), self.item(&format!("{at}/{key}"), value)?));
+        }
+        Some(Item::Object(found))
     }
 
     /// `query: NAME`, or `body: path.in.body`.
