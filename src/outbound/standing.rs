@@ -174,6 +174,9 @@ fn advice(failure: &Failure, connector: &Connector, connection: &Connection) -> 
         ("outbound.connect", _) if failure.message.contains(NO_LISTENER) => {
             &["the machine is there, but nothing listens on this port: is the system up, and is the port right?"]
         }
+        ("outbound.connect", _) if failure.message.contains("tls handshake") => {
+            &["what listens there does not speak TLS: is it another port, or `http://`?"]
+        }
         ("outbound.connect" | "outbound.timeout", _) => &[
             "nothing answers: a firewall, a proxy that is needed (`outbound.proxy` in millstream.yaml), or a wrong port",
         ],
