@@ -160,7 +160,7 @@ fn place(source: &SecretSource) -> String {
 /// What to do about it, most likely first.
 fn advice(failure: &Failure, connector: &Connector, connection: &Connection) -> Vec<String> {
     let name = &connection.name;
-    let credentials: Vec<String> = connection.credentials.iter().map(|(_, source)| place(source)).collect();
+    let credentials: Vec<String> = connection.credentials.values().map(place).collect();
     let credentials = if credentials.is_empty() { "its credentials".to_owned() } else { credentials.join(", ") };
     let signed = match &connector.kind {
         Kind::Declared(declared) => matches!(declared.auth, Auth::Signed(_)),
