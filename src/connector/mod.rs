@@ -30,6 +30,7 @@ pub use judge::{Answer, Outcome, judge, retry_after};
 pub(crate) use judge::{judge_test, redirected, too_large};
 pub use prepare::{Context, HttpRequest, body_text, plain_text, prepare, safe_header};
 pub(crate) use prepare::{prepare_test, test_context};
+pub(crate) use select::Selection;
 
 /// A described system.
 #[derive(Debug)]

@@ -125,7 +125,7 @@ pub struct Outbound {
 }
 
 struct Inner {
-    client: Client,
+    client: Arc<Client>,
     secrets: Secrets,
     tokens: token::Tokens,
     limits: limits::Gate,
@@ -141,7 +141,7 @@ impl Outbound {
     /// The same with a client that is there already.
     pub(crate) fn with(client: Client, secrets: Secrets) -> Outbound {
         let inner = Inner {
-            client,
+            client: Arc::new(client),
             secrets,
             tokens: token::Tokens::default(),
             limits: limits::Gate::default(),

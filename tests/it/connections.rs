@@ -178,6 +178,22 @@ fn a_thousand_steps_that_wait_for_a_token_make_one_renewal() {
 }
 
 #[test]
+fn a_step_that_runs_out_of_time_during_a_renewal_loses_no_refresh_token() {
+    // Given a server that answers late, and gives up the old refresh token at once.
+    let (vendor, url) = vendor(|_| 3600);
+    vendor.strict.store(true, Ordering::SeqCst);
+    vendor.waits.store(true, Ordering::SeqCst);
+    let flow = FLOW.replace("retry: {attempts: 2,", "timeout: 300ms\n    retry: {attempts: 100,");
+    let mut app = app(&url, &[("flows/send.yaml", &flow)]);
+    app.start();
+    let run = app.post("send", &json!({})).run();
+    eventually(|| app.run(&run).to_string().contains("outbound.timeout"));
+    vendor.waits.store(false, Ordering::SeqCst);
+    assert_eq!(app.ended(&run)["status"], "succeeded");
+    assert_eq!(*vendor.asked.lock().unwrap(), ["canary-refresh-0"]);
+}
+
+#[test]
 fn a_revoked_refresh_token_holds_the_run_and_a_new_one_lets_it_go_on() {
     let (vendor, url) = vendor(|_| 3600);
     vendor.oldest.store(5, Ordering::SeqCst);
