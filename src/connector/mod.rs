@@ -40,6 +40,7 @@ pub(crate) use multipart::multipart;
 pub(crate) use pages::{Pager, Pages};
 pub use prepare::{Context, HttpRequest, prepare, safe_header};
 pub(crate) use prepare::{prepare_test, test_context};
+pub(crate) use select::Selection;
 
 /// A described system.
 #[derive(Debug)]

@@ -89,7 +89,7 @@ impl Attached {
         Attached::new(origin, Add::Header(AUTHORIZATION, value.into()), vec![password, encoded.into()])
     }
 
-    /// A key in a header or in the query.
+    /// A key in a header, in the query, or in the path, there behind what the caller says.
     pub fn api_key(
         origin: Origin,
         place: ApiKeyPlace,
@@ -97,16 +97,19 @@ impl Attached {
         prefix: &str,
         key: SecretString,
     ) -> Result<Attached, Failure> {
+        let mut secrets = vec![key.clone()];
         let add = match place {
             ApiKeyPlace::Header => Add::Header(header(name)?, format!("{prefix}{}", key.expose_secret()).into()),
             ApiKeyPlace::Query => Add::Query(name.to_owned(), format!("{prefix}{}", key.expose_secret()).into()),
             ApiKeyPlace::Path => {
-                let encoded = utf8_percent_encode(key.expose_secret(), SEGMENT);
-                Add::Path(String::new(), format!("{prefix}{encoded}").into())
+                let encoded = utf8_percent_encode(key.expose_secret(), SEGMENT).to_string();
+                let whole = format!("{prefix}{encoded}").into();
+                secrets.push(encoded.into());
+                Add::Path(String::new(), whole)
             }
             ApiKeyPlace::Body => Add::Body(name.to_owned(), format!("{prefix}{}", key.expose_secret()).into()),
         };
-        Ok(Attached::new(origin, add, vec![key]))
+        Ok(Attached::new(origin, add, secrets))
     }
 
     fn signed(origin: Origin, signer: Signer) -> Attached {

@@ -160,7 +160,7 @@ fn place(source: &SecretSource) -> String {
 /// What to do about it, most likely first.
 fn advice(failure: &Failure, connector: &Connector, connection: &Connection) -> Vec<String> {
     let name = &connection.name;
-    let credentials: Vec<String> = connection.credentials.iter().map(|(_, source)| place(source)).collect();
+    let credentials: Vec<String> = connection.credentials.values().map(place).collect();
     let credentials = if credentials.is_empty() { "its credentials".to_owned() } else { credentials.join(", ") };
     let signed = match &connector.kind {
         Kind::Declared(declared) => matches!(declared.auth, Auth::Signed(_)),
@@ -173,6 +173,9 @@ fn advice(failure: &Failure, connector: &Connector, connection: &Connection) -> 
         ],
         ("outbound.connect", _) if failure.message.contains(NO_LISTENER) => {
             &["the machine is there, but nothing listens on this port: is the system up, and is the port right?"]
+        }
+        ("outbound.connect", _) if failure.message.contains("tls handshake") => {
+            &["what listens there does not speak TLS: is it another port, or `http://`?"]
         }
         ("outbound.connect" | "outbound.timeout", _) => &[
             "nothing answers: a firewall, a proxy that is needed (`outbound.proxy` in millstream.yaml), or a wrong port",

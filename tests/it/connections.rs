@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -103,6 +103,45 @@ fn app(url: &str, more: &[(&str, &str)]) -> App {
     app
 }
 
+fn keep_secret(app: &App, name: &str, value: &str) {
+    let mut child = app.command().args(["secret", "set", name]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_signed_webhook_to_a_url_that_is_a_secret_is_taken_by_who_asks_for_the_signature() {
+    let connector = "connector: hook\nversion: 1\nbase_url: {connection: url}\nauth: {type: standard_webhooks, secret: \
+                     {connection: secret}}\nactions:\n  send: {input: {type: object}, request: {post: /, json: \"{{ input }}\"}}\n";
+    let connections = "crm: {connector: hook, credentials: {url: {secret: URL}, secret: {secret: SIGN}}}\n";
+    let send = "trigger: {type: request}\nsteps:\n  - {id: send, action: hook.send, connection: crm, with: {a: 1}}\n";
+    let receive = "trigger: {type: request, auth: [{hmac: standard_webhooks, secret: {secret: SIGN}}]}\nsteps:\n  - {id: keep, set: \
+                   {id: \"{{trigger.headers.webhook-id}}\"}}\n";
+    let mut app = App::idle(&[
+        ("connectors/hook.yaml", connector),
+        ("connections.yaml", connections),
+        ("flows/send.yaml", send),
+        ("flows/receive.yaml", receive),
+    ]);
+    keep_secret(&app, "SIGN", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    app.start();
+    keep_secret(&app, "URL", &format!("http://{}{}", app.public, app.hook("receive")));
+    let sent = app.ended(&app.post("send", &json!({})).run());
+    assert_eq!(sent["status"], "succeeded", "{sent}");
+    let output = &sent["steps"][0]["output"];
+    assert_eq!(app.ended(output["run_id"].as_str().unwrap())["status"], "succeeded");
+    assert!(!sent.to_string().contains("/hooks/receive/"), "{sent}");
+
+    // With another secret it is turned away.
+    keep_secret(&app, "SIGN", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    app.write("flows/receive.yaml", &receive.replace("SIGN", "OTHER"));
+    keep_secret(&app, "OTHER", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    eventually(|| {
+        let sent = app.run_when(&app.post("send", &json!({})).run(), &["succeeded", "failed", "held"]);
+        sent["status"] == "held" && sent.to_string().contains("connector.unauthorized")
+    });
+}
+
 #[test]
 fn a_thousand_steps_that_wait_for_a_token_make_one_renewal() {
     // Given a token that has ended, and a token server that takes its time.
@@ -139,6 +178,22 @@ fn a_thousand_steps_that_wait_for_a_token_make_one_renewal() {
 }
 
 #[test]
+fn a_step_that_runs_out_of_time_during_a_renewal_loses_no_refresh_token() {
+    // Given a server that answers late, and gives up the old refresh token at once.
+    let (vendor, url) = vendor(|_| 3600);
+    vendor.strict.store(true, Ordering::SeqCst);
+    vendor.waits.store(true, Ordering::SeqCst);
+    let flow = FLOW.replace("retry: {attempts: 2,", "timeout: 300ms\n    retry: {attempts: 100,");
+    let mut app = app(&url, &[("flows/send.yaml", &flow)]);
+    app.start();
+    let run = app.post("send", &json!({})).run();
+    eventually(|| app.run(&run).to_string().contains("outbound.timeout"));
+    vendor.waits.store(false, Ordering::SeqCst);
+    assert_eq!(app.ended(&run)["status"], "succeeded");
+    assert_eq!(*vendor.asked.lock().unwrap(), ["canary-refresh-0"]);
+}
+
+#[test]
 fn a_revoked_refresh_token_holds_the_run_and_a_new_one_lets_it_go_on() {
     let (vendor, url) = vendor(|_| 3600);
     vendor.oldest.store(5, Ordering::SeqCst);
@@ -148,7 +203,7 @@ fn a_revoked_refresh_token_holds_the_run_and_a_new_one_lets_it_go_on() {
     let run = app.post("send", &json!({})).run();
     let held = app.run_when(&run, &["held"]);
     assert!(held["reason"].as_str().unwrap().contains("set the credential `refresh_token` to a new one"), "{held}");
-    assert_eq!(held["code"], "outbound.login_needed");
+    assert!(held.to_string().contains("outbound.login_needed"), "{held}");
     let tried = app.cli(&["connections", "test", "crm"]);
     assert!(!tried.status.success() && String::from_utf8_lossy(&tried.stdout).contains("outbound.login_needed"));
     app.terminate();
@@ -311,7 +366,7 @@ fn a_person_logs_in_once_and_flows_use_it_until_it_is_revoked() {
         held = service.app.run_when(&run, &["held", "succeeded"]);
         held["status"] == "held"
     });
-    assert_eq!(held["code"], "outbound.login_needed");
+    assert!(held.to_string().contains("outbound.login_needed"), "{held}");
     assert!(held["reason"].as_str().unwrap().contains("run `millstream connections login crm`"), "{held}");
 
     // What was done is in the audit log, and no token is in the files.
@@ -386,7 +441,7 @@ fn a_test_says_what_is_wrong_and_what_to_do() {
         ("unknown", "outbound.connect", "name is not known (DNS)"),
         ("refused", "outbound.connect", "nothing listens"),
         ("blocked", "outbound.blocked_address", "outbound.allow"),
-        ("tls", "outbound.tls", "certificate"),
+        ("tls", "outbound.connect", "does not speak TLS"),
         ("missing", "secret.missing", "millstream secret set NOT"),
     ] {
         let said = told(name);
@@ -437,12 +492,7 @@ fn the_vaults_key_is_replaced_while_the_server_runs_and_its_runs_go_on() {
     );
     let flow = "trigger: {type: request}\nsteps:\n  - {id: send, action: http.request, connection: crm, with: {url: /x, json: {}}}\n";
     let mut app = App::idle(&[("connections.yaml", &connections), ("flows/send.yaml", flow)]);
-    let set = |app: &App, value: &str| {
-        use std::io::Write as _;
-        let mut child = app.command().args(["secret", "set", "CRM"]).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success());
-    };
+    let set = |app: &App, value: &str| keep_secret(app, "CRM", value);
     set(&app, "canary-1");
     app.start();
     let works = |app: &App, value: &str| {

@@ -234,7 +234,7 @@ fn every_key_of_the_config_is_known_to_its_schema() {
     let sample = "listen: a\nadmin: a\nadmin_hosts: [a]\ntls: {cert: a, key: b}\npublic_url: a\nlimits: {body_bytes: 1, body_depth: 1, header_seconds: 1, body_seconds: 1, \
                   idle_seconds: 1, connections: 1, runs: 1, queued_runs: 1, rejected_runs: 1, output_bytes: 1}\ntrusted_proxies: [10.0.0.0/8]\nenv: [A]\n\
                   outbound: {allow: [10.0.0.0/8], proxy: a, ca_file: a}\nalerts: {flow: a, on: [failed], per_minute: 1}\n\
-                  retention: {succeeded: {age: 1d, count: 1, bytes: 2GB}, cancelled: {age: null}, failed: {age: 1d}, held: {}, rejected: {}, handled: {}, sweep: 1m}\n";
+                  retention: {succeeded: {age: 1d, count: 1, bytes: 2GB}, cancelled: {age: null}, failed: {age: 1d}, held: {}, rejected: {}, handled: {}, sweep: 1m}\nvault: {key: {file: a}}\n";
     let app = App::idle(&[]);
     app.write("millstream.yaml", sample);
     well(&app.cli(&["functions"]));

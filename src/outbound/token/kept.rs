@@ -77,16 +77,17 @@ impl Asker<'_> {
 
     /// Durable on return.
     pub async fn keep(&self, kept: &Kept) -> Result<(), vault::Error> {
-        let Some(vault) = self.inner.secrets.vault().cloned() else { return Ok(()) };
-        let text = serde_json::to_string(kept).expect("texts and numbers are plain JSON data");
-        let (name, text) = (self.connection.name.clone(), SecretString::from(text));
-        write(vault, name, text).await
+        match self.inner.secrets.vault() {
+            Some(vault) => write(vault.clone(), self.connection.name.clone(), kept).await,
+            None => Ok(()),
+        }
     }
 }
 
-/// On a thread that may wait for the disk.
-async fn write(vault: Arc<Vault>, name: String, text: SecretString) -> Result<(), vault::Error> {
-    match tokio::task::spawn_blocking(move || vault.set_token(&name, &text)).await {
+/// On a thread that may wait for the disk; begun, it comes to its end. Durable on return.
+pub(super) async fn write(vault: Arc<Vault>, connection: String, kept: &Kept) -> Result<(), vault::Error> {
+    let text = SecretString::from(serde_json::to_string(kept).expect("texts and numbers are plain JSON data"));
+    match tokio::task::spawn_blocking(move || vault.set_token(&connection, &text)).await {
         Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }

@@ -4,6 +4,7 @@
 mod jwt;
 mod kept;
 pub(super) mod login;
+mod renewal;
 mod request;
 
 use std::collections::HashMap;
@@ -13,12 +14,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use super::{Inner, LOGIN_NEEDED};
 use crate::connector::{Class, Connection, Connector, Context, Failure, Grant, Grounds};
-use crate::points;
 use kept::Kept;
+use renewal::{Refused, Renewal};
 pub(super) use request::Asker;
 use request::{Given, Ticket};
 
@@ -40,7 +42,7 @@ pub(crate) struct Tokens {
 struct Entry {
     state: Mutex<State>,
     /// Held while a token is fetched.
-    fetching: tokio::sync::Mutex<()>,
+    fetching: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -110,19 +112,16 @@ impl Tokens {
         let entry = self.entry(&asker)?;
         let began = Instant::now();
         let usable = entry.read(|state| state.usable(stale).map(|token| (token, state.is_due())));
-        let _fetching = match usable {
+        let fetching = match usable {
             Some((token, false)) => return Ok(token),
             // Someone renews it already, and it still holds.
-            Some((token, true)) => match entry.fetching.try_lock() {
+            Some((token, true)) => match entry.fetching.clone().try_lock_owned() {
                 Ok(guard) => guard,
                 Err(_) => return Ok(token),
             },
-            None => match tokio::time::timeout_at(deadline, entry.fetching.lock()).await {
+            None => match tokio::time::timeout_at(deadline, entry.fetching.clone().lock_owned()).await {
                 Ok(guard) => guard,
-                Err(_) => {
-                    let what = format!("no token for the connection `{}` in time", connection.name);
-                    return Err(Failure::new(Class::Retry, "outbound.timeout", what));
-                }
+                Err(_) => return Err(not_in_time(connection)),
             },
         };
         // While this one waited, another may have fetched it, or failed to.
@@ -133,7 +132,10 @@ impl Tokens {
         if let Some((_, failure)) = failed {
             return Err(failure);
         }
-        let got = if grant.is_kept() { entry.renew(&asker, stale).await } else { entry.fetch(&asker).await };
+        let got = match grant.is_kept() {
+            true => entry.renew(&asker, stale, fetching).await,
+            false => entry.fetch(&asker, fetching).await,
+        };
         match got {
             Ok(token) => Ok(token),
             Err(failure) => entry.read(|state| {
@@ -209,16 +211,22 @@ impl Entry {
         with(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn fetch(&self, asker: &Asker<'_>) -> Result<Token, Failure> {
+    async fn fetch(&self, asker: &Asker<'_>, _fetching: OwnedMutexGuard<()>) -> Result<Token, Failure> {
         let Given { token, lifetime, answer, .. } = asker.ask(&Ticket::None).await?;
         let lifetime = lifetime.unwrap_or(asker.grant.lifetime);
         Ok(self.read(|state| state.put(token, answer, lifetime, lifetime)))
     }
 
-    /// The next token by the last one's refresh token. The new one is on disk before it is used.
-    async fn renew(&self, asker: &Asker<'_>, stale: Option<u64>) -> Result<Token, Failure> {
+    /// The next token by the last one's refresh token.
+    async fn renew(
+        self: &Arc<Entry>,
+        asker: &Asker<'_>,
+        stale: Option<u64>,
+        fetching: OwnedMutexGuard<()>,
+    ) -> Result<Token, Failure> {
         let of = asker.whose().await?;
-        self.write_what_was_not(asker).await;
+        let vault = asker.inner.secrets.vault().cloned();
+        self.write_what_was_not(vault.as_ref(), &asker.connection.name).await;
         let unwritten = self.read(|state| state.unwritten.clone());
         let on_disk;
         let kept = match &unwritten {
@@ -228,43 +236,49 @@ impl Entry {
                 on_disk.as_ref()
             }
         };
-        let now = Timestamp::now().as_millisecond();
         if let Some(kept) = kept
             && self.read(|state| state.token.is_none() && stale.is_none())
-            && let Some(left) = left(kept, now)
+            && let Some(left) = left(kept, Timestamp::now().as_millisecond())
         {
             // What was got before this process began still holds.
             let (token, answer) = (kept.token.clone(), kept.answer.clone());
             return Ok(self.read(|state| state.put(token.into(), answer, left, left)));
         }
-        let refresh_token = match (kept.and_then(|kept| kept.refresh_token.clone()), &asker.grant.proof) {
+        let last: SecretString = match (kept.and_then(|kept| kept.refresh_token.clone()), &asker.grant.proof) {
             (Some(last), _) => last.into(),
             (None, Grounds::Refresh { first: Some(first) }) => asker.first(first).await?,
             (None, _) => return Err(login_needed(asker.connection, kept.is_some())),
         };
-        let given = asker.ask(&Ticket::Refresh(refresh_token.clone())).await?;
-        points::reach("outbound.token.given");
-        let next = given.refresh_token.clone().unwrap_or(refresh_token);
-        let lifetime = given.lifetime.unwrap_or(asker.grant.lifetime);
-        let kept = Arc::new(Kept::new(of, &given, Some(&next), now));
-        self.read(|state| state.unwritten = Some(kept));
-        self.write_what_was_not(asker).await;
-        points::reach("outbound.token.kept");
-        Ok(self.read(|state| state.put(given.token, given.answer, lifetime, lifetime)))
-    }
-
-    /// If it cannot be written, it is tried again with the next renewal, and used meanwhile: the server may have given up
-    /// the one on disk already.
-    async fn write_what_was_not(&self, asker: &Asker<'_>) {
-        let Some(kept) = self.read(|state| state.unwritten.clone()) else { return };
-        match asker.keep(&kept).await {
-            Ok(()) => self.read(|state| state.unwritten = None),
-            Err(error) => {
-                let connection = &asker.connection.name;
-                tracing::error!(connection, "a new token could not be written: {error}; it is lost with this process");
-            }
+        let mut secrets = Vec::new();
+        let (request, attached) = asker.request(&Ticket::Refresh(last.clone()), &mut secrets).await?;
+        let renewal = Renewal {
+            client: asker.inner.client.clone(),
+            vault,
+            entry: self.clone(),
+            connection: asker.connection.name.clone(),
+            of,
+            last,
+            request,
+            attached,
+            token: asker.grant.token.clone(),
+            expires_in: asker.grant.expires_in.clone(),
+            lifetime: asker.grant.lifetime,
+            fetching,
+        };
+        match tokio::time::timeout_at(asker.deadline, tokio::spawn(renewal.run())).await {
+            Ok(Ok(Ok(token))) => Ok(token),
+            Ok(Ok(Err(Refused::Sending(failure)))) => Err(asker.unsent(failure)),
+            Ok(Ok(Err(Refused::Answer(answer)))) => Err(asker.no_token(&answer, &secrets)),
+            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            // It goes on, and the next who asks finds what it brought.
+            Err(_) => Err(not_in_time(asker.connection)),
         }
     }
+}
+
+fn not_in_time(connection: &Connection) -> Failure {
+    let what = format!("no token for the connection `{}` in time", connection.name);
+    Failure::new(Class::Retry, "outbound.timeout", what)
 }
 
 /// How long a kept token still holds; `None` if it has ended, or ends so soon that it must be renewed.

@@ -12,12 +12,12 @@ use super::super::auth::{self, Attached};
 use super::super::{Inner, LOGIN_NEEDED, clock};
 use super::jwt;
 use crate::connector::{
-    Answer, Assertion, Class, Connection, Connector, Context, Failure, Grant, Grounds, HttpRequest, Leaf, TokenBody,
-    plain_text, retry_after, safe_header,
+    Answer, Assertion, Class, Connection, Connector, Context, Failure, Grant, Grounds, HttpRequest, Leaf, Selection,
+    TokenBody, plain_text, retry_after, safe_header,
 };
 
 /// Longest answer of a token server.
-const LIMIT: usize = 64 * 1024;
+pub(super) const LIMIT: usize = 64 * 1024;
 
 /// Members of a token's answer that prove something: no template sees them.
 const PROOFS: [&str; 6] =
@@ -74,22 +74,28 @@ impl Asker<'_> {
     pub async fn ask(&self, ticket: &Ticket) -> Result<Given, Failure> {
         let mut secrets = Vec::new();
         let (request, attached) = self.request(ticket, &mut secrets).await?;
-        let named = |mut failure: Failure| {
-            failure.message = format!("no token for the connection `{}`: {}", self.connection.name, failure.message);
-            failure
-        };
         let sent = self.inner.client.send(&request, attached.as_ref(), self.deadline, LIMIT).await;
-        let answer = sent.map_err(|mut failure| {
-            // Asking for a token does nothing that a second asking could double.
-            if failure.class == Class::Unknown {
-                failure.class = Class::Retry;
-            }
-            named(failure)
-        })?;
-        self.given(&answer, &secrets).map_err(named)
+        let answer = sent.map_err(|failure| self.unsent(failure))?;
+        let given = given(&answer, &self.grant.token, &self.grant.expires_in);
+        given.ok_or_else(|| self.no_token(&answer, &secrets))
     }
 
-    async fn request(
+    /// Why there is no token where there was no answer.
+    pub fn unsent(&self, mut failure: Failure) -> Failure {
+        // Asking for a token does nothing that a second asking could double.
+        if failure.class == Class::Unknown {
+            failure.class = Class::Retry;
+        }
+        self.named(failure)
+    }
+
+    fn named(&self, mut failure: Failure) -> Failure {
+        failure.message = format!("no token for the connection `{}`: {}", self.connection.name, failure.message);
+        failure
+    }
+
+    /// The request, but for what is attached when it goes out; in `secrets` what no message may show.
+    pub async fn request(
         &self,
         ticket: &Ticket,
         secrets: &mut Vec<SecretString>,
@@ -234,37 +240,22 @@ impl Asker<'_> {
         Ok(found)
     }
 
-    fn given(&self, answer: &Answer, secrets: &[SecretString]) -> Result<Given, Failure> {
+    /// Why there is no token in this answer.
+    pub fn no_token(&self, answer: &Answer, secrets: &[SecretString]) -> Failure {
         let status = answer.status;
-        let body = answer.json().unwrap_or(Value::Null);
         if status == 429 || status >= 500 || status == 408 {
             let what = format!("the token server answered {status}");
             let failure = Failure::new(Class::Throttled, "outbound.token_unavailable", what).with_status(status);
-            return Err(failure.with_wait(retry_after(answer, Timestamp::now())));
+            return self.named(failure.with_wait(retry_after(answer, Timestamp::now())));
         }
-        let text = |value: Value| plain_text(&value).filter(|text| !text.is_empty());
-        let token = self.grant.token.find(&body).and_then(text).filter(|_| (200..300).contains(&status));
-        let Some(token) = token else {
-            let mut failure = self.refused(status, &body, secrets);
-            // A signed statement is good for its time alone.
-            if matches!(self.grant.proof, Grounds::Assertion(_))
-                && let Some(note) = clock::note(answer, Timestamp::now())
-            {
-                failure.message.push_str(&note);
-            }
-            return Err(failure);
-        };
-        let seconds = match self.grant.expires_in.find(&body) {
-            Some(Value::Number(number)) => number.as_f64(),
-            Some(Value::String(text)) => text.trim().parse().ok(),
-            _ => None,
-        };
-        let lifetime = seconds.filter(|seconds| *seconds > 0.0 && *seconds < 1e8).map(Duration::from_secs_f64);
-        let refresh_token = body.get("refresh_token").cloned().and_then(text);
-        let mut answer = body;
-        let hidden: Vec<&str> = [Some(token.as_str()), refresh_token.as_deref()].into_iter().flatten().collect();
-        strip(&mut answer, &hidden);
-        Ok(Given { token: token.into(), lifetime, refresh_token: refresh_token.map(Into::into), answer })
+        let mut failure = self.refused(status, &answer.json().unwrap_or(Value::Null), secrets);
+        // A signed statement is good for its time alone.
+        if matches!(self.grant.proof, Grounds::Assertion(_))
+            && let Some(note) = clock::note(answer, Timestamp::now())
+        {
+            failure.message.push_str(&note);
+        }
+        self.named(failure)
     }
 
     /// What the server said when it said no, without what it was sent.
@@ -293,6 +284,26 @@ impl Asker<'_> {
         let what = format!("the token server refused (status {status}) {said}; {now}");
         Failure::new(Class::Held, code, what).with_status(status)
     }
+}
+
+/// What an answer gives; `None` if it is no good one, or holds no token.
+pub(super) fn given(answer: &Answer, token: &Selection, expires_in: &Selection) -> Option<Given> {
+    if !(200..300).contains(&answer.status) {
+        return None;
+    }
+    let mut body = answer.json()?;
+    let text = |value: Value| plain_text(&value).filter(|text| !text.is_empty());
+    let token = token.find(&body).and_then(text)?;
+    let seconds = match expires_in.find(&body) {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        _ => None,
+    };
+    let lifetime = seconds.filter(|seconds| *seconds > 0.0 && *seconds < 1e8).map(Duration::from_secs_f64);
+    let refresh_token = body.get("refresh_token").cloned().and_then(text);
+    let hidden: Vec<&str> = [Some(token.as_str()), refresh_token.as_deref()].into_iter().flatten().collect();
+    strip(&mut body, &hidden);
+    Some(Given { token: token.into(), lifetime, refresh_token: refresh_token.map(Into::into), answer: body })
 }
 
 /// Takes out of an answer what proves anything: members of such names, and these texts wherever they are.
