@@ -6,6 +6,7 @@
 
 mod declared;
 mod judge;
+mod pages;
 mod prepare;
 mod read;
 mod select;
@@ -23,8 +24,10 @@ use crate::schema::{Schema, Shape};
 pub use declared::{ApiKeyPlace, Auth, ClientCredentials, Declared, Limits, Rate, Secret, Text};
 pub use judge::{Answer, Outcome, judge, retry_after};
 pub(crate) use judge::{judge_test, redirected, shorten, too_large};
+pub(crate) use pages::{MAX_ITEMS, Next, Pager, Pages, Place as PagePlace};
 pub use prepare::{Context, HttpRequest, body_text, plain_text, prepare, safe_header};
 pub(crate) use prepare::{origin, prepare_test, test_context};
+pub(crate) use select::Selection;
 
 /// A described system.
 #[derive(Debug)]
