@@ -37,7 +37,7 @@ pub use declared::{Declared, Limits, Rate};
 pub use judge::{Answer, Outcome, judge, retry_after};
 pub(crate) use judge::{judge_page, judge_test, redirected, shorten, too_large};
 pub(crate) use multipart::multipart;
-pub(crate) use pages::{Pager, Pages};
+pub(crate) use pages::{MAX_ITEMS, Next, Pager, Pages, Place as PagePlace};
 pub use prepare::{Context, HttpRequest, prepare, safe_header};
 pub(crate) use prepare::{prepare_test, test_context};
 pub(crate) use select::Selection;

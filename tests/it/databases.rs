@@ -107,11 +107,14 @@ impl Database {
         let data = format!("--datadir={}", path("data").display());
         let mut made = command(install);
         made.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal", &data]);
-        run(made.current_dir(folder.path()));
+        // Two at once would take each other's temporary files away.
+        run(made.current_dir(folder.path()).env("TMPDIR", folder.path()));
         let first = path("first.sql");
         let sql = format!(
-            "CREATE DATABASE crm; CREATE USER ada IDENTIFIED BY '{PASSWORD}'; GRANT ALL ON crm.* TO ada;\n\
-             CREATE USER encrypted IDENTIFIED BY '{PASSWORD}' REQUIRE SSL; GRANT ALL ON crm.* TO encrypted;\n"
+            // A statement a line: of a line with several, the first is run.
+            "CREATE DATABASE crm;\n\
+             CREATE USER ada IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON crm.* TO ada;\n\
+             CREATE USER encrypted IDENTIFIED BY '{PASSWORD}' REQUIRE SSL;\nGRANT ALL ON crm.* TO encrypted;\n"
         );
         std::fs::write(&first, sql).unwrap();
         let port = free_port();
@@ -120,6 +123,7 @@ impl Database {
         server.args([
             format!("--port={port}"),
             format!("--socket={}", path("socket").display()),
+            format!("--tmpdir={}", folder.path().display()),
             format!("--pid-file={}", path("pid").display()),
             format!("--init-file={}", first.display()),
             format!("--ssl-cert={}", path("one.cert.pem").display()),

@@ -157,10 +157,9 @@ async fn an_operation_is_asked_about_until_it_has_ended_and_its_result_is_the_ou
             .await;
     assert_eq!(polled(&remote, json!(true), LONG).await.unwrap()["body"]["n"], 1);
     // A place that says 202 until the result is there, or leads to it.
-    let lasts: [&[(u16, &str)]; 2] = [&[(202, ""), (200, "{\"n\": 2}")], &[(202, ""), (303, "")]];
-    for last in lasts {
-        let remote =
-            slow(&[("retry-after", "0"), ("location", "/o")], Box::leak(last.to_vec().into_boxed_slice())).await;
+    const LASTS: [&[(u16, &str)]; 2] = [&[(202, ""), (200, "{\"n\": 2}")], &[(202, ""), (303, "")]];
+    for last in LASTS {
+        let remote = slow(&[("retry-after", "0"), ("location", "/o")], last).await;
         assert_eq!(polled(&remote, json!({"every": "100ms"}), LONG).await.unwrap()["status"], 200);
     }
     // States of the target's own.
@@ -169,7 +168,7 @@ async fn an_operation_is_asked_about_until_it_has_ended_and_its_result_is_the_ou
         &[(200, r#"{"job": {"state": "baking"}}"#), (200, r#"{"job": {"state": "Baked"}}"#)],
     )
     .await;
-    let own = json!({"every": "100ms", "status": "job.state", "done": ["baked"], "failed": ["burnt"]});
+    let own = json!({"every": "100ms", "status": "$.job.state", "done": ["baked"], "failed": ["burnt"]});
     assert_eq!(polled(&remote, own, LONG).await.unwrap()["body"]["job"]["state"], "Baked");
 }
 
@@ -192,4 +191,79 @@ async fn an_operation_that_fails_hangs_or_leads_elsewhere_says_so() {
     assert_eq!(polled(&remote, json!(true), LONG).await.unwrap()["status"], 202);
     let remote = slow(operation, &[(200, "")]).await;
     assert_eq!(polled(&remote, json!(false), LONG).await.unwrap()["status"], 202);
+}
+
+#[tokio::test]
+async fn pages_are_gathered_however_the_target_says_where_the_next_one_is() {
+    let remote = Remote::start(|arrived: Arrived| {
+        let (path, query) = arrived.uri.split_once('?').unwrap_or((&arrived.uri, ""));
+        let asked = |name: &str| -> u64 {
+            let found = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned);
+            let in_body = serde_json::from_str::<Value>(&arrived.body).ok().and_then(|body| body[name].as_u64());
+            found.and_then(|text| text.parse().ok()).or(in_body).unwrap_or(0)
+        };
+        let page = |from: u64| -> Vec<u64> { (from..(from + 2).min(5)).collect() };
+        match path {
+            "/url" => {
+                let from = asked("from");
+                let next = (from + 2 < 5).then(|| format!("/url?from={}", from + 2));
+                json_response(200, &json!({"value": page(from), "next": next}))
+            }
+            "/link" => {
+                let from = asked("from");
+                let link = format!("</link?from={}>; rel=\"next\"", from + 2);
+                let headers = [("content-type", "application/json"), ("link", link.as_str())];
+                response(
+                    200,
+                    if from + 2 < 5 { &headers } else { &headers[..1] },
+                    json!({"value": page(from)}).to_string(),
+                )
+            }
+            "/cursor" => {
+                let from = asked("after");
+                json_response(200, &json!({"value": page(from), "after": (from + 2 < 5).then_some(from + 2)}))
+            }
+            "/offset" => json_response(200, &json!({"value": page(asked("skip"))})),
+            "/page" => json_response(200, &json!({"value": page((asked("number") - 1) * 2)})),
+            "/away" => json_response(200, &json!({"value": [1], "next": "http://127.0.0.1:1/x"})),
+            "/late" if asked("from") > 0 => response(503, &[("retry-after", "0")], ""),
+            "/late" => json_response(200, &json!({"value": [1], "next": "/late?from=1"})),
+            _ => json_response(200, &json!({"value": 7, "next": null})),
+        }
+    })
+    .await;
+    let go = async |path: &str, method: &str, pages: Value| {
+        let mut input = json!({"url": remote.url(path), "method": method, "pages": pages});
+        if method == "POST" {
+            input["json"] = json!({"all": true});
+        }
+        http(&outbound(), input).await
+    };
+    let whole = json!({"items": [0, 1, 2, 3, 4], "more": false});
+    for (path, method, how) in [
+        ("/url", "GET", json!({"next_url": "$.next"})),
+        ("/link", "GET", json!({"link": true})),
+        ("/cursor", "GET", json!({"cursor": {"from": "$.after", "query": "after"}})),
+        ("/cursor", "POST", json!({"cursor": {"from": "$.after", "body": "after"}})),
+        ("/offset", "GET", json!({"offset": {"query": "skip", "size": {"query": "top", "value": 2}}})),
+        ("/page", "GET", json!({"page": {"query": "number", "first": 1}})),
+    ] {
+        let mut pages = how;
+        pages["items"] = json!("$.value");
+        let output = go(path, method, pages.clone()).await.unwrap();
+        assert_eq!((&output["status"], &output["body"]), (&json!(200), &whole), "{path}");
+        pages["max_items"] = json!(3);
+        assert_eq!(go(path, method, pages).await.unwrap()["body"], json!({"items": [0, 1, 2], "more": true}), "{path}");
+    }
+    let next = json!({"items": "$.value", "next_url": "$.next"});
+    assert_eq!(verdict(&go("/away", "GET", next.clone()).await), "Permanent outbound.other_host");
+    assert_eq!(verdict(&go("/late", "GET", next.clone()).await), "Throttled http.throttled");
+    assert_eq!(verdict(&go("/odd", "GET", next).await), "Permanent connector.pages");
+    for wrong in [
+        json!({"items": "$.value"}),
+        json!({"items": "$.value", "link": true, "next_url": "$.n"}),
+        json!({"items": "$.value", "page": {}}),
+    ] {
+        assert_eq!(verdict(&go("/url", "GET", wrong).await), "Permanent http.input");
+    }
 }

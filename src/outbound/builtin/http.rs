@@ -1,6 +1,7 @@
 //! `http.request`: one request to any HTTP API. All but GET and HEAD carry an `Idempotency-Key`, the same on each repeat.
 
 mod follow;
+mod pages;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use url::Url;
 use super::super::auth::{Attached, other_host};
 use super::super::{Call, Inner};
 use crate::connector::{
-    Answer, ApiKeyPlace, Class, Connection, Failure, HttpRequest, body_text, multipart, plain_text, redirected,
+    Answer, ApiKeyPlace, Class, Connection, Failure, HttpRequest, Pager, body_text, multipart, plain_text, redirected,
     retry_after, safe_header, too_large,
 };
 
@@ -32,11 +33,27 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Fai
         deadline: Instant::now() + call.timeout(),
         limit: limit(call),
     };
-    let answer = exchange.run(request.clone()).await;
-    if let Ok(answer) = &answer {
-        inner.show(answer);
+    let send = async |request: HttpRequest| {
+        let answer = exchange.run(request).await;
+        if let Ok(answer) = &answer {
+            inner.show(answer);
+        }
+        answer
+    };
+    let Some(pages) = pages::plan(call)? else {
+        let answer = send(request.clone()).await;
+        return settled(call, &request, answer.as_ref().map_err(Clone::clone), Timestamp::now());
+    };
+    let mut pager = Pager::new(&pages, call.name(), request.clone(), call.output_limit);
+    loop {
+        let answer = send(pager.request().clone()).await;
+        let mut output = settled(call, &request, answer.as_ref().map_err(Clone::clone), Timestamp::now())?;
+        let answer = answer?;
+        if !pager.take(&answer, &output["body"])? {
+            output["body"] = pager.output();
+            return Ok(output);
+        }
     }
-    settled(call, &request, answer.as_ref().map_err(Clone::clone), Timestamp::now())
 }
 
 /// Longest answer, bytes; base64 makes four letters of three.
@@ -50,7 +67,11 @@ fn limit(call: &Call<'_>) -> usize {
 
 /// What an answer to the call, or the failure to get one, comes to. Sends nothing.
 pub(super) fn judged(call: &Call<'_>, answer: Result<&Answer, Failure>, now: Timestamp) -> Result<Value, Failure> {
-    settled(call, &request(call)?, answer, now)
+    let mut output = settled(call, &request(call)?, answer.clone(), now)?;
+    if let (Some(pages), Ok(answer)) = (pages::plan(call)?, answer) {
+        output["body"] = pages.single(&call.name(), answer, &output["body"])?;
+    }
+    Ok(output)
 }
 
 fn settled(

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use crate::connector::{Answer, Class, Failure, HttpRequest, redirected, retry_after, shorten};
+use crate::connector::{Answer, Class, Failure, HttpRequest, Selection, redirected, retry_after, shorten};
 use crate::outbound::auth::Attached;
 use crate::outbound::{Call, Inner};
 
@@ -175,8 +175,8 @@ enum State {
 /// How the step wants an operation asked about.
 struct Plan {
     every: Duration,
-    /// Key of the body that holds the state, and its words.
-    status: String,
+    /// Where in the body the state is, and its words.
+    status: Selection,
     done: Vec<String>,
     failed: Vec<String>,
     /// Whether the step names them, so that an answer without an operation's header has a state too.
@@ -197,15 +197,16 @@ impl Plan {
             Some(words) => words.iter().filter_map(Value::as_str).map(str::to_lowercase).collect::<Vec<String>>(),
         };
         let explicit = ["status", "done", "failed"].iter().any(|key| poll.get(key).is_some());
-        let status = poll.get("status").and_then(Value::as_str).unwrap_or("status").to_owned();
+        let status = poll.get("status").and_then(Value::as_str).unwrap_or("$.status");
+        let status = Selection::parse(status)
+            .map_err(|why| Failure::new(Class::Permanent, "http.input", format!("`poll.status`: {why}")))?;
         Ok(Plan { every, status, done: words("done", &DONE), failed: words("failed", &FAILED), explicit })
     }
 
     fn state(&self, name: &str, answer: &Answer) -> Result<State, Failure> {
         let body = answer.json().unwrap_or_default();
-        let found = self.status.split('.').try_fold(&body, |at, key| at.get(key));
         // An answer without a state is the result itself.
-        let Some(state) = found.and_then(Value::as_str) else { return Ok(State::Ended) };
+        let Some(Value::String(state)) = self.status.find(&body) else { return Ok(State::Ended) };
         let state = state.to_lowercase();
         if self.failed.contains(&state) {
             let said = body.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();

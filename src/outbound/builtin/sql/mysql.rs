@@ -275,9 +275,9 @@ fn read(name: &str, is_text: bool, bytes: &[u8]) -> Option<Value> {
     })
 }
 
-/// TIMESTAMP is a moment, read in UTC; DATETIME has no zone.
+/// TIMESTAMP is a moment, read in UTC; DATETIME has no zone. The first byte says how many follow.
 fn day(name: &str, bytes: &[u8]) -> Option<String> {
-    let [low, high, month, day, rest @ ..] = bytes else { return None };
+    let [_, low, high, month, day, rest @ ..] = bytes else { return None };
     let year = u16::from_le_bytes([*low, *high]);
     let date = format!("{year:04}-{month:02}-{day:02}");
     if name == "DATE" {
@@ -289,8 +289,8 @@ fn day(name: &str, bytes: &[u8]) -> Option<String> {
 }
 
 fn time(bytes: &[u8]) -> Option<String> {
-    let [negative, d1, d2, d3, d4, hours, minute, second, micros @ ..] = bytes else {
-        return bytes.is_empty().then(|| "00:00:00".to_owned());
+    let [_, negative, d1, d2, d3, d4, hours, minute, second, micros @ ..] = bytes else {
+        return (bytes == [0]).then(|| "00:00:00".to_owned());
     };
     let hours = u32::from_le_bytes([*d1, *d2, *d3, *d4]).checked_mul(24)?.checked_add(u32::from(*hours))?;
     let sign = if *negative == 0 { "" } else { "-" };
