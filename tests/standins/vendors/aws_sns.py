@@ -22,14 +22,8 @@ class Topics(Moto):
         body = urllib.parse.urlencode({**asked, "Version": "2010-03-31"}).encode()
         return self.prepare("POST", "/", body, {"Content-Type": "application/x-www-form-urlencoded"})
 
-    def sqs(self, name, asked):
-        headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"AmazonSQS.{name}"}
-        return json.loads(self.prepare("POST", "/", json.dumps(asked).encode(), headers, "sqs") or "{}")
-
     def effects(self):
-        got = self.sqs("ReceiveMessage", {"QueueUrl": QUEUE, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0})
-        sent = [json.loads(message["Body"]) for message in got.get("Messages", [])]
-        return [{"subject": one.get("Subject"), "message": json.loads(one["Message"])} for one in sent]
+        return [json.loads(sent["Message"]) if "Message" in sent else sent for sent in self.messages(QUEUE)]
 
 
 serve(Topics())

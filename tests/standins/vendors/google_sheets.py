@@ -1,4 +1,5 @@
-"""Google Sheets: one spreadsheet with the sheet `Leads`, and the token endpoint of its service account."""
+"""Google Sheets: one spreadsheet with the sheet `Leads`, and the token endpoint of its service account. Requests, and the
+answers given here, are held to Google's own description of the API (sheets.v4 of its discovery documents)."""
 
 import json
 import re
@@ -13,6 +14,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from discovery import Discovery
 from standin import Refused, Vendor, serve
 
 ACCOUNT = "millstream@contoso-leads.iam.gserviceaccount.com"
@@ -28,6 +30,7 @@ def error(code, status, message):
 
 class Sheets(Vendor):
     def __init__(self, public):
+        self.api = Discovery("sheets.v4")
         self.public = public
         self.tokens = set()
         self.rows = [["Run", "Email", "Company", "Seats"]]
@@ -52,10 +55,29 @@ class Sheets(Vendor):
             raise error(404, "NOT_FOUND", "Requested entity was not found.")
         if not re.fullmatch(r"Leads(![A-Z]+[0-9]*(:[A-Z]+[0-9]*)?)?", where):
             raise error(400, "INVALID_ARGUMENT", f"Unable to parse range: {where}")
-        act = {("POST", ":append"): self.append, ("POST", ":clear"): self.clear, ("GET", None): self.read, ("PUT", None): self.update}
+        act = {("POST", ":append"): "append", ("POST", ":clear"): "clear", ("GET", None): "get", ("PUT", None): "update"}
         if (request.method, verb) not in act:
             raise error(404, "NOT_FOUND", "Requested entity was not found.")
-        return act[request.method, verb](request, where)
+        name = act[request.method, verb]
+        method = self.api.method("spreadsheets", "values", name)
+        self.described(method, request)
+        status, answer = getattr(self, name)(request, where)
+        assert not self.api.problems(answer, method["response"]), answer
+        return status, answer
+
+    def described(self, method, request):
+        """As Google's description has it: known names, known values, a body of the right form."""
+        unknown = self.api.unknown_query(method, request.query)
+        if unknown:
+            raise error(400, "INVALID_ARGUMENT", f'Invalid JSON payload received. Unknown name "{unknown}": Cannot bind query parameter.')
+        for name, value in request.query.items():
+            known = method["parameters"].get(name, {}).get("enum")
+            if known and value not in known:
+                raise error(400, "INVALID_ARGUMENT", f"Invalid value at '{name}', \"{value}\"")
+        if "request" in method:
+            body = request.json(error(400, "INVALID_ARGUMENT", "Invalid JSON payload received."))
+            for at, what in self.api.problems(body, method["request"]):
+                raise error(400, "INVALID_ARGUMENT", f"Invalid JSON payload received. '{at}' {what}.")
 
     def token(self, request):
         """ "Using OAuth 2.0 for Server to Server Applications": an RS256 assertion for this audience, an hour at most."""
@@ -80,31 +102,24 @@ class Sheets(Vendor):
         self.tokens.add(token)
         return 200, {"access_token": token, "expires_in": 3599, "token_type": "Bearer"}
 
-    def asked(self, request, must, may=()):
-        for name in request.query:
-            if name not in (*must, *may):
-                raise error(400, "INVALID_ARGUMENT", f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter.')
-        # "spreadsheets.values.append": valueInputOption must be given.
-        for name in must:
-            if request.query.get(name) not in ("RAW", "USER_ENTERED", "INSERT_ROWS"):
-                raise error(400, "INVALID_ARGUMENT", f"'{name}' is required but not specified")
+    def interpreted(self, request):
+        # "spreadsheets.values.append": the caller must say how values are to be taken.
+        if request.query.get("valueInputOption") not in ("RAW", "USER_ENTERED"):
+            raise error(400, "INVALID_ARGUMENT", "'valueInputOption' is required but not specified")
 
     def values(self, request):
-        body = request.json(error(400, "INVALID_ARGUMENT", "Invalid JSON payload received."))
-        for name in body:
-            if name not in ("range", "majorDimension", "values"):
-                raise error(400, "INVALID_ARGUMENT", f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
+        body = json.loads(request.raw)
         rows = body.get("values")
-        if body.get("majorDimension", "ROWS") != "ROWS" or not isinstance(rows, list):
+        if body.get("majorDimension", "ROWS") != "ROWS" or not rows:
             raise error(400, "INVALID_ARGUMENT", "Invalid values")
         for at, row in enumerate(rows):
-            for cell in row if isinstance(row, list) else [{}]:
-                if isinstance(cell, (dict, list)):
-                    raise error(400, "INVALID_ARGUMENT", f"Invalid values[{at}]: struct_value is no cell")
+            # A cell is a text, a number, a boolean or null.
+            if any(isinstance(cell, (dict, list)) for cell in row):
+                raise error(400, "INVALID_ARGUMENT", f"Invalid values[{at}]: struct_value is no cell")
         return rows
 
     def append(self, request, _):
-        self.asked(request, ("valueInputOption",), ("insertDataOption", "includeValuesInResponse"))
+        self.interpreted(request)
         rows = self.values(request)
         first = len(self.rows) + 1
         self.rows += [["" if cell is None else cell for cell in row] for row in rows]
@@ -116,12 +131,11 @@ class Sheets(Vendor):
         }
         return 200, {"spreadsheetId": SHEET, "tableRange": f"Leads!A1:D{first - 1}", "updates": updates}
 
-    def read(self, request, where):
-        self.asked(request, (), ("majorDimension", "valueRenderOption", "dateTimeRenderOption"))
+    def get(self, request, where):
         return 200, {"range": where, "majorDimension": "ROWS", "values": self.rows}
 
     def update(self, request, where):
-        self.asked(request, ("valueInputOption",))
+        self.interpreted(request)
         rows = self.values(request)
         found = re.fullmatch(r"Leads!A(\d+):[A-Z]+\d+", where)
         if not found:
@@ -131,8 +145,6 @@ class Sheets(Vendor):
         return 200, {"spreadsheetId": SHEET, "updatedRange": where, "updatedRows": len(rows)}
 
     def clear(self, request, where):
-        if json.loads(request.raw or b"{}"):
-            raise error(400, "INVALID_ARGUMENT", "Invalid JSON payload received.")
         del self.rows[1:]
         return 200, {"spreadsheetId": SHEET, "clearedRange": where}
 
