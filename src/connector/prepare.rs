@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use url::Url;
 use uuid::Uuid;
 
-use super::auth::Address;
 use super::base::base_url;
 use super::body::{self, plain_text};
 use super::declared::{Call, Declared, Part, Path, with_defaults};
@@ -198,8 +197,8 @@ fn request(
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (path.as_str(), None),
     };
-    // A URL that is a secret is whole: nothing is added to it but what an action really says.
-    if path != "/" || !matches!(declared.base_url, Address::Secret(_)) {
+    // The base URL itself, as of a webhook, is meant without a slash that it does not have.
+    if path != "/" {
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}{path}"));
     }

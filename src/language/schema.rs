@@ -145,6 +145,6 @@ pub fn choices<'s>(schemas: &[&'s Value]) -> Vec<Choice<'s>> {
 
 /// What is said of a place where these schemas apply.
 pub fn about<'s>(schemas: &[&'s Value]) -> Option<&'s str> {
-    let texts = schemas.iter().filter_map(|schema| schema.get("description")?.as_str());
-    texts.filter(|text| !text.is_empty()).next_back()
+    let mut texts = schemas.iter().filter_map(|schema| schema.get("description")?.as_str());
+    texts.rfind(|text| !text.is_empty())
 }

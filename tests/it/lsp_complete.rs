@@ -1,7 +1,5 @@
 //! What `millstream lsp` proposes: inside of templates, while a line is half typed, and everywhere else.
 
-#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
-
 use serde_json::json;
 
 use crate::app::App;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use lsp_server::{ErrorCode, Message, Notification, Request};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
@@ -74,10 +75,9 @@ impl<W: Write> Session<W> {
     pub fn run(mut self, events: &Receiver<Event>) -> bool {
         loop {
             let end = match self.next(events) {
-                Some(Event::Incoming(Incoming::Message(message))) => self.take(&message),
-                Some(Event::Incoming(Incoming::Garbage(why))) => {
-                    let refused = Err(Refusal::new(Refusal::PARSE, format!("this is not JSON: {why}")));
-                    self.send(&wire::answer(&Value::Null, refused))
+                Some(Event::Incoming(Incoming::Message(message))) => self.take(message),
+                Some(Event::Incoming(Incoming::Garbage(id, refusal))) => {
+                    wire::refuse(&mut self.out, &id, &refusal).map_err(|_| End::Gone)
                 }
                 Some(Event::Incoming(Incoming::End)) => Err(End::Exit { well: self.state == State::Shut }),
                 Some(Event::Changed(dir)) => {
@@ -116,40 +116,29 @@ impl<W: Write> Session<W> {
             Vec::new()
         });
         for params in news {
-            self.send(&wire::notification("textDocument/publishDiagnostics", params))?;
+            wire::notify(&mut self.out, "textDocument/publishDiagnostics", params).map_err(|_| End::Gone)?;
         }
         Ok(())
     }
 
-    fn send(&mut self, message: &Value) -> Result<(), End> {
-        wire::write(&mut self.out, message).map_err(|_| End::Gone)
-    }
-
-    /// Takes a message; what is neither a request nor a notification is passed over, as answers are: nothing is asked.
-    fn take(&mut self, message: &Value) -> Result<(), End> {
-        let Some(method) = message.get("method").and_then(Value::as_str) else {
-            let (id, answer) = (message.get("id"), message.get("result").or(message.get("error")));
-            if answer.is_some() {
-                return Ok(());
-            }
-            let refused = Err(Refusal::new(Refusal::INVALID_REQUEST, "a request has a `method`"));
-            return self.send(&wire::answer(id.unwrap_or(&Value::Null), refused));
-        };
-        let params = message.get("params").unwrap_or(&Value::Null);
-        match message.get("id") {
-            None if method == "exit" => Err(End::Exit { well: self.state == State::Shut }),
-            None => {
-                let told = catch_unwind(AssertUnwindSafe(|| self.told(method, params)));
+    fn take(&mut self, message: Message) -> Result<(), End> {
+        match message {
+            Message::Notification(told) if told.method == "exit" => Err(End::Exit { well: self.state == State::Shut }),
+            Message::Notification(Notification { method, params }) => {
+                let told = catch_unwind(AssertUnwindSafe(|| self.told(&method, &params)));
                 if told.is_err() {
                     eprintln!("{method} could not be taken in");
                 }
                 Ok(())
             }
-            Some(id) => {
-                let answered = catch_unwind(AssertUnwindSafe(|| self.asked(method, params)));
-                let gave_up = || Err(Refusal::new(Refusal::INTERNAL, format!("{method} could not be answered")));
-                self.send(&wire::answer(id, answered.unwrap_or_else(|_| gave_up())))
+            Message::Request(Request { id, method, params }) => {
+                let answered = catch_unwind(AssertUnwindSafe(|| self.asked(&method, &params)));
+                let gave_up = || Err(Refusal::new(ErrorCode::InternalError, format!("{method} could not be answered")));
+                let answer = answered.unwrap_or_else(|_| gave_up());
+                wire::answer(&mut self.out, id, answer).map_err(|_| End::Gone)
             }
+            // Nothing is asked of the editor.
+            Message::Response(_) => Ok(()),
         }
     }
 
@@ -211,15 +200,15 @@ impl<W: Write> Session<W> {
                 self.state = State::Open;
                 return Ok(self.initialize(params));
             }
-            (State::New, _) => return Err(Refusal::new(Refusal::NOT_INITIALIZED, "`initialize` comes first")),
+            (State::New, _) => return Err(Refusal::new(ErrorCode::ServerNotInitialized, "`initialize` comes first")),
             (State::Open, "shutdown") => {
                 self.state = State::Shut;
                 return Ok(Value::Null);
             }
             (State::Open, "initialize") => {
-                return Err(Refusal::new(Refusal::INVALID_REQUEST, "it is initialized already"));
+                return Err(Refusal::new(ErrorCode::InvalidRequest, "it is initialized already"));
             }
-            (State::Shut, _) => return Err(Refusal::new(Refusal::INVALID_REQUEST, "it was asked to shut down")),
+            (State::Shut, _) => return Err(Refusal::new(ErrorCode::InvalidRequest, "it was asked to shut down")),
             (State::Open, _) => {}
         }
         let answer: fn(&Session<W>, &Document, &View<'_>, &Value) -> Answer = match method {
@@ -239,21 +228,22 @@ impl<W: Write> Session<W> {
             "textDocument/documentSymbol" => |_, _, view, _| Ok(json!(language::symbols(view))),
             "textDocument/prepareRename" => |_, _, view, params| {
                 let found = language::prepare(view, position(params)?);
-                let found = found.map_err(|why| Refusal::new(Refusal::FAILED, why))?;
+                let found = found.map_err(|why| Refusal::new(ErrorCode::RequestFailed, why))?;
                 Ok(json!({"range": found.range, "placeholder": found.name}))
             },
             "textDocument/rename" => Session::rename,
-            _ => return Err(Refusal::new(Refusal::NO_METHOD, format!("`{method}` is not known"))),
+            _ => return Err(Refusal::new(ErrorCode::MethodNotFound, format!("`{method}` is not known"))),
         };
         let uri = params.pointer("/textDocument/uri").and_then(Value::as_str);
-        let uri = uri.ok_or_else(|| Refusal::new(Refusal::INVALID_PARAMS, "no document is named"))?;
+        let uri = uri.ok_or_else(|| Refusal::new(ErrorCode::InvalidParams, "no document is named"))?;
         let Some(document) = self.workspace.documents.get(uri) else { return Ok(Value::Null) };
         self.view(document, |view| answer(self, document, view, params)).unwrap_or(Ok(Value::Null))
     }
 
     fn rename(&self, document: &Document, view: &View<'_>, params: &Value) -> Answer {
         let to = params.get("newName").and_then(Value::as_str).unwrap_or_default();
-        let edits = language::rename(view, position(params)?, to).map_err(|why| Refusal::new(Refusal::FAILED, why))?;
+        let edits =
+            language::rename(view, position(params)?, to).map_err(|why| Refusal::new(ErrorCode::RequestFailed, why))?;
         let changes: Map<String, Value> = edits
             .into_iter()
             .filter_map(|(file, edits)| Some((self.workspace.uri_of(&document.dir, &file)?, json!(edits))))
@@ -314,7 +304,7 @@ impl<W: Write> Session<W> {
 
 fn position(params: &Value) -> Result<Position, Refusal> {
     let position = params.get("position").map(Position::deserialize);
-    position.and_then(Result::ok).ok_or_else(|| Refusal::new(Refusal::INVALID_PARAMS, "no position is named"))
+    position.and_then(Result::ok).ok_or_else(|| Refusal::new(ErrorCode::InvalidParams, "no position is named"))
 }
 
 fn version(params: &Value) -> i64 {

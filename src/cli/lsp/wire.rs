@@ -1,10 +1,12 @@
 //! Messages of the protocol on a stream: a header with the length, then JSON.
 //!
-//! Written here since the crates that do it cannot be used beside `arbitrary_precision` of serde_json: they read a request's
-//! id with an untagged enum, which then knows no number (docs/decisions/language-server.md).
+//! lsp-server says what a message is. Its own reading takes memory for whatever length is named, and ends at the first
+//! message that is none, so the stream is read here.
 
 use std::io::{self, BufRead, Read, Write};
 
+use lsp_server::{ErrorCode, Message, Notification, RequestId, Response};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Longest message, bytes: many times the longest file.
@@ -15,9 +17,9 @@ const MAX_HEADER: u64 = 8 * 1024;
 /// What came in.
 #[derive(Debug)]
 pub enum Incoming {
-    Message(Value),
-    /// A message that is no JSON.
-    Garbage(String),
+    Message(Message),
+    /// What is no message, and its id, if it has something like one.
+    Garbage(Value, Refusal),
     /// The stream has ended.
     End,
 }
@@ -49,108 +51,125 @@ pub fn read(input: &mut impl BufRead) -> io::Result<Incoming> {
 }
 
 fn body(input: &mut impl BufRead, length: u64) -> io::Result<Incoming> {
+    let garbage = |id, code, why| Incoming::Garbage(id, Refusal::new(code, why));
     if length > MAX_BYTES {
         let skipped = io::copy(&mut input.by_ref().take(length), &mut io::sink())?;
-        return Ok(if skipped < length {
-            Incoming::End
-        } else {
-            Incoming::Garbage(format!("{length} bytes are too many"))
-        });
+        let why = format!("a message has at most {MAX_BYTES} bytes");
+        return Ok(if skipped < length { Incoming::End } else { garbage(Value::Null, ErrorCode::ParseError, why) });
     }
     let mut bytes = Vec::new();
     if (input.by_ref().take(length).read_to_end(&mut bytes)? as u64) < length {
         return Ok(Incoming::End);
     }
-    Ok(serde_json::from_slice(&bytes).map_or_else(|error| Incoming::Garbage(error.to_string()), Incoming::Message))
-}
-
-/// Writes a message.
-///
-/// # Errors
-/// If the stream breaks: nobody listens any more.
-pub fn write(output: &mut impl Write, message: &Value) -> io::Result<()> {
-    let body = message.to_string();
-    write!(output, "Content-Length: {}\r\n\r\n{body}", body.len())?;
-    output.flush()
+    // As a value first: from text, numbers that are no integers would not pass through the crate's untagged enums.
+    let value: Value = match serde_json::from_slice(&bytes) {
+        Ok(value) => value,
+        Err(error) => return Ok(garbage(Value::Null, ErrorCode::ParseError, format!("this is not JSON: {error}"))),
+    };
+    let id = value.get("id").cloned().unwrap_or_default();
+    let why = || "this is neither a request, a notification nor an answer".to_owned();
+    let read = Message::deserialize(value);
+    Ok(read.map_or_else(|_| garbage(id, ErrorCode::InvalidRequest, why()), Incoming::Message))
 }
 
 /// Why a request was not answered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Refusal {
-    pub code: i32,
+    pub code: ErrorCode,
     pub message: String,
 }
 
 impl Refusal {
-    pub const PARSE: i32 = -32700;
-    pub const INVALID_REQUEST: i32 = -32600;
-    pub const NO_METHOD: i32 = -32601;
-    pub const INVALID_PARAMS: i32 = -32602;
-    pub const INTERNAL: i32 = -32603;
-    pub const NOT_INITIALIZED: i32 = -32002;
-    pub const FAILED: i32 = -32803;
-
-    pub fn new(code: i32, message: impl Into<String>) -> Refusal {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
         Refusal { code, message: message.into() }
     }
 }
 
-/// The answer to a request.
-pub fn answer(id: &Value, result: Result<Value, Refusal>) -> Value {
-    match result {
-        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
-        Err(Refusal { code, message }) => {
-            json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
-        }
-    }
+/// Writes the answer to a request.
+///
+/// # Errors
+/// If the stream breaks: nobody listens any more.
+pub fn answer(output: &mut impl Write, id: RequestId, result: Result<Value, Refusal>) -> io::Result<()> {
+    let response = match result {
+        Ok(result) => Response::new_ok(id, result),
+        Err(Refusal { code, message }) => Response::new_err(id, code as i32, message),
+    };
+    Message::Response(response).write(output)
 }
 
-/// A message that wants no answer.
-pub fn notification(method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "method": method, "params": params})
+/// Writes that something was no message. The crate has no answer without a proper id.
+///
+/// # Errors
+/// As [`answer`].
+pub fn refuse(output: &mut impl Write, id: &Value, refusal: &Refusal) -> io::Result<()> {
+    let error = json!({"code": refusal.code as i32, "message": refusal.message});
+    let body = json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string();
+    write!(output, "Content-Length: {}\r\n\r\n{body}", body.len())?;
+    output.flush()
+}
+
+/// Writes a message that wants no answer.
+///
+/// # Errors
+/// As [`answer`].
+pub fn notify(output: &mut impl Write, method: &str, params: Value) -> io::Result<()> {
+    Message::Notification(Notification { method: method.to_owned(), params }).write(output)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn garbage_is_passed_over_and_the_next_message_is_read() {
-        let text = "hello\r\n\r\nContent-Type: x\r\ncontent-length: 7\r\n\r\n{\"a\":1}Content-Length: 3\r\n\r\n{a}Content-Length: 2\r\n\r\n[]Content-Length: 9\r\n\r\n{}";
-        let mut input = io::Cursor::new(text);
+    fn framed(text: &str) -> String {
+        format!("Content-Length: {}\r\n\r\n{text}", text.len())
+    }
+
+    /// What is read of a stream, a line a message.
+    fn told(stream: &[u8]) -> Vec<String> {
+        let mut input = io::Cursor::new(stream);
         let mut told = Vec::new();
         loop {
-            match read(&mut input).unwrap() {
-                Incoming::Message(value) => told.push(value.to_string()),
-                Incoming::Garbage(_) => told.push("garbage".to_owned()),
-                Incoming::End => break,
-            }
+            told.push(match read(&mut input).unwrap() {
+                Incoming::Message(Message::Request(request)) => format!("{} {}", request.id, request.params),
+                Incoming::Message(Message::Notification(told)) => format!("{} {}", told.method, told.params),
+                Incoming::Message(Message::Response(_)) => "an answer".to_owned(),
+                Incoming::Garbage(id, refusal) => format!("{} to {id}", refusal.code as i32),
+                Incoming::End => return told,
+            });
         }
-        assert_eq!(told, ["{\"a\":1}", "garbage", "[]"]);
     }
 
     #[test]
-    fn an_untagged_enum_reads_no_number_here_so_other_crates_would_take_no_id() {
-        #[derive(serde::Deserialize)]
-        #[serde(untagged)]
-        #[expect(dead_code, reason = "only whether it can be read is asked")]
-        enum Id {
-            Number(i64),
-            Text(String),
-        }
-        assert!(serde_json::from_str::<Id>("\"a\"").is_ok());
-        assert!(
-            serde_json::from_str::<Id>("1").is_err(),
-            "the reason for this file is gone: see docs/decisions/language-server.md"
-        );
+    fn garbage_is_passed_over_and_the_next_message_is_read() {
+        let stream = [
+            "hello\r\n\r\nContent-Type: x\r\ncontent-length: 39\r\n\r\n{\"id\":7,\"method\":\"a\",\"params\":{\"x\":1.5}}".to_owned(),
+            framed("{oops"),
+            framed("[]"),
+            framed("{\"id\":{}, \"params\": 1}"),
+            framed("{\"method\":\"told\",\"params\":[1e400, 9007199254740993]}"),
+            framed("{\"id\":\"x\",\"result\":null}"),
+            "Content-Length: 9\r\n\r\n{}".to_owned(),
+        ];
+        let found = told(stream.concat().as_bytes());
+        let expected = [
+            "7 {\"x\":1.5}",
+            "-32700 to null",
+            "-32600 to null",
+            "-32600 to {}",
+            "told [1e+400,9007199254740993]",
+            "an answer",
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(told(b"Content-Length: 99999999999999999\r\n\r\n{}"), Vec::<String>::new());
     }
 
     #[test]
-    fn ids_come_back_as_they_were() {
+    fn what_is_written_is_read_again_with_every_digit() {
         let mut bytes = Vec::new();
-        let id = json!(9_007_199_254_740_993_u64);
-        write(&mut bytes, &answer(&id, Err(Refusal::new(Refusal::FAILED, "no")))).unwrap();
-        let Incoming::Message(message) = read(&mut io::Cursor::new(bytes)).unwrap() else { panic!("a message") };
-        assert_eq!((&message["id"], &message["error"]["code"]), (&id, &json!(-32803)));
+        let digits: Value = serde_json::from_str("[0.10000000000000000001]").unwrap();
+        notify(&mut bytes, "told", digits).unwrap();
+        answer(&mut bytes, RequestId::from(1), Err(Refusal::new(ErrorCode::RequestFailed, "no"))).unwrap();
+        refuse(&mut bytes, &Value::Null, &Refusal::new(ErrorCode::ParseError, "no")).unwrap();
+        assert_eq!(told(&bytes), ["told [0.10000000000000000001]", "an answer", "-32600 to null"]);
     }
 }
