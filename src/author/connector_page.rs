@@ -104,7 +104,9 @@ fn connection(connector: &Connector, file: &Value, page: &mut String) {
             );
         }
     }
-    let _ = writeln!(page, "Auth: {}.", auth(file));
+    if file.get("native") != Some(&Value::Bool(true)) {
+        let _ = writeln!(page, "Auth: {}.", auth(file));
+    }
     let settings = file.get("settings").cloned().unwrap_or_default();
     let rows = properties(&settings, "");
     if !rows.is_empty() {
@@ -265,11 +267,12 @@ fn rules_table(rules: &Value) -> String {
 fn allowed(limits: &Value) -> String {
     let mut all = Vec::new();
     if let Some(concurrent) = limits.get("concurrent") {
-        all.push(format!("{concurrent} calls at once"));
+        all.push(format!("{concurrent} {} at once", if concurrent == 1 { "call" } else { "calls" }));
     }
     if let Some(rate) = limits.get("rate") {
         let part = |key: &str| rate.get(key).map(line).unwrap_or_default();
-        all.push(format!("{} requests in {}", part("requests"), part("per")));
+        let (requests, per) = (part("requests"), part("per"));
+        all.push(format!("{requests} {} in {per}", if requests == "1" { "request" } else { "requests" }));
     }
     if let Some(key) = limits.get("key") {
         all.push(format!("counted by `{}`", line(key)));

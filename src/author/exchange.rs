@@ -351,8 +351,7 @@ fn named(method: &str, url: &Url) -> String {
         "post" => "create",
         _ => "update",
     };
-    let word =
-        url.path_segments().into_iter().flatten().filter(|segment| !segment.is_empty() && !is_id(segment)).last();
+    let word = url.path_segments().into_iter().flatten().rfind(|segment| !segment.is_empty() && !is_id(segment));
     let word = word.and_then(snake_case).filter(|word| !word.is_empty()).unwrap_or_else(|| "resource".to_owned());
     if word.starts_with(verb) { word } else { format!("{verb}_{word}") }
 }
