@@ -1,7 +1,5 @@
 //! `millstream connectors`: what is there, a new one from a request, a call by hand; and the guide that shows it.
 
-#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -1,7 +1,5 @@
 //! Limits over restarts, breakers, choices and hot reload, at a real server.
 
-#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
-
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
