@@ -145,7 +145,7 @@ impl Loader {
     pub fn load_only(&mut self, paths: &BTreeSet<PathBuf>) -> Snapshot {
         let mut changed = Vec::new();
         for path in paths {
-            match self.drafts.stamp(path).filter(|_| !path.is_dir()) {
+            match self.drafts.file(path) {
                 Some(stamp) => changed.push((path.clone(), stamp)),
                 None => self.forget(path),
             }
