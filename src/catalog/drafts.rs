@@ -31,6 +31,12 @@ impl Drafts {
         self.draft(path).map(|(stamp, _)| *stamp).or_else(|| Stamp::of(path))
     }
 
+    /// The stamp of what is a file there, or a draft of one.
+    pub fn file(&self, path: &Path) -> Option<Stamp> {
+        let draft = self.draft(path).map(|(stamp, _)| *stamp);
+        draft.or_else(|| Some(Stamp::from(&fs::metadata(path).ok().filter(fs::Metadata::is_file)?)))
+    }
+
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.draft(path).map_or_else(|| fs::read(path), |(_, text)| Ok(text.clone().into_bytes()))
     }

@@ -147,7 +147,7 @@ impl Loader {
         let mut changed = Vec::new();
         let mut gone = false;
         for path in paths {
-            match self.drafts.stamp(path).filter(|_| !path.is_dir()) {
+            match self.drafts.file(path) {
                 Some(stamp) => changed.push((path.clone(), stamp)),
                 None => {
                     self.forget(path);
