@@ -170,7 +170,8 @@ async fn no_secret_and_no_key_is_anywhere_but_where_it_belongs() {
         ("flows/broken.yaml", "trigger: {type: request}\nsteps: 5\n"),
     ]);
     app.env.push(("CANARY", env.clone()));
-    app.env.push(("MILLSTREAM_LOG", "trace".to_owned()));
+    // The watcher would tell of each line of the log, in a line of the log.
+    app.env.push(("MILLSTREAM_LOG", "trace,notify=debug".to_owned()));
     let webhook = format!("http://{repeater}/services/{hook_part}?sig={hook_part}");
     for (name, value) in [
         ("CRM", &vault),

@@ -183,7 +183,7 @@ fn a_step_that_runs_out_of_time_during_a_renewal_loses_no_refresh_token() {
     let (vendor, url) = vendor(|_| 3600);
     vendor.strict.store(true, Ordering::SeqCst);
     vendor.waits.store(true, Ordering::SeqCst);
-    let flow = FLOW.replace("retry: {attempts: 2,", "timeout: 300ms\n    retry: {attempts: 100,");
+    let flow = FLOW.replace("retry: {attempts: 2,", "timeout: 300ms\n    retry: {attempts: 90,");
     let mut app = app(&url, &[("flows/send.yaml", &flow)]);
     app.start();
     let run = app.post("send", &json!({})).run();
