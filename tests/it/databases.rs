@@ -164,8 +164,11 @@ pub enum Then {
 /// Carries connections to a server.
 pub struct Wire {
     pub port: u16,
-    rule: Arc<Mutex<Option<(Vec<u8>, Then)>>>,
+    rule: Arc<Mutex<Rule>>,
 }
+
+/// Which text, and what then.
+type Rule = Option<(Vec<u8>, Then)>;
 
 impl Wire {
     pub fn to(port: u16) -> Wire {

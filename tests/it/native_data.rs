@@ -1,7 +1,5 @@
 //! `data`: tables, XML and JSON lines, both ways; and a flow test that needs no mock for them.
 
-#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
-
 use millstream::connector::{Connectors, Failure};
 use serde_json::{Value, json};
 
