@@ -6,6 +6,9 @@ use super::Snapshot;
 use crate::config::Alerts;
 use crate::flow::{At, BAD_VALUE, Problem, Source, UNKNOWN_FLOW, suggest};
 
+/// The only file whose problems these are.
+pub(super) const FILE: &str = "millstream.yaml";
+
 /// What is wrong with it now, if anything is.
 pub(super) fn problem(alerts: &Alerts, snapshot: &Snapshot) -> Option<Problem> {
     let (code, what, hint) = match snapshot.flow(&alerts.flow) {
@@ -21,7 +24,7 @@ pub(super) fn problem(alerts: &Alerts, snapshot: &Snapshot) -> Option<Problem> {
         }
         Some(_) => return None,
     };
-    let text = std::fs::read_to_string(snapshot.dir.join("millstream.yaml")).unwrap_or_default();
-    let (source, _, _) = Source::read(Path::new("millstream.yaml"), &text);
+    let text = std::fs::read_to_string(snapshot.dir.join(FILE)).unwrap_or_default();
+    let (source, _, _) = Source::read(Path::new(FILE), &text);
     Some(source.problem(code, "/alerts/flow", At::Value, what, hint))
 }

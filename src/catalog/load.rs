@@ -5,6 +5,7 @@ mod flows;
 mod ids;
 mod last_good;
 mod parts;
+mod quick;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -141,31 +142,47 @@ impl Loader {
     }
 
     /// Reads these flow files again, whatever else may have changed; all that is live. Each is a path as a walk of the
-    /// flow folders gives it.
-    pub fn load_only(&mut self, paths: &BTreeSet<PathBuf>) -> Snapshot {
+    /// flow folders gives it. `before` is what is live.
+    pub fn load_only(&mut self, paths: &BTreeSet<PathBuf>, before: &Snapshot) -> Snapshot {
         let mut changed = Vec::new();
+        let mut gone = false;
         for path in paths {
             match self.drafts.file(path) {
                 Some(stamp) => changed.push((path.clone(), stamp)),
-                None => self.forget(path),
+                None => {
+                    self.forget(path);
+                    gone = true;
+                }
             }
         }
-        self.read_flows(changed);
+        if gone {
+            self.read_flows(changed);
+        } else if let Some(after) = self.read_quickly(&changed, before) {
+            return after;
+        }
         self.settle()
     }
 
     /// See [`super::Catalog::edit`].
-    pub fn edit(&mut self, path: &Path, text: Option<String>) -> Snapshot {
+    pub fn edit(&mut self, path: &Path, text: Option<String>, before: &Snapshot) -> Snapshot {
         self.drafts.set(path, text);
         let name = path.file_name().unwrap_or_default();
         let in_flows = path.starts_with(self.dir.join("flows")) && folder::is_flow(name);
-        if in_flows && !self.is_named(name) { self.load_only(&BTreeSet::from([path.to_owned()])) } else { self.load() }
+        if !in_flows || self.is_named(name) {
+            return self.load();
+        }
+        self.load_only(&BTreeSet::from([path.to_owned()]), before)
     }
 
     /// True if a flow names a file of this name, in whatever folder.
     pub fn is_named(&self, name: &OsStr) -> bool {
+        // Most flows name the same few, and those are one in memory.
+        let mut last: Option<&Arc<Path>> = None;
         let mut others = self.files.values().flat_map(|file| &file.others);
-        others.any(|(path, _)| path.file_name() == Some(name))
+        others.any(|(path, _)| {
+            let seen = last.replace(path).is_some_and(|last| Arc::ptr_eq(last, path));
+            !seen && path.file_name() == Some(name)
+        })
     }
 
     fn forget(&mut self, path: &Path) {

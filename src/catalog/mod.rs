@@ -42,7 +42,7 @@ pub struct LiveFlow {
 }
 
 /// Everything that is live at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Snapshot {
     /// The project folder.
     pub dir: PathBuf,
@@ -64,6 +64,7 @@ impl Snapshot {
     }
 
     fn check_alerts(&mut self, alerts: Option<&Alerts>) {
+        self.problems.retain(|problem| problem.file != Path::new(alerts::FILE));
         let found = alerts.and_then(|alerts| alerts::problem(alerts, self));
         self.problems.extend(found);
     }
@@ -105,31 +106,33 @@ impl Catalog {
 
     /// Reads what has changed and swaps it in; writes one log line for each change and each problem.
     pub fn reload(&self) {
-        self.swap(load::Loader::load);
+        self.swap(|loader, _| loader.load());
     }
 
     /// The same where nothing but these flow files has changed.
     fn reload_only(&self, files: &BTreeSet<PathBuf>) {
-        self.swap(|loader| loader.load_only(files));
+        self.swap(|loader, before| loader.load_only(files, before));
     }
 
     /// Takes `text` for what is in the file at `path` (absolute, in the project folder), whatever the disk has; `None`:
     /// what the disk has again. Reads what that concerns. Nobody is told, since who edits knows.
     pub fn edit(&self, path: &Path, text: Option<String>) {
         let mut loader = self.loader();
-        let mut after = loader.edit(path, text);
+        let before = self.current.load_full();
+        let mut after = loader.edit(path, text, &before);
         after.check_alerts(self.alerts.as_ref());
         self.current.store(Arc::new(after));
     }
 
-    fn swap(&self, load: impl FnOnce(&mut load::Loader) -> Snapshot) {
+    fn swap(&self, load: impl FnOnce(&mut load::Loader, &Snapshot) -> Snapshot) {
         let mut loader = self.loader();
         let before = self.current.load_full();
-        let mut after = load(&mut loader);
+        let mut after = load(&mut loader, &before);
         after.check_alerts(self.alerts.as_ref());
-        tell(&before, &after);
-        self.current.store(Arc::new(after));
+        let after = Arc::new(after);
+        self.current.store(after.clone());
         self.changed.send_replace(());
+        tell(&before, &after);
     }
 
     /// Tells of each reload from now on.

@@ -128,9 +128,9 @@ impl Watching {
     /// False for a file of the project folder itself that nothing here reads, as a log that is written there without end.
     fn matters(&self, path: &Path) -> bool {
         let beside = path.parent().is_some_and(|folder| self.catalog.is_project(folder));
-        let named = path.file_name().is_some_and(|name| name == CONNECTIONS || self.catalog.is_named(name));
+        let named = || path.file_name().is_some_and(|name| name == CONNECTIONS || self.catalog.is_named(name));
         // What went away may have been a folder, or a link to one.
-        !beside || named || !fs::symlink_metadata(path).is_ok_and(|one| one.is_file())
+        !beside || named() || !fs::symlink_metadata(path).is_ok_and(|one| one.is_file())
     }
 
     /// The flow files that changed, if nothing else did that matters.

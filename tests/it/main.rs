@@ -11,6 +11,7 @@ mod check_command;
 mod check_promise;
 mod check_promise_runs;
 mod cli;
+mod clock;
 mod connector_docs;
 mod control;
 mod crash;

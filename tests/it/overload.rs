@@ -107,7 +107,9 @@ fn at_three_times_capacity_all_is_answered_and_all_that_was_accepted_ends() {
              \"http://{sink}/\", json: {{name: \"{{{{trigger.body.UserDetails.FirstName}}}}\"}}}}\n"
         );
         let whole = format!("{call}  - {{id: answer, response: {{status: 200, body: done}}}}\n");
-        let settings = format!("limits: {{queued_runs: {queued}}}\noutbound: {{allow: [127.0.0.0/8]}}\n");
+        // Each of them is asked for afterwards.
+        let kept = "retention: {succeeded: {count: 10000000}}";
+        let settings = format!("limits: {{queued_runs: {queued}}}\noutbound: {{allow: [127.0.0.0/8]}}\n{kept}\n");
         vec![("flows/lead.yaml", call), ("flows/whole.yaml", whole), ("millstream.yaml", settings)]
     };
     let (app, runtime) = apart(files, long);

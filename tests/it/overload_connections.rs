@@ -33,7 +33,7 @@ fn descriptors(wanted: u64) {
 
 fn connect(to: SocketAddr, first: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(4 * PATIENCE)).unwrap();
     stream.write_all(first).unwrap();
     stream
 }
