@@ -168,11 +168,10 @@ impl Loader {
         self.drafts.set(path, text);
         let name = path.file_name().unwrap_or_default();
         let in_flows = path.starts_with(self.dir.join("flows")) && folder::is_flow(name);
-        if in_flows && !self.is_named(name) {
-            self.load_only(&BTreeSet::from([path.to_owned()]), before)
-        } else {
-            self.load()
+        if !in_flows || self.is_named(name) {
+            return self.load();
         }
+        self.load_only(&BTreeSet::from([path.to_owned()]), before)
     }
 
     /// True if a flow names a file of this name, in whatever folder.

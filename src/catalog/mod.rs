@@ -118,7 +118,8 @@ impl Catalog {
     /// what the disk has again. Reads what that concerns. Nobody is told, since who edits knows.
     pub fn edit(&self, path: &Path, text: Option<String>) {
         let mut loader = self.loader();
-        let mut after = loader.edit(path, text, &self.current.load());
+        let before = self.current.load_full();
+        let mut after = loader.edit(path, text, &before);
         after.check_alerts(self.alerts.as_ref());
         self.current.store(Arc::new(after));
     }
