@@ -296,7 +296,10 @@ pub(crate) async fn attach(
             let password = text(inner, connection, context, password).await?;
             Attached::basic(origin, username.expose_secret(), password)
         }
-        (Auth::Bearer { token }, None) => Attached::bearer(origin, value(inner, connection, token).await?),
+        (Auth::Bearer { token }, None) => match set(inner, exchange.connector, connection, token).await? {
+            Some(token) => Attached::bearer(origin, token),
+            None => Attached::nothing(origin),
+        },
         (Auth::Signed(signature), None) => {
             let signer = Signer::new(inner, exchange.connector, connection, context, signature).await?;
             Attached::signed(origin, signer)
@@ -331,9 +334,19 @@ pub(crate) async fn optional(
 ) -> Result<Option<SecretString>, Failure> {
     match text {
         Text::Template(template) => Ok(context.text(template)?.map(SecretString::from)),
-        Text::Secret(Secret(name)) if connector.credentials.get(name) == Some(&false) => {
-            inner.secrets.optional(connection, name).await
-        }
-        Text::Secret(secret) => value(inner, connection, secret).await.map(Some),
+        Text::Secret(secret) => set(inner, connector, connection, secret).await,
+    }
+}
+
+/// A credential; `None` for one that need not be set and is not.
+async fn set(
+    inner: &Inner,
+    connector: &Connector,
+    connection: &Connection,
+    secret: &Secret,
+) -> Result<Option<SecretString>, Failure> {
+    match connector.credentials.get(&secret.0) {
+        Some(false) => inner.secrets.optional(connection, &secret.0).await,
+        Some(true) | None => value(inner, connection, secret).await.map(Some),
     }
 }

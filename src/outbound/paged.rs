@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::limits::Patience;
 use super::{Call, Exchange, Inner};
-use crate::connector::{self, Action, Answer, Class, Context, Declared, Failure, HttpRequest, Pager, Pages};
+use crate::connector::{self, Action, Answer, Class, Context, Declared, Failure, Pager, Pages};
 
 /// Gathers the pages of one call. The call's timeout is for all of them, but what is
 /// waited for the limits is not counted.
@@ -21,7 +21,7 @@ pub(super) async fn run(
     call: &Call<'_>,
     context: &Context,
 ) -> Result<Value, Failure> {
-    // Made once the first request is: where it goes may be known by the token only.
+    // Made with the first request: where that goes may be known by the token only.
     let mut pager: Option<Pager<'_>> = None;
     let mut left = call.timeout();
     let mut patience = Patience::Usual;
@@ -37,14 +37,15 @@ pub(super) async fn run(
         };
         // The headers of the answer may say where the next page is.
         let kept = Mutex::new(Answer::default());
-        let sent: Mutex<Option<HttpRequest>> = Mutex::default();
+        let asking = Mutex::new(pager.take());
         let prepare = |context: &Context| {
-            let request = match &pager {
-                Some(pager) => pager.request().clone(),
-                None => connector::prepare(call.connector, action, call.connection.map(AsRef::as_ref), context)?,
-            };
-            *sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(request.clone());
-            Ok(request)
+            let mut asking = asking.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(pager) = asking.as_ref() {
+                return Ok(pager.request().clone());
+            }
+            let first = connector::prepare(call.connector, action, call.connection.map(AsRef::as_ref), context)?;
+            let pager = Pager::new(pages, call.name(), first, call.output_limit);
+            Ok(asking.insert(pager).request().clone())
         };
         let judge = |context: Context, answer: &Answer| {
             let heads = Answer { status: answer.status, headers: answer.headers.clone(), ..Answer::default() };
@@ -53,10 +54,9 @@ pub(super) async fn run(
         };
         let body = exchange.run(inner, context.clone(), prepare, judge).await?;
         let answer = kept.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Some(request) = sent.into_inner().unwrap_or_else(PoisonError::into_inner) else {
+        let Some(mut gathered) = asking.into_inner().unwrap_or_else(PoisonError::into_inner) else {
             return Err(Failure::new(Class::Permanent, "outbound.request", "a page was answered and never asked for"));
         };
-        let mut gathered = pager.unwrap_or_else(|| Pager::new(pages, call.name(), request, call.output_limit));
         if !gathered.take(&answer, &body)? {
             return Ok(gathered.output());
         }

@@ -1,8 +1,6 @@
 //! The clock is set three days on, and back, under a running server: no timer is early by it, none fires twice, and nothing storms.
 //! The clock is libfaketime's (package faketime), which leaves the monotonic clock alone, as setting the time does.
 
-#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
-
 use serde_json::{Value, json};
 
 use crate::app::{App, Remote, eventually};

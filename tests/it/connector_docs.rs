@@ -29,12 +29,11 @@ fn every_file_of_the_folder_is_built_in_and_says_how_it_was_proved() {
     for connector in Connectors::shipped().0.values() {
         let file = format!("connectors/{}.yaml", connector.name);
         assert!(listed.contains(&file), "{file} has another name than its connector");
-        // Not told yet of these two.
-        if !["dynamics365", "slack"].contains(&connector.name.as_str()) {
-            let proof = connector.proof.as_ref().unwrap_or_else(|| panic!("{file} does not say how it was proved"));
-            let by = Path::new(&proof.by);
-            assert!(proof.by.contains(' ') || root().join(by).exists(), "{file}: there is no {}", proof.by);
-        }
+        let proof = connector.proof.as_ref().unwrap_or_else(|| panic!("{file} does not say how it was proved"));
+        let by = Path::new(&proof.by);
+        assert!(proof.by.contains(' ') || root().join(by).exists(), "{file}: there is no {}", proof.by);
+        let played = root().join(format!("tests/connectors/{}.yaml", connector.name));
+        assert!(played.exists(), "{file}: there is no {}", played.display());
     }
 }
 

@@ -200,7 +200,7 @@ fn auth() -> Value {
     properties.extend(part(
         &[
             ("type", json!({"enum": crate::connector::auth_types()})),
-            ("in", json!({"enum": ["header", "query", "path"]})),
+            ("in", json!({"enum": ["header", "query", "path", "body"]})),
             ("send", json!({"enum": ["body", "basic"]})),
             ("service", json!({"type": ["string", "object"]})),
             ("claims", json!({"type": "object"})),
