@@ -18,7 +18,7 @@ pub fn connector_table(connectors: &Connectors) -> String {
         system's own description, or of a standard; *stand-in* was written by hand from the system's documentation. What was not tried is on each page.\n\n\
         | Connector | For | Actions | Auth | Proved by |\n|-|-|-|-|-|\n"
         .to_owned();
-    for connector in connectors.0.values() {
+    for connector in connectors.all() {
         let name = &connector.name;
         let actions: Vec<String> = shown(connector).map(|action| format!("`{}`", action.name)).collect();
         let proof = connector.proof.as_ref().map_or("", |proof| proof.kind.name());

@@ -71,8 +71,8 @@ impl Reader<'_> {
             }
             return None;
         };
-        let Some(connector) = self.connectors.0.get(&kind).cloned() else {
-            let hint = suggest(&kind, self.connectors.0.keys().map(String::as_str).collect::<Vec<_>>());
+        let Some(connector) = self.connectors.get(&kind).cloned() else {
+            let hint = suggest(&kind, self.connectors.names());
             let what = format!("there is no connector `{kind}`");
             self.say(flow::UNKNOWN_ACTION, &child(&at, "connector"), At::Value, what, hint);
             return None;

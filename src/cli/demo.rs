@@ -117,7 +117,7 @@ async fn ended(engine: &crate::engine::Engine, run: RunId) -> anyhow::Result<Val
 async fn show_rows(outbound: &crate::outbound::Outbound, catalog: &crate::catalog::Catalog) -> anyhow::Result<()> {
     let catalog = catalog.current();
     let connection = catalog.connections.get("leads").context("connections.yaml has no `leads`")?;
-    let connector = catalog.connectors.0.get("sql").context("there is no connector `sql`")?;
+    let connector = catalog.connectors.get("sql").context("there is no connector `sql`")?;
     let sql = "SELECT received_at, first_name, last_name, company, email, offer FROM leads ORDER BY received_at";
     let input = json!({"sql": sql, "params": []});
     let call = Call {

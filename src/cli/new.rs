@@ -246,8 +246,7 @@ fn known_action<'s>(snapshot: &'s Snapshot, name: &str) -> anyhow::Result<(&'s C
         return Ok((connector, action));
     }
     let all: Vec<String> = connectors
-        .0
-        .values()
+        .all()
         .flat_map(|connector| {
             connector
                 .actions

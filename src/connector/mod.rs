@@ -16,6 +16,7 @@ mod pages;
 mod prepare;
 mod read;
 mod select;
+mod shipped;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,6 +42,7 @@ pub(crate) use pages::{MAX_ITEMS, Next, Pager, Pages, Place as PagePlace};
 pub use prepare::{Context, HttpRequest, prepare, safe_header};
 pub(crate) use prepare::{prepare_test, test_context};
 pub(crate) use select::Selection;
+pub use shipped::{Connectors, SHIPPED};
 
 /// A described system.
 #[derive(Debug)]
@@ -248,58 +250,6 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// The files shipped in the binary, by name and text.
-pub const SHIPPED: &[(&str, &str)] = &[
-    ("connectors/airtable.yaml", include_str!("../../connectors/airtable.yaml")),
-    ("connectors/asana.yaml", include_str!("../../connectors/asana.yaml")),
-    ("connectors/aws_s3.yaml", include_str!("../../connectors/aws_s3.yaml")),
-    ("connectors/aws_sns.yaml", include_str!("../../connectors/aws_sns.yaml")),
-    ("connectors/aws_sqs.yaml", include_str!("../../connectors/aws_sqs.yaml")),
-    ("connectors/azure_blob.yaml", include_str!("../../connectors/azure_blob.yaml")),
-    ("connectors/azure_queue.yaml", include_str!("../../connectors/azure_queue.yaml")),
-    ("connectors/azure_table.yaml", include_str!("../../connectors/azure_table.yaml")),
-    ("connectors/brevo.yaml", include_str!("../../connectors/brevo.yaml")),
-    ("connectors/data.yaml", include_str!("../../connectors/data.yaml")),
-    ("connectors/discord.yaml", include_str!("../../connectors/discord.yaml")),
-    ("connectors/dynamics365.yaml", include_str!("../../connectors/dynamics365.yaml")),
-    ("connectors/file.yaml", include_str!("../../connectors/file.yaml")),
-    ("connectors/github.yaml", include_str!("../../connectors/github.yaml")),
-    ("connectors/gitlab.yaml", include_str!("../../connectors/gitlab.yaml")),
-    ("connectors/google_chat.yaml", include_str!("../../connectors/google_chat.yaml")),
-    ("connectors/google_sheets.yaml", include_str!("../../connectors/google_sheets.yaml")),
-    ("connectors/http.yaml", include_str!("../../connectors/http.yaml")),
-    ("connectors/hubspot.yaml", include_str!("../../connectors/hubspot.yaml")),
-    ("connectors/intercom.yaml", include_str!("../../connectors/intercom.yaml")),
-    ("connectors/jira.yaml", include_str!("../../connectors/jira.yaml")),
-    ("connectors/linear.yaml", include_str!("../../connectors/linear.yaml")),
-    ("connectors/mailchimp.yaml", include_str!("../../connectors/mailchimp.yaml")),
-    ("connectors/marketo.yaml", include_str!("../../connectors/marketo.yaml")),
-    ("connectors/mattermost.yaml", include_str!("../../connectors/mattermost.yaml")),
-    ("connectors/monday.yaml", include_str!("../../connectors/monday.yaml")),
-    ("connectors/notion.yaml", include_str!("../../connectors/notion.yaml")),
-    ("connectors/ntfy.yaml", include_str!("../../connectors/ntfy.yaml")),
-    ("connectors/odata.yaml", include_str!("../../connectors/odata.yaml")),
-    ("connectors/openai_compatible.yaml", include_str!("../../connectors/openai_compatible.yaml")),
-    ("connectors/pagerduty.yaml", include_str!("../../connectors/pagerduty.yaml")),
-    ("connectors/pipedrive.yaml", include_str!("../../connectors/pipedrive.yaml")),
-    ("connectors/salesforce.yaml", include_str!("../../connectors/salesforce.yaml")),
-    ("connectors/salesforce_web_to_lead.yaml", include_str!("../../connectors/salesforce_web_to_lead.yaml")),
-    ("connectors/sendgrid.yaml", include_str!("../../connectors/sendgrid.yaml")),
-    ("connectors/slack.yaml", include_str!("../../connectors/slack.yaml")),
-    ("connectors/slack_webhook.yaml", include_str!("../../connectors/slack_webhook.yaml")),
-    ("connectors/smtp.yaml", include_str!("../../connectors/smtp.yaml")),
-    ("connectors/sql.yaml", include_str!("../../connectors/sql.yaml")),
-    ("connectors/stripe.yaml", include_str!("../../connectors/stripe.yaml")),
-    ("connectors/supabase.yaml", include_str!("../../connectors/supabase.yaml")),
-    ("connectors/teams.yaml", include_str!("../../connectors/teams.yaml")),
-    ("connectors/telegram.yaml", include_str!("../../connectors/telegram.yaml")),
-    ("connectors/trello.yaml", include_str!("../../connectors/trello.yaml")),
-    ("connectors/twilio.yaml", include_str!("../../connectors/twilio.yaml")),
-    ("connectors/webhook.yaml", include_str!("../../connectors/webhook.yaml")),
-    ("connectors/zendesk.yaml", include_str!("../../connectors/zendesk.yaml")),
-    ("connectors/zoho_crm.yaml", include_str!("../../connectors/zoho_crm.yaml")),
-];
-
 /// Every `type` that `auth` of a connector's file can have.
 pub fn auth_types() -> Vec<&'static str> {
     read::auth_types()
@@ -319,55 +269,6 @@ impl Connector {
     /// A connection's settings, with the defaults of those it leaves out.
     pub fn complete(&self, settings: &Value) -> Value {
         declared::with_defaults(settings, &self.defaults)
-    }
-}
-
-/// Every connector known, by name.
-#[derive(Debug, Clone, Default)]
-pub struct Connectors(pub BTreeMap<String, Arc<Connector>>);
-
-impl Connectors {
-    /// Connector and action of `dynamics365.create_record`.
-    pub fn action(&self, name: &str) -> Option<(&Arc<Connector>, &Action)> {
-        let (connector, action) = name.split_once('.')?;
-        let connector = self.0.get(connector)?;
-        Some((connector, connector.actions.get(action)?))
-    }
-
-    /// The shipped connectors alone.
-    pub fn shipped() -> Connectors {
-        Connectors::from_sources(std::iter::empty()).0
-    }
-
-    /// The shipped connectors, and over them these files (name, text). A file with a problem is left out, and so is
-    /// the second of two files that describe one connector; a shipped one that it would have replaced stays.
-    pub fn from_sources<'s>(files: impl IntoIterator<Item = (&'s str, &'s str)>) -> (Connectors, Vec<Problem>) {
-        let mut problems = Vec::new();
-        let mut found = BTreeMap::new();
-        let mut own: BTreeMap<String, &str> = BTreeMap::new();
-        let shipped = SHIPPED.iter().map(|(file, text)| (*file, *text, true));
-        for (file, text, is_shipped) in shipped.chain(files.into_iter().map(|(file, text)| (file, text, false))) {
-            match Connector::parse(file, text) {
-                Ok(connector) => {
-                    if let Some(first) = own.get(&connector.name) {
-                        problems.push(Problem {
-                            code: "E-CON-008",
-                            file: file.into(),
-                            pointer: "/connector".into(),
-                            what: format!("`{}` is described by {first} already", connector.name),
-                            hint: Some("give it another name, or remove one of the two files".into()),
-                        });
-                        continue;
-                    }
-                    if !is_shipped {
-                        own.insert(connector.name.clone(), file);
-                    }
-                    found.insert(connector.name.clone(), Arc::new(connector));
-                }
-                Err(wrong) => problems.extend(wrong),
-            }
-        }
-        (Connectors(found), problems)
     }
 }
 

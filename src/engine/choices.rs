@@ -16,7 +16,7 @@ impl Engine {
             let name: String = connection.chars().take(100).collect();
             return Err(Denied::Invalid(format!("connections.yaml has no working connection `{name}`")));
         };
-        let Some(connector) = catalog.connectors.0.get(&found.connector) else {
+        let Some(connector) = catalog.connectors.get(&found.connector) else {
             return Err(Denied::Invalid(format!("there is no connector `{}`", found.connector)));
         };
         // `slack.post_message` is as good as `post_message`.

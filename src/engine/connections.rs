@@ -31,7 +31,7 @@ impl Engine {
         for (name, connection) in &catalog.connections {
             let mut one = json!({"name": name, "connector": connection.connector});
             one["used_by"] = json!(used.remove(name).unwrap_or_default());
-            if let Some(connector) = catalog.connectors.0.get(&connection.connector) {
+            if let Some(connector) = catalog.connectors.get(&connection.connector) {
                 let standing = self.outbound.standing(connector, connection).await;
                 if let (Some(one), Value::Object(standing)) = (one.as_object_mut(), standing) {
                     one.extend(standing);
@@ -72,7 +72,7 @@ impl Engine {
     fn connection(&self, name: &str) -> Result<(Arc<Connector>, Arc<Connection>), Denied> {
         let catalog = self.catalog.current();
         let connection = catalog.connections.get(name);
-        let found = connection.and_then(|found| Some((catalog.connectors.0.get(&found.connector)?, found)));
+        let found = connection.and_then(|found| Some((catalog.connectors.get(&found.connector)?, found)));
         let (connector, connection) = found.ok_or_else(|| Denied::NoConnection(name.to_owned()))?;
         Ok((connector.clone(), connection.clone()))
     }

@@ -232,7 +232,7 @@ fn outside(view: &View<'_>, spot: &Spot, offset: usize) -> Vec<Item> {
 /// What is said of a connection.
 pub fn connection(view: &View<'_>, name: &str) -> Option<String> {
     let connection = view.snapshot.connections.get(name)?;
-    let connector = view.snapshot.connectors.0.get(&connection.connector);
+    let connector = view.snapshot.connectors.get(&connection.connector);
     Some(words::of_connection(connection, connector.map(|connector| connector.description.as_str())))
 }
 

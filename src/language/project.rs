@@ -177,7 +177,7 @@ impl Project {
         let snapshot = self.snapshot();
         let mut flows: Vec<String> = snapshot.flows.keys().cloned().collect();
         flows.sort_unstable();
-        let connectors = snapshot.connectors.0.iter().map(|(name, one)| (name.clone(), one.source.clone())).collect();
+        let connectors = snapshot.connectors.all().map(|one| (one.name.clone(), one.source.clone())).collect();
         let connections: Vec<(String, String)> =
             snapshot.connections.iter().map(|(name, one)| (name.clone(), one.connector.clone())).collect();
         let named = Named { connectors, connections, flows };

@@ -3,7 +3,6 @@
 //! Small flows are made at random over small schemas, and those without a problem are given bodies that their trigger admits.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use millstream::connector::{Connector, Connectors};
 use millstream::flow::{Flow, Kind, Known, Step};
@@ -148,7 +147,7 @@ fn a_flow_of_which_the_checker_says_nothing_fails_no_run_for_a_null_or_a_type() 
         });
         let source = connector(&object(&wanted));
         let target = Connector::parse("target.yaml", &source).unwrap();
-        let connectors = Connectors([("target".to_owned(), Arc::new(target))].into());
+        let connectors = Connectors::only([target]);
         let read = |_: &str| Err("there are no files".to_owned());
         let known = Known { connectors: &connectors, connections: None, env: None, read: &read };
         let loaded = Flow::load(Path::new("flows/made.yaml"), &text.to_string(), &known);

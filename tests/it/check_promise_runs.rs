@@ -162,8 +162,7 @@ impl Maker {
 
 #[test]
 fn a_flow_of_which_the_checker_says_nothing_uses_no_output_that_is_not_there() {
-    let connectors =
-        Connectors([("target".to_owned(), Arc::new(Connector::parse("t.yaml", CONNECTOR).unwrap()))].into());
+    let connectors = Connectors::only([Connector::parse("t.yaml", CONNECTOR).unwrap()]);
     let read = |_: &str| Err("there are no files".to_owned());
     let known = Known { connectors: &connectors, connections: None, env: None, read: &read };
     let schema = json!({"type": "object", "additionalProperties": false, "required": ["f0", "f1", "items"], "properties": {

@@ -23,10 +23,10 @@ fn every_file_of_the_folder_is_built_in_and_says_how_it_was_proved() {
     let listed: BTreeSet<String> = SHIPPED.iter().map(|(file, _)| (*file).to_owned()).collect();
     let lacking: Vec<String> =
         files.difference(&listed).map(|file| format!("    (\"{file}\", include_str!(\"../../{file}\")),")).collect();
-    assert!(lacking.is_empty(), "add to `SHIPPED` in src/connector/mod.rs:\n{}", lacking.join("\n"));
+    assert!(lacking.is_empty(), "add to `SHIPPED` in src/connector/shipped.rs:\n{}", lacking.join("\n"));
     assert_eq!(files, listed);
     assert!(SHIPPED.is_sorted(), "in order, so that two who add one each do not meet");
-    for connector in Connectors::shipped().0.values() {
+    for connector in Connectors::shipped().all() {
         let file = format!("connectors/{}.yaml", connector.name);
         assert!(listed.contains(&file), "{file} has another name than its connector");
         let proof = connector.proof.as_ref().unwrap_or_else(|| panic!("{file} does not say how it was proved"));
@@ -52,7 +52,7 @@ fn held(page: &str, expected: &str) {
 fn the_table_and_the_pages_are_made_of_the_files() {
     let connectors = Connectors::shipped();
     held("docs/reference/connectors.md", &connector_table(&connectors));
-    for connector in connectors.0.values() {
+    for connector in connectors.all() {
         let example = root().join(format!("examples/connectors/flows/{}.yaml", connector.name));
         let example = fs::read_to_string(example).ok();
         let page = format!("docs/reference/connectors/{}.md", connector.name);
@@ -61,7 +61,7 @@ fn the_table_and_the_pages_are_made_of_the_files() {
     let pages = fs::read_dir(root().join("docs/reference/connectors")).unwrap();
     for page in pages {
         let name = page.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
-        assert!(connectors.0.contains_key(&name), "{name} is gone; remove its page");
+        assert!(connectors.get(&name).is_some(), "{name} is gone; remove its page");
     }
 }
 

@@ -173,7 +173,7 @@ async fn a_wrong_secret_holds_the_run_and_sends_nothing() {
 #[tokio::test]
 async fn the_connection_can_be_tried_out() {
     let tenant = tenant();
-    let shown = tenant.outbound.test(&tenant.connectors.0["dynamics365"], &tenant.connection).await;
+    let shown = tenant.outbound.test(tenant.connectors.get("dynamics365").unwrap(), &tenant.connection).await;
     assert_eq!(shown.unwrap(), json!("00000000-0000-0000-0000-00000000000a"));
 }
 

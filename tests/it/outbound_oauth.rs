@@ -154,10 +154,10 @@ async fn a_token_that_ends_soon_is_renewed_before_the_call() {
 async fn a_connection_can_be_tried_out() {
     let (remote, _) = api(1).await;
     let setup = setup(&remote);
-    let shown = setup.outbound.test(&setup.connectors.0["api"], &setup.connection).await;
+    let shown = setup.outbound.test(setup.connectors.get("api").unwrap(), &setup.connection).await;
     assert_eq!(verdict(&shown), r#"done "n""#);
     let (remote, _) = api(99).await;
     let setup = self::setup(&remote);
-    let shown = setup.outbound.test(&setup.connectors.0["api"], &setup.connection).await;
+    let shown = setup.outbound.test(setup.connectors.get("api").unwrap(), &setup.connection).await;
     assert_eq!(verdict(&shown), "Held connector.unauthorized");
 }

@@ -8,7 +8,7 @@ use super::{Known, closed, inputs, secret, told};
 use crate::connector::Connector;
 
 pub(super) fn schema(known: &Known<'_>) -> Value {
-    let connectors: Vec<&Connector> = known.connectors.0.values().map(AsRef::as_ref).collect();
+    let connectors: Vec<&Connector> = known.connectors.all().map(AsRef::as_ref).collect();
     let names: Vec<&str> = connectors.iter().map(|connector| connector.name.as_str()).collect();
     let texts: Vec<&str> = connectors.iter().map(|connector| connector.description.as_str()).collect();
     let credentials = json!({"type": "object", "additionalProperties": secret()});

@@ -144,7 +144,7 @@ fn blocks(add: &mut impl FnMut(&str, String, Value)) {
 fn actions(known: &Known<'_>) -> Value {
     let mut names = Vec::new();
     let mut texts = Vec::new();
-    for connector in known.connectors.0.values() {
+    for connector in known.connectors.all() {
         for action in connector.actions.values().filter(|action| !action.hidden) {
             names.push(format!("{}.{}", connector.name, action.name));
             texts.push(format!("{} ({})", action.description, connector.description));
@@ -156,7 +156,7 @@ fn actions(known: &Known<'_>) -> Value {
 /// For each action what `with` and `connection` must be.
 fn by_action(known: &Known<'_>) -> Vec<Value> {
     let mut found = Vec::new();
-    for connector in known.connectors.0.values() {
+    for connector in known.connectors.all() {
         let own: Vec<&str> = known
             .connections
             .iter()

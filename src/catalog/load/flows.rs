@@ -147,7 +147,7 @@ impl Loader {
         let connectors = flow
             .connectors
             .iter()
-            .filter_map(|name| Some((name.clone(), self.connectors.0.get(name)?.source.to_string())))
+            .filter_map(|name| Some((name.clone(), self.connectors.get(name)?.source.to_string())))
             .collect();
         let definition = Definition { file: file.to_owned(), flow: text, files, connectors };
         let (digest, definition) = definition.seal();

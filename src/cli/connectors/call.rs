@@ -41,10 +41,10 @@ impl Args {
         let config = Config::load(&place.dir)?;
         let catalog = Catalog::load(&place.dir()?, None, &config).current();
         let Some((connector, action)) = catalog.connectors.action(&self.action) else {
-            let names =
-                catalog.connectors.0.values().flat_map(|connector| {
-                    connector.actions.keys().map(|action| format!("{}.{action}", connector.name))
-                });
+            let names = catalog
+                .connectors
+                .all()
+                .flat_map(|connector| connector.actions.keys().map(|action| format!("{}.{action}", connector.name)));
             let names: Vec<String> = names.collect();
             let hint = suggest(&self.action, names.iter().map(String::as_str).collect::<Vec<_>>());
             bail!(

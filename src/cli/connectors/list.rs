@@ -20,7 +20,7 @@ impl Args {
     pub fn run(self, place: &Place) -> anyhow::Result<ExitCode> {
         let wanted = self.filter.unwrap_or_default().to_lowercase();
         let catalog = Catalog::load(&place.dir()?, None, &Config::load(&place.dir)?).current();
-        let found = catalog.connectors.0.values().filter(|connector| {
+        let found = catalog.connectors.all().filter(|connector| {
             let actions = connector.actions.keys().map(String::as_str);
             let mut texts = [connector.name.as_str(), connector.description.as_str()].into_iter().chain(actions);
             texts.any(|text| text.to_lowercase().contains(&wanted))

@@ -63,7 +63,7 @@ impl Checker<'_> {
     }
 
     fn unknown_action(&mut self, name: &str, at: &str) {
-        let connectors = &self.known.connectors.0;
+        let connectors = self.known.connectors;
         let (first, second) = name.split_once('.').unwrap_or((name, ""));
         let (what, hint) = match connectors.get(first) {
             Some(connector) => {
@@ -75,7 +75,7 @@ impl Checker<'_> {
             }
             None => {
                 let connection = self.known.connections.and_then(|connections| connections.get(first));
-                let near = nearest(first, connectors.keys().map(String::as_str));
+                let near = nearest(first, connectors.names());
                 let meant = near.and_then(|near| {
                     let actions = connectors.get(near)?.actions.keys().map(String::as_str);
                     let action = nearest(&snake_case(second)?, actions)?;
@@ -85,7 +85,7 @@ impl Checker<'_> {
                     Some(kind) => {
                         Some(format!("`{first}` is a connection: `action: {kind}.{second}`, `connection: {first}`"))
                     }
-                    None => meant.or_else(|| suggest(first, connectors.keys().map(String::as_str).collect::<Vec<_>>())),
+                    None => meant.or_else(|| suggest(first, connectors.names())),
                 };
                 (format!("there is no connector `{first}`"), hint)
             }
