@@ -1,4 +1,4 @@
-//! Standard Webhooks (https://www.standardwebhooks.com), as the sender: the receiver can tell a repeat by `webhook-id`,
+//! Standard Webhooks (<https://www.standardwebhooks.com>), as the sender: the receiver can tell a repeat by `webhook-id`,
 //! which is the call's own key.
 
 use base64::Engine as _;
