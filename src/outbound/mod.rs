@@ -23,6 +23,7 @@ mod standing;
 mod token;
 mod turns;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -292,12 +293,10 @@ impl Inner {
         let context = call.context(action);
         let connection = call.connection.map(Arc::as_ref);
         let prepare = |context: &Context| connector::prepare(call.connector, action, connection, context);
-        if !declared.is_late() {
-            // What cannot be made needs no turn.
-            prepare(&context)?;
-        }
+        // What cannot be made needs no turn.
+        let early = if declared.is_late() { None } else { Some(prepare(&context)?) };
         if let Some(pages) = action.pages() {
-            return paged::run(self, (declared, action, pages), call, &context).await;
+            return paged::run(self, (declared, action, pages), call, &context, early).await;
         }
         let _slot = self.limits.enter(call, Some((declared, action, &context))).await?;
         let exchange = Exchange {
@@ -310,7 +309,11 @@ impl Inner {
         let judge = |context: Context, answer: &connector::Answer| {
             connector::judge(call.connector, action, context, answer, Timestamp::now())
         };
-        exchange.run(self, context, prepare, judge).await
+        let request = |context: &Context| match &early {
+            Some(request) => Ok(Cow::Borrowed(request)),
+            None => prepare(context).map(Cow::Owned),
+        };
+        exchange.run(self, context, request, judge).await
     }
 
     async fn test(&self, connector: &Arc<Connector>, connection: &Arc<Connection>) -> Result<Value, Failure> {
@@ -328,7 +331,7 @@ impl Inner {
             return Ok(Value::Null);
         }
         let context = connector::test_context(connector, connection, Timestamp::now());
-        let prepare = |context: &Context| connector::prepare_test(declared, connection, context);
+        let prepare = |context: &Context| connector::prepare_test(declared, connection, context).map(Cow::Owned);
         let judge = |context: Context, answer: &connector::Answer| {
             connector::judge_test(connector, declared, context, answer, Timestamp::now())
         };
@@ -346,11 +349,11 @@ struct Exchange<'e> {
 }
 
 impl Exchange<'_> {
-    async fn run(
+    async fn run<'r>(
         &self,
         inner: &Inner,
         mut context: Context,
-        prepare: impl Fn(&Context) -> Result<connector::HttpRequest, Failure>,
+        prepare: impl Fn(&Context) -> Result<Cow<'r, connector::HttpRequest>, Failure>,
         judge: impl Fn(Context, &connector::Answer) -> Outcome,
     ) -> Result<Value, Failure> {
         let mut stale = None;

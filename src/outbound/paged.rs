@@ -1,5 +1,6 @@
 //! An action whose answer comes in pages: each is a request of its own, with the limits and the credentials of one.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -8,9 +9,9 @@ use tokio::time::Instant;
 
 use super::limits::Patience;
 use super::{Call, Exchange, Inner};
-use crate::connector::{self, Action, Answer, Class, Context, Declared, Failure, Pager, Pages};
+use crate::connector::{self, Action, Answer, Class, Context, Declared, Failure, HttpRequest, Pager, Pages};
 
-/// Gathers the pages of one call. The call's timeout is for all of them, but what is
+/// Gathers the pages of one call; `first` is the request for the first, where it is known before the credentials. The call's timeout is for all of them, but what is
 /// waited for the limits is not counted.
 ///
 /// # Errors
@@ -20,9 +21,11 @@ pub(super) async fn run(
     (declared, action, pages): (&Declared, &Action, &Pages),
     call: &Call<'_>,
     context: &Context,
+    first: Option<HttpRequest>,
 ) -> Result<Value, Failure> {
+    let begin = |first| Pager::new(pages, call.name(), first, call.output_limit);
     // Made with the first request: where that goes may be known by the token only.
-    let mut pager: Option<Pager<'_>> = None;
+    let mut pager = first.map(begin);
     let mut left = call.timeout();
     let mut patience = Patience::Usual;
     loop {
@@ -41,11 +44,10 @@ pub(super) async fn run(
         let prepare = |context: &Context| {
             let mut asking = asking.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(pager) = asking.as_ref() {
-                return Ok(pager.request().clone());
+                return Ok(Cow::Owned(pager.request().clone()));
             }
             let first = connector::prepare(call.connector, action, call.connection.map(AsRef::as_ref), context)?;
-            let pager = Pager::new(pages, call.name(), first, call.output_limit);
-            Ok(asking.insert(pager).request().clone())
+            Ok(Cow::Owned(asking.insert(begin(first)).request().clone()))
         };
         let judge = |context: Context, answer: &Answer| {
             let heads = Answer { status: answer.status, headers: answer.headers.clone(), ..Answer::default() };
