@@ -40,14 +40,15 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Fai
         }
         answer
     };
+    let reads = reads(&request);
     let Some(pages) = pages::plan(call)? else {
-        let answer = send(request.clone()).await;
-        return settled(call, &request, answer.as_ref().map_err(Clone::clone), Timestamp::now());
+        let answer = send(request).await;
+        return settled(call, reads, answer.as_ref().map_err(Clone::clone), Timestamp::now());
     };
-    let mut pager = Pager::new(&pages, call.name(), request.clone(), call.output_limit);
+    let mut pager = Pager::new(&pages, call.name(), request, call.output_limit);
     loop {
         let answer = send(pager.request().clone()).await;
-        let mut output = settled(call, &request, answer.as_ref().map_err(Clone::clone), Timestamp::now())?;
+        let mut output = settled(call, reads, answer.as_ref().map_err(Clone::clone), Timestamp::now())?;
         let answer = answer?;
         if !pager.take(&answer, &output["body"])? {
             output["body"] = pager.output();
@@ -67,21 +68,20 @@ fn limit(call: &Call<'_>) -> usize {
 
 /// What an answer to the call, or the failure to get one, comes to. Sends nothing.
 pub(super) fn judged(call: &Call<'_>, answer: Result<&Answer, Failure>, now: Timestamp) -> Result<Value, Failure> {
-    let mut output = settled(call, &request(call)?, answer.clone(), now)?;
+    let mut output = settled(call, reads(&request(call)?), answer.clone(), now)?;
     if let (Some(pages), Ok(answer)) = (pages::plan(call)?, answer) {
         output["body"] = pages.single(&call.name(), answer, &output["body"])?;
     }
     Ok(output)
 }
 
-fn settled(
-    call: &Call<'_>,
-    request: &HttpRequest,
-    answer: Result<&Answer, Failure>,
-    now: Timestamp,
-) -> Result<Value, Failure> {
+/// True if the request changes nothing where it goes.
+fn reads(request: &HttpRequest) -> bool {
+    matches!(request.method.as_str(), "GET" | "HEAD")
+}
+
+fn settled(call: &Call<'_>, reads: bool, answer: Result<&Answer, Failure>, now: Timestamp) -> Result<Value, Failure> {
     let judged = answer.and_then(|answer| judge(call, answer, now));
-    let reads = matches!(request.method.as_str(), "GET" | "HEAD");
     judged.map_err(|mut failure| {
         // A read that may have happened changed nothing.
         if reads && failure.class == Class::Unknown {
@@ -144,7 +144,7 @@ fn request(call: &Call<'_>) -> Result<HttpRequest, Failure> {
     {
         request.headers.push(("Content-Type".into(), content_type));
     }
-    if !matches!(request.method.as_str(), "GET" | "HEAD") && request.lacks("idempotency-key") {
+    if !reads(&request) && request.lacks("idempotency-key") {
         request.headers.push(("Idempotency-Key".into(), call.key.to_string()));
     }
     Ok(request)
