@@ -1,5 +1,7 @@
 //! Control flow through the door: children, waits, loops and branches, and what a kill -9 leaves of them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::app::{App, Remote, Reply, eventually, http, told};
@@ -207,7 +209,7 @@ steps:
         - id: stop
           terminate: {status: cancelled}
 "#;
-    let slow = Reply { after: std::time::Duration::from_secs(5), ..Reply::from(200) };
+    let slow = Reply { after: Duration::from_secs(5), ..Reply::from(200) };
     remote.answers([slow]);
     let app = App::with(&[("flows/stop.yaml", &flow.replace("REMOTE", &remote.url("/hang")))]);
     let run = app.post("stop", &json!({})).run();
@@ -236,7 +238,9 @@ steps:
     set: {all: "{{length steps.each.output}}"}
 "#;
     let mut app = App::with(&[("flows/each.yaml", &flow.replace("REMOTE", &remote.url("/store")))]);
-    remote.answers(std::iter::repeat_n(200, 200));
+    // Slow enough that each of the kills comes while items are left.
+    let slow = Reply { after: Duration::from_millis(20), ..Reply::from(200) };
+    remote.answers(std::iter::repeat_n(slow, 200));
     let run = app.post("each", &json!((0..40).collect::<Vec<_>>())).run();
     for count in [5, 15, 25] {
         eventually(|| remote.seen().len() >= count);
