@@ -35,7 +35,7 @@ struct Marker {
 }
 
 /// Locks the folder and opens its store, or makes both. The error is for a person.
-pub fn open(dir: &Path, disk: Disk, index: index::Open) -> Result<(File, Store), String> {
+pub fn open(dir: &Path, disk: Disk, index: index::Open) -> Result<(Lock, Store), String> {
     create_folder(dir).map_err(|error| {
         let dir = dir.display();
         format!(
@@ -67,7 +67,7 @@ pub fn open(dir: &Path, disk: Disk, index: index::Open) -> Result<(File, Store),
 }
 
 /// Locks a folder that has a store, and tells its id. Nothing of the store is opened.
-pub fn known(dir: &Path) -> Result<(File, Uuid), String> {
+pub fn known(dir: &Path) -> Result<(Lock, Uuid), String> {
     let file = dir.join("generation");
     if !dir.is_dir() {
         return Err(unusable(dir, &"there is no such folder"));
@@ -82,7 +82,7 @@ pub fn known(dir: &Path) -> Result<(File, Uuid), String> {
 }
 
 /// Locks a folder that has no store, and begins one; until [`finish`] it counts for nothing.
-pub fn begin(dir: &Path) -> Result<(File, Uuid), String> {
+pub fn begin(dir: &Path) -> Result<(Lock, Uuid), String> {
     create_folder(dir).map_err(|error| unusable(dir, &error))?;
     let lock = lock(dir)?;
     let (path, file) = (dir.join("store"), dir.join("generation"));
@@ -124,8 +124,18 @@ fn create_folder(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The lock goes with the file handle, so it never outlives the process.
-fn lock(dir: &Path) -> Result<File, String> {
+/// The data folder is this process's alone while this lives; it never outlives the process.
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file would not do: a child that another thread starts at this moment has it open too, until it
+        // becomes its program, and the lock (flock(2)) belongs to all that have it open.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, String> {
     let path = dir.join("lock");
     let mut file = File::options()
         .create(true)
@@ -155,7 +165,7 @@ fn lock(dir: &Path) -> Result<File, String> {
     }
     // The number only serves the message above: on a full disk the lock holds without it.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
-    Ok(file)
+    Ok(Lock(file))
 }
 
 fn create(dir: &Path, path: &Path, file: &Path, disk: Disk, index: index::Open) -> Result<Store, String> {
@@ -258,4 +268,20 @@ fn unmarked(path: &Path, file: &Path) -> String {
         path.display(),
         file.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_is_let_go_though_a_child_that_is_being_started_has_its_file_open_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        assert!(lock(dir.path()).is_err());
+        let of_the_child = held.0.try_clone().unwrap();
+        drop(held);
+        assert!(lock(dir.path()).is_ok());
+        drop(of_the_child);
+    }
 }
