@@ -1,6 +1,7 @@
 //! What a run pins: a flow's text with the files and connectors it was checked against.
 //!
-//! Content-addressed, so that runs of the same version share one, and readable without the folder it came from.
+//! Content-addressed, so that runs of the same version share one, and readable without the folder it came from. A
+//! connector's text is a part of its own: it is larger than most flows, and thousands of them may use one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,9 +11,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::LiveFlow;
-use crate::connector::Connectors;
+use crate::connector::{Connector, Connectors};
 use crate::flow::{Flow, Known, Problem};
 use crate::run::Digest;
+
+/// The parts of a definition, each with its SHA-256: the flow's own, then the connectors that it names.
+pub type Pinned = Arc<[([u8; 32], Arc<str>)]>;
 
 /// A flow's text and everything that gave it its meaning.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,24 +27,38 @@ pub struct Definition {
     /// Files that the flow names, by their paths as written there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
-    /// Connector files, by connector.
+    /// By connector: `sha256:` and the part that holds its file, or the text of the file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub connectors: BTreeMap<String, String>,
 }
 
 impl Definition {
-    /// The JSON text that is stored, and its SHA-256.
-    pub fn seal(&self) -> (Digest, Arc<str>) {
-        let text = serde_json::to_string(self).expect("texts are plain JSON data");
-        (Digest(Sha256::digest(text.as_bytes()).into()), text.into())
+    /// The parts as they are stored, of these connectors.
+    pub fn seal<'c>(mut self, connectors: impl IntoIterator<Item = &'c Arc<Connector>>) -> (Digest, Pinned) {
+        let mut parts = vec![([0; 32], Arc::from(""))];
+        self.connectors.clear();
+        for connector in connectors {
+            self.connectors.insert(connector.name.clone(), format!("sha256:{}", Digest(connector.hash)));
+            parts.push((connector.hash, connector.source.clone()));
+        }
+        let text = serde_json::to_string(&self).expect("texts are plain JSON data");
+        let digest = Digest(Sha256::digest(text.as_bytes()).into());
+        parts[0] = (digest.0, text.into());
+        (digest, parts.into())
     }
 
-    /// Reads a definition again, as a run that began with it sees it: with its own connectors.
+    /// Reads a definition again, as a run that began with it sees it: with its own connectors. `part` gives the text
+    /// of a part by its hash.
     ///
     /// # Errors
-    /// If this binary no longer understands it.
-    pub fn open(text: &str) -> Result<LiveFlow, String> {
-        let definition: Definition = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    /// If this binary no longer understands it, or a part is not to be had.
+    pub fn open(text: &str, part: impl Fn(&[u8; 32]) -> Result<Option<String>, String>) -> Result<LiveFlow, String> {
+        let mut definition: Definition = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        for (name, text) in &mut definition.connectors {
+            let Some(hash) = text.strip_prefix("sha256:") else { continue };
+            let hash: Digest = hash.parse()?;
+            *text = part(&hash.0)?.ok_or_else(|| format!("the text of the connector {name} is gone"))?;
+        }
         let sources = definition.connectors.iter().map(|(name, text)| (name.as_str(), text.as_str()));
         let (connectors, broken) = Connectors::from_sources(sources);
         if let Some(problem) = broken.first() {
@@ -49,9 +67,11 @@ impl Definition {
         let read = |path: &str| definition.files.get(path).cloned().ok_or_else(|| "it is not in the definition".into());
         let known = Known { connectors: &connectors, connections: None, env: None, read: &read };
         let loaded = Flow::load(&definition.file, &definition.flow, &known);
-        let (digest, text) = definition.seal();
+        let file = definition.file.clone();
+        let of_it: Vec<_> = definition.connectors.keys().filter_map(|name| connectors.get(name)).cloned().collect();
+        let (digest, definition) = definition.seal(&of_it);
         match loaded.flow {
-            Some(flow) => Ok(LiveFlow { flow: Arc::new(flow), digest, definition: text, file: definition.file }),
+            Some(flow) => Ok(LiveFlow { flow: Arc::new(flow), digest, definition, file }),
             None => Err(loaded.problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")),
         }
     }
@@ -77,7 +97,9 @@ mod tests {
             files: BTreeMap::new(),
             connectors: BTreeMap::new(),
         };
-        assert_eq!(Definition::open(&pinned(flow).seal().1).unwrap().flow.steps.steps.len(), 1);
-        assert!(Definition::open(&pinned("trigger: {type: request}\nsteps: 5\n").seal().1).is_err());
+        assert_eq!(Definition::open(&pinned(flow).seal([]).1[0].1, |_| Ok(None)).unwrap().flow.steps.steps.len(), 1);
+        assert!(
+            Definition::open(&pinned("trigger: {type: request}\nsteps: 5\n").seal([]).1[0].1, |_| Ok(None)).is_err()
+        );
     }
 }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use super::connections::Connections;
 use super::drafts::Drafts;
 use super::folder::{self, Stamp};
-use super::{Definition, LiveFlow, Snapshot, last_good};
+use super::{LiveFlow, Snapshot, last_good};
 use crate::connector::Connectors;
 use crate::flow::{self, At, Problem, Source};
 use last_good::Copies;
@@ -215,7 +215,6 @@ fn taken(live: &LiveFlow, pointer: &str, what: String, hint: &str) -> Problem {
 
 /// A problem at a place of a flow that was read before.
 fn problem_of(code: flow::Code, live: &LiveFlow, pointer: &str, what: String, hint: Option<String>) -> Problem {
-    let text = serde_json::from_str::<Definition>(&live.definition).map(|d| d.flow).unwrap_or_default();
-    let (source, _, _) = Source::read(&live.file, &text);
+    let (source, _, _) = Source::read(&live.file, &live.text());
     source.problem(code, pointer, At::Value, what, hint)
 }

@@ -26,7 +26,7 @@ use crate::flow::{Flow, Problem, Severity};
 use crate::run::Digest;
 
 pub use connections::Connections;
-pub use definition::Definition;
+pub use definition::{Definition, Pinned};
 pub use drafts::plain_path;
 pub use watch::Watch;
 
@@ -35,10 +35,19 @@ pub use watch::Watch;
 pub struct LiveFlow {
     pub flow: Arc<Flow>,
     pub digest: Digest,
-    /// The definition's text: flow, schema files and connectors.
-    pub definition: Arc<str>,
+    /// What its runs pin, in parts: SHA-256 and text of each ([`Definition`]). The first is the flow's own, and its hash
+    /// is the digest; the others are connectors, which all flows that use them share.
+    pub definition: Pinned,
     /// The file it was read from, from the project folder.
     pub file: PathBuf,
+}
+
+impl LiveFlow {
+    /// The file's text as it was read.
+    pub fn text(&self) -> String {
+        let own = self.definition.first().map_or("", |(_, text)| text);
+        serde_json::from_str::<Definition>(own).map(|definition| definition.flow).unwrap_or_default()
+    }
 }
 
 /// Everything that is live at one moment.

@@ -31,7 +31,7 @@ impl Args {
         let Some(live) = catalog.flow(&flow) else {
             bail!("there is no flow `{flow}` without errors in this folder; see `millstream check`");
         };
-        let env = if live.definition.contains("env.") { catalog.env.clone() } else { Value::Null };
+        let env = if live.text().contains("env.") { catalog.env.clone() } else { Value::Null };
         let recorded = Recorded { told: &told, flow: &live.flow, env: &env };
         let made = rehearse::record(recorded).map_err(|why| anyhow!(why))?;
         let name = self.to.clone().unwrap_or_else(|| PathBuf::from("tests/recorded.test.yaml"));

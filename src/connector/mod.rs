@@ -70,6 +70,8 @@ pub struct Connector {
     pub defaults: Map<String, Value>,
     /// The file's text: part of what a run pins.
     pub source: Arc<str>,
+    /// SHA-256 of it.
+    pub hash: [u8; 32],
 }
 
 /// How a connector's calls are made.

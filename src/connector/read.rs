@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::auth::Address;
 use super::declared::{Call, Declared, Keyed, Limits, Output};
@@ -167,6 +168,7 @@ impl Reader<'_> {
             timeout,
             defaults: defaults(settings_source),
             source: Arc::from(text),
+            hash: Sha256::digest(text).into(),
         })
     }
 

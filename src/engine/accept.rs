@@ -82,7 +82,7 @@ impl Engine {
             record,
             summary: Some(Summary { bytes, ..run.summary(status) }),
             claim,
-            definition: Some((live.digest.0, live.definition.clone())),
+            definition: Some(live.definition.clone()),
         };
         if ticket.is_some() {
             // Before it is durable, and so before anyone can order anything of it: a run that went on already must never be

@@ -277,7 +277,8 @@ impl Engine {
         }
         let text = self.journal.definition(&digest.0).map_err(|error| NoDefinition::Unread(error.to_string()))?;
         let lacking = || NoDefinition::Unfit("the journal lacks the flow's version that the run began with".to_owned());
-        let live = Arc::new(Definition::open(&text.ok_or_else(lacking)?).map_err(NoDefinition::Unfit)?);
+        let part = |hash: &[u8; 32]| self.journal.definition(hash).map_err(|error| error.to_string());
+        let live = Arc::new(Definition::open(&text.ok_or_else(lacking)?, part).map_err(NoDefinition::Unfit)?);
         let mut pinned = lock(&self.pinned);
         if pinned.len() >= PINNED {
             pinned.clear();

@@ -214,7 +214,7 @@ impl Engine {
                 record,
                 summary: Some(Summary { bytes, ..run.summary(Status::Queued) }),
                 claim,
-                definition: (index == 0).then(|| (live.digest.0, live.definition.clone())),
+                definition: (index == 0).then(|| live.definition.clone()),
             });
         }
         appends

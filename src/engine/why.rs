@@ -24,8 +24,7 @@ impl Engine {
         read.map_err(Denied::Unavailable)?;
         let env = self.catalog.current().env.clone();
         let mut told = why(run, &live.flow, &records, &env, asked).map_err(Denied::Invalid)?;
-        let text = serde_json::from_str::<Definition>(&live.definition).map(|definition| definition.flow);
-        let (source, value, _) = Source::read(&live.file, &text.unwrap_or_default());
+        let (source, value, _) = Source::read(&live.file, &live.text());
         place(&mut told, &source, &value.unwrap_or_default());
         told["run_id"] = json!(run);
         told["value"] = json!(asked);

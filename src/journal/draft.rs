@@ -3,6 +3,7 @@
 //! Only the writer thread makes drafts, one after the other, so what is in the store and in the draft is all there is.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -64,8 +65,8 @@ impl<'s> Draft<'s> {
             let now = append.summary.as_ref().map_or_else(Timestamp::now, |summary| summary.updated_at);
             if let Some(holder) = self.claim(append.run, claim, now.as_millisecond())? {
                 // Of a list that was split only the first has the definition, for all of them.
-                if let Some((hash, text)) = &append.definition {
-                    self.define(hash, text, memory)?;
+                if let Some(parts) = &append.definition {
+                    self.define(parts, memory)?;
                 }
                 return Ok(Appended::Duplicate(holder));
             }
@@ -98,8 +99,8 @@ impl<'s> Draft<'s> {
             }
             self.runs.insert(run, fields.status);
         }
-        if let Some((hash, text)) = &append.definition {
-            self.define(hash, text, memory)?;
+        if let Some(parts) = &append.definition {
+            self.define(parts, memory)?;
         }
         Ok(Appended::Durable)
     }
@@ -168,12 +169,17 @@ impl<'s> Draft<'s> {
         Ok(status.is_some_and(has_failed))
     }
 
-    fn define(&mut self, hash: &[u8; 32], text: &str, memory: &mut Memory) -> Result<(), String> {
-        if memory.definitions.contains(hash) {
+    fn define(&mut self, parts: &[([u8; 32], Arc<str>)], memory: &mut Memory) -> Result<(), String> {
+        let Some((hash, _)) = parts.first().filter(|(hash, _)| !memory.definitions.contains(hash)) else {
             return Ok(());
-        }
+        };
+        // Where there is the first there are the others.
         if !self.store.contains(&keys::definition(hash))? {
-            self.batch.push(&Entry::Definition { flags: 0, hash, text: text.as_bytes() });
+            for (hash, text) in parts {
+                if !self.store.contains(&keys::definition(hash))? {
+                    self.batch.push(&Entry::Definition { flags: 0, hash, text: text.as_bytes() });
+                }
+            }
         }
         if memory.definitions.len() >= KNOWN {
             memory.definitions.clear();

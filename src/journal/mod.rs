@@ -19,7 +19,6 @@ mod store;
 mod tests;
 mod writer;
 
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -48,8 +47,9 @@ pub struct Append {
     /// A dedupe claim, checked and made in the same batch. It is judged at `summary.updated_at`, or without a summary
     /// by the clock.
     pub claim: Option<Claim>,
-    /// What the run pins, stored unless it is there: SHA-256 and text.
-    pub definition: Option<([u8; 32], Arc<str>)>,
+    /// What the run pins, in parts that are stored unless they are there: SHA-256 and text of each. The first names the
+    /// others, and is not stored without them.
+    pub definition: Option<Arc<[([u8; 32], Arc<str>)]>>,
 }
 
 /// "No second run of this flow with this key until then."
@@ -136,7 +136,7 @@ struct Inner {
     store: RwLock<Option<Arc<Store>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Held for as long as the store may be touched.
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<marker::Lock>>,
 }
 
 impl Journal {
@@ -357,7 +357,7 @@ impl Done {
 
 /// Bytes that an append carries.
 fn size(append: &Append, summary: Option<&[u8]>) -> usize {
-    let definition = append.definition.as_ref().map_or(0, |(_, text)| text.len());
+    let definition = append.definition.iter().flat_map(|parts| parts.iter()).map(|(_, text)| text.len()).sum::<usize>();
     append.record.len() + definition + summary.map_or(0, <[u8]>::len)
 }
 

@@ -82,5 +82,5 @@ fn claimed(append: Append, key: u8, until_ms: i64) -> Append {
 }
 
 fn defined(append: Append, hash: [u8; 32], text: &str) -> Append {
-    Append { definition: Some((hash, Arc::from(text))), ..append }
+    Append { definition: Some([(hash, Arc::from(text))].into()), ..append }
 }

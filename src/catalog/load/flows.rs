@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::{Definition, FlowFile, LiveFlow, Loader, unreadable};
+use super::{FlowFile, LiveFlow, Loader, unreadable};
+use crate::catalog::Definition;
 use crate::catalog::drafts::Drafts;
 use crate::catalog::folder::Stamp;
 use crate::flow::{Flow, Known, Loaded};
@@ -144,13 +145,9 @@ impl Loader {
         flow: Flow,
         before: Option<&Arc<LiveFlow>>,
     ) -> Arc<LiveFlow> {
-        let connectors = flow
-            .connectors
-            .iter()
-            .filter_map(|name| Some((name.clone(), self.connectors.get(name)?.source.to_string())))
-            .collect();
-        let definition = Definition { file: file.to_owned(), flow: text, files, connectors };
-        let (digest, definition) = definition.seal();
+        let definition = Definition { file: file.to_owned(), flow: text, files, connectors: BTreeMap::new() };
+        let connectors = flow.connectors.iter().filter_map(|name| self.connectors.get(name));
+        let (digest, definition) = definition.seal(connectors);
         match before.filter(|before| before.digest == digest) {
             Some(same) => same.clone(),
             None => Arc::new(LiveFlow { flow: Arc::new(flow), digest, definition, file: file.to_owned() }),

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Loader;
 use crate::catalog::{Definition, LiveFlow, last_good};
+use crate::run::Digest;
 
 /// So many copies are written before the flows are live. More than that, as at the first start with many flows, are
 /// written while they are: nobody should wait for them.
@@ -57,7 +58,7 @@ impl Copies {
         let folder = self.folder.as_deref()?;
         self.wait();
         let text = fs::read_to_string(copy_of(folder, file)).ok()?;
-        let live = Definition::open(&text);
+        let live = Definition::open(&text, |hash| Ok(fs::read_to_string(part_of(folder, hash)).ok()));
         live.map_err(|why| tracing::warn!(file = %file.display(), %why, "the last good version could not be read"))
             .ok()
             .map(Arc::new)
@@ -99,12 +100,21 @@ impl Loader {
 
 fn write(folder: &Path, live: &LiveFlow) {
     let copy = copy_of(folder, &live.file);
-    if fs::read(&copy).is_ok_and(|text| *text == *live.definition.as_bytes()) {
+    let Some(((_, own), connectors)) = live.definition.split_first() else { return };
+    if fs::read(&copy).is_ok_and(|text| text == own.as_bytes()) {
         return;
     }
-    if let Err(error) = replace(&copy, live.definition.as_bytes()) {
+    // What the copy names is there before it.
+    let parts = connectors.iter().map(|(hash, text)| (part_of(folder, hash), text)).filter(|(path, _)| !path.exists());
+    let written = parts.chain([(copy, own)]).try_for_each(|(path, text)| replace(&path, text.as_bytes()));
+    if let Err(error) = written {
         tracing::warn!(file = %live.file.display(), %error, "the last good version could not be kept");
     }
+}
+
+/// Where the text of a connector is that copies name by its hash.
+fn part_of(folder: &Path, hash: &[u8; 32]) -> PathBuf {
+    folder.join(Digest(*hash).to_string())
 }
 
 fn copy_of(folder: &Path, file: &Path) -> PathBuf {
