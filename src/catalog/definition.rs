@@ -102,4 +102,31 @@ mod tests {
             Definition::open(&pinned("trigger: {type: request}\nsteps: 5\n").seal([]).1[0].1, |_| Ok(None)).is_err()
         );
     }
+
+    #[test]
+    fn a_connectors_text_is_a_part_that_all_share_and_nothing_is_opened_without_it() {
+        let connectors = Connectors::shipped();
+        let http = connectors.get("http").unwrap();
+        let sealed = |url: &str| {
+            let flow = format!(
+                "trigger: {{type: request}}\nsteps:\n  - {{id: tell, action: http.request, with: {{url: \"{url}\", method: GET}}}}\n"
+            );
+            let (files, connectors) = (BTreeMap::new(), BTreeMap::new());
+            Definition { file: "flows/lead.yaml".into(), flow, files, connectors }.seal([http])
+        };
+        let ((one, pinned), (other, also)) = (sealed("http://a.example/"), sealed("http://b.example/"));
+        assert!(one != other && Arc::ptr_eq(&pinned[1].1, &also[1].1));
+        assert!(pinned[0].1.len() < 300, "{}", pinned[0].1);
+
+        let part = |hash: &[u8; 32]| Ok((*hash == http.hash).then(|| http.source.to_string()));
+        let live = Definition::open(&pinned[0].1, part).unwrap();
+        assert_eq!((live.digest, &live.definition), (one, &pinned));
+        assert_eq!(live.flow.connectors, ["http"]);
+        let lost = Definition::open(&pinned[0].1, |_| Ok(None)).unwrap_err();
+        assert_eq!(lost, "the text of the connector http is gone");
+        // As it was stored once, with the text in place.
+        let before = pinned[0].1.replace(&format!("sha256:{}", Digest(http.hash)), "TEXT");
+        let before = before.replace("\"TEXT\"", &serde_json::to_string(&*http.source).unwrap());
+        assert_eq!(Definition::open(&before, |_| Ok(None)).unwrap().digest, one);
+    }
 }

@@ -1,8 +1,9 @@
 //! What the journal must do, whatever store its index is in.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::super::{Appended, Filter, Journal};
+use super::super::{Append, Appended, Filter, Journal};
 use super::{claimed, defined, first, new_run, next, open, open_sled, run_at};
 use crate::run::{RunId, Status};
 
@@ -358,6 +359,10 @@ async fn values_of_any_length_come_back_whole(dir: &Path, open: Open) {
         append.record = (0..length).map(|at: usize| (at % 251) as u8).collect();
         journal.append(defined(append, [9; 32], &text)).await.unwrap();
     }
+    // A part that is there already, and one that is new.
+    let parts = [([7; 32], Arc::from("of 9 and 6")), ([9; 32], Arc::from("")), ([6; 32], Arc::from("six"))];
+    let append = first(new_run(), "leads", Status::Running, 1_000);
+    journal.append(Append { definition: Some(parts.into()), ..append }).await.unwrap();
     journal.close().await;
 
     let journal = open(dir);
@@ -366,7 +371,8 @@ async fn values_of_any_length_come_back_whole(dir: &Path, open: Open) {
     let last = journal.records(run).unwrap().pop().unwrap();
     assert!(last.iter().enumerate().all(|(at, byte)| *byte == (at % 251) as u8));
     assert_eq!(journal.definition(&[9; 32]).unwrap().unwrap(), text);
-    assert_eq!(journal.definition(&[8; 32]).unwrap(), None);
+    let parts = [7, 6, 8].map(|part| journal.definition(&[part; 32]).unwrap());
+    assert_eq!(parts.each_ref().map(Option::as_deref), [Some("of 9 and 6"), Some("six"), None]);
     journal.close().await;
 }
 
