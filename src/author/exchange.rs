@@ -9,6 +9,8 @@ use super::infer;
 use crate::flow::snake_case;
 use crate::mapping::parse_json;
 
+mod address;
+mod opaque;
 mod secrets;
 
 /// A request as it was sent.
@@ -120,11 +122,11 @@ impl Exchange {
         }
         let mut draft = Drafting::default();
         let auth = draft.auth(self, &url);
-        let path = draft.path(&url);
-        let query = draft.query(&url);
+        let address = draft.address(&url, auth.is_some());
+        let query = draft.query(&url, &address);
         let headers = draft.headers(self);
         let mut request = Map::new();
-        request.insert(method.clone(), json!(path));
+        request.insert(method.clone(), json!(address.path));
         if !query.is_empty() {
             request.insert("query".into(), Value::Object(query));
         }
@@ -136,10 +138,10 @@ impl Exchange {
         }
         draft.body(&self.body, &self.headers, &mut request);
 
-        let action = action.map_or_else(|| named(&method, &url), str::to_owned);
+        let action = action.map_or_else(|| address::named(&method, &address.path), str::to_owned);
         let safe = keyed || method != "post";
         let mut made = Map::new();
-        made.insert("description".into(), json!(format!("{} {}", self.method, url.path())));
+        made.insert("description".into(), json!(format!("{} {}", self.method, address.shown)));
         made.insert("input".into(), draft.input());
         made.insert("request".into(), Value::Object(request));
         made.insert("repeat".into(), json!(if safe { "safe" } else { "unsafe" }));
@@ -151,16 +153,12 @@ impl Exchange {
         if let Some(answer) = &self.answer {
             made.insert("output_schema".into(), infer::schema(std::slice::from_ref(answer)));
         }
-        let origin = url.origin().ascii_serialization();
-        let mut file = json!({
-            "connector": name,
-            "version": 1,
-            "description": format!("Calls of {}", url.host_str().unwrap_or(name)),
-            "settings": {"type": "object", "additionalProperties": false, "properties": {
-                "base_url": {"type": "string", "pattern": "^https?://", "default": origin, "description": "Where it is"},
-            }},
-            "base_url": "{{ settings.base_url }}",
-        });
+        // A host may be as secret as a path.
+        let host = url.host_str().filter(|_| !address.is_secret()).unwrap_or(name);
+        let mut file = json!({"connector": name, "version": 1, "description": format!("Calls of {host}")});
+        for (key, value) in address.keys(&url) {
+            file[key] = value;
+        }
         if let Some(auth) = auth {
             file["auth"] = auth;
         }
@@ -206,41 +204,6 @@ impl Drafting {
         input["additionalProperties"] = json!(false);
         input["properties"] = Value::Object(std::mem::take(&mut self.properties));
         input
-    }
-
-    /// Numbers and ids in a path become inputs, named by what is before them.
-    fn path(&mut self, url: &Url) -> String {
-        let mut path = String::new();
-        let mut before = String::from("resource");
-        for segment in url.path_segments().into_iter().flatten() {
-            path.push('/');
-            if is_id(segment) {
-                let singular = before.strip_suffix('s').unwrap_or(&before);
-                let name = self.input_named(&format!("{singular}_id"), json!({"type": "string"}));
-                path.push_str(&format!("{{{{ input.{name} }}}}"));
-                self.required.push(name);
-            } else {
-                path.push_str(&segment.replace("{{", "%7B%7B"));
-                before = snake_case(segment).unwrap_or_else(|| "resource".to_owned());
-            }
-        }
-        path
-    }
-
-    fn query(&mut self, url: &Url) -> Map<String, Value> {
-        let mut query = Map::new();
-        for (name, value) in url.query_pairs() {
-            if self.hidden.iter().any(|hidden| *hidden == name) {
-                continue;
-            }
-            let mut property = json!({"type": "string", "default": value});
-            if value.contains("{{") || secrets::is_secret(&name, &value) {
-                property = json!({"type": "string"});
-            }
-            let input = self.input_named(&name, property);
-            query.insert(name.into_owned(), json!(format!("{{{{ input.{input} }}}}")));
-        }
-        query
     }
 
     fn body(&mut self, body: &Body, headers: &[(String, String)], request: &mut Map<String, Value>) {
@@ -331,29 +294,6 @@ impl Drafting {
             }
         }
     }
-}
-
-/// True for what names one thing rather than a kind of things.
-fn is_id(segment: &str) -> bool {
-    let digits = segment.bytes().filter(u8::is_ascii_digit).count();
-    let version = segment.strip_prefix('v').is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
-    let dated = segment.len() == 10 && segment.matches('-').count() == 2;
-    let long =
-        segment.len() >= 12 && digits >= 3 && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-    !version && !dated && !segment.is_empty() && (digits == segment.len() || long)
-}
-
-/// What the action does, by its method and the last word of the path.
-fn named(method: &str, url: &Url) -> String {
-    let verb = match method {
-        "get" => "get",
-        "delete" => "delete",
-        "post" => "create",
-        _ => "update",
-    };
-    let word = url.path_segments().into_iter().flatten().rfind(|segment| !segment.is_empty() && !is_id(segment));
-    let word = word.and_then(snake_case).filter(|word| !word.is_empty()).unwrap_or_else(|| "resource".to_owned());
-    if word.starts_with(verb) { word } else { format!("{verb}_{word}") }
 }
 
 #[cfg(test)]

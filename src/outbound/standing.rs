@@ -9,10 +9,11 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::client::{NO_LISTENER, NOT_KNOWN};
 use super::token::Asker;
-use super::{DEFAULT_TIMEOUT, Inner, LOGIN_NEEDED, Outbound};
-use crate::connector::{self, Auth, Class, Connection, Connector, Context, Failure, Grant, Kind, SecretSource};
+use super::{DEFAULT_TIMEOUT, Exchange, Inner, Outbound, auth, builtin};
+use crate::connector::{self, Class, Connection, Connector, Context, Failure, Grant, Kind, SecretSource};
+
+mod advice;
 
 /// Longest time of a login's exchange with the token server.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,17 +46,27 @@ impl Outbound {
         told
     }
 
-    /// Tries a connection out with the request that its connector declares for that: what was shown, or what is wrong and
-    /// what to do.
+    /// Tries a connection out, with the request that its connector declares for that or as its kind can be tried without
+    /// writing anything: what was shown, or what is wrong and what to do.
     pub async fn tried(&self, connector: &Arc<Connector>, connection: &Arc<Connection>) -> Value {
-        if !matches!(&connector.kind, Kind::Declared(declared) if declared.has_test()) {
-            let what = format!("`{}` declares no test; run a flow that uses it", connector.name);
-            return json!({"ok": null, "message": what});
-        }
-        match self.test(connector, connection).await {
+        let tried = match &connector.kind {
+            Kind::Declared(declared) if declared.has_test() => Some(self.test(connector, connection).await),
+            Kind::Declared(_) if grant(connector).is_some() => Some(self.inner.token(connector, connection).await),
+            Kind::Native => builtin::test(&self.inner, connector, connection).await,
+            Kind::Declared(_) => None,
+        };
+        let tried = match tried {
+            Some(tried) => tried,
+            // At least what it would be asked with is there.
+            None => match self.inner.credentials(connection).await {
+                Ok(()) => return json!({"ok": null, "message": untried(connector, connection)}),
+                Err(failure) => Err(failure),
+            },
+        };
+        match tried {
             Ok(shows) => json!({"ok": true, "shows": shows}),
             Err(failure) => {
-                let mut advice = advice(&failure, connector, connection);
+                let mut advice = advice::advice(&failure, connector, connection);
                 advice.extend(self.inner.certificate(&failure, connector, connection).await);
                 let Failure { code, message, status, .. } = failure;
                 json!({"ok": false, "code": code, "message": message, "status": status, "advice": advice})
@@ -117,6 +128,24 @@ impl Outbound {
 }
 
 impl Inner {
+    /// Fetches the connection's token, or finds the one that is there; no request is made with it.
+    async fn token(&self, connector: &Connector, connection: &Connection) -> Result<Value, Failure> {
+        let Kind::Declared(declared) = &connector.kind else { return Ok(Value::Null) };
+        let deadline = Instant::now() + connector.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let exchange = Exchange { declared, connector, connection: Some(connection), deadline, limit: 0 };
+        let mut context = connector::test_context(connector, connection, Timestamp::now());
+        auth::attach(self, &exchange, &mut context, None).await?;
+        Ok(json!("its token server gives a token; what that may do is not known"))
+    }
+
+    /// Whether all that connections.yaml names is there.
+    async fn credentials(&self, connection: &Connection) -> Result<(), Failure> {
+        for name in connection.credentials.keys() {
+            self.secrets.resolve(connection, name).await?;
+        }
+        Ok(())
+    }
+
     /// Which certificate was refused, if that is what happened.
     async fn certificate(&self, failure: &Failure, connector: &Connector, connection: &Connection) -> Option<String> {
         if failure.code != "outbound.tls" {
@@ -157,63 +186,13 @@ fn place(source: &SecretSource) -> String {
     }
 }
 
-/// What to do about it, most likely first.
-fn advice(failure: &Failure, connector: &Connector, connection: &Connection) -> Vec<String> {
-    let name = &connection.name;
-    let credentials: Vec<String> = connection.credentials.values().map(place).collect();
-    let credentials = if credentials.is_empty() { "its credentials".to_owned() } else { credentials.join(", ") };
-    let signed = match &connector.kind {
-        Kind::Declared(declared) => matches!(declared.auth, Auth::Signed(_)),
-        Kind::Native => false,
-    };
-    let told: &[&str] = match (failure.code.as_str(), failure.status) {
-        ("outbound.connect", _) if failure.message.contains(NOT_KNOWN) => &[
-            "the host's name is not known (DNS): look for a slip in the address in `settings` or `base_url`",
-            "if it is a name of your own network, this machine must be able to look it up",
-        ],
-        ("outbound.connect", _) if failure.message.contains(NO_LISTENER) => {
-            &["the machine is there, but nothing listens on this port: is the system up, and is the port right?"]
-        }
-        ("outbound.connect", _) if failure.message.contains("tls handshake") => {
-            &["what listens there does not speak TLS: is it another port, or `http://`?"]
-        }
-        ("outbound.connect" | "outbound.timeout", _) => &[
-            "nothing answers: a firewall, a proxy that is needed (`outbound.proxy` in millstream.yaml), or a wrong port",
-        ],
-        ("outbound.tls", _) => &[
-            "the certificate does not hold: a private authority's goes into `outbound.ca_file` of millstream.yaml",
-            "a name that does not fit: use the name that the certificate is for",
-        ],
-        ("outbound.blocked_address", _) => &["a private address is called only where `outbound.allow` has it"],
-        ("outbound.redirect", _) => &["the system lives elsewhere now: set the address that it names"],
-        ("connector.rejected", Some(404)) => &[
-            "the host answers, but not at this path: the address in `settings` or `base_url` leads to another region, version or system",
-        ],
-        ("connector.rejected", Some(403)) => &[
-            "the credentials are known, but may not do this: give the app or user the role or scope that the message names",
-        ],
-        ("connector.unexpected_answer" | "outbound.bad_answer", _) => {
-            &["something else answers there, as a proxy's or a login page does: is the address right?"]
-        }
-        ("connector.base_url" | "connector.token_url" | "connector.api_key", _) => {
-            &["mend the settings in connections.yaml"]
-        }
-        _ => &[],
-    };
-    let mut advice: Vec<String> = told.iter().map(|line| (*line).to_owned()).collect();
-    match failure.code.as_str() {
-        "connector.unauthorized" if signed => {
-            advice.push(format!("the signature is refused: check key, account and region ({credentials})"));
-        }
-        "connector.unauthorized" | "outbound.token_refused" => {
-            advice.push(format!("the credentials are refused: set them anew ({credentials})"));
-            advice.push("if they are right, the app is not consented to, or is of another tenant or region".to_owned());
-        }
-        LOGIN_NEEDED if grant(connector).is_some_and(Grant::needs_login) => {
-            advice.push(format!("run `millstream connections login {name}`"));
-        }
-        "secret.missing" => advice.push("the message says where it is looked for".to_owned()),
-        _ => {}
-    }
-    advice
+/// Why nothing was asked, and what to do instead.
+fn untried(connector: &Connector, connection: &Connection) -> String {
+    let name = &connector.name;
+    let action = connector.actions.values().find(|action| !action.hidden).map_or("ACTION", |action| &action.name);
+    format!(
+        "`{name}` has nothing to ask that would not do something too, or its file declares no `test`; its credentials are there; \
+         `millstream connectors call {name}.{action} --connection {} --with input.json` makes one real call",
+        connection.name
+    )
 }

@@ -99,6 +99,32 @@ fn a_call_by_hand_shows_request_and_answer_and_no_secret() {
 }
 
 #[test]
+fn a_call_by_hand_opens_the_vault_with_the_key_of_ones_own() {
+    let remote = Remote::start();
+    let own = format!(
+        "connector: mine\nversion: 1\nbase_url: {}\nauth: {{type: bearer, token: {{connection: token}}}}\nactions:\n  go: {{input: {{type: object}}, request: {{get: /go}}}}\n",
+        remote.url("")
+    );
+    let app = App::idle(&[
+        ("connectors/mine.yaml", &own),
+        ("connections.yaml", "mine: {connector: mine, credentials: {token: {secret: MINE}}}\n"),
+        ("vault.key", &"k".repeat(32)),
+        ("millstream.yaml", "outbound: {allow: [127.0.0.0/8]}\nvault: {key: {file: vault.key}}\n"),
+    ]);
+    app.write("token", "s3cr3t-token");
+    let mut set = app.command();
+    set.args(["secret", "set", "MINE"]).stdin(std::fs::File::open(app.path("token")).unwrap());
+    well(&set.output().unwrap());
+    let call = || well(&app.cli(&["connectors", "call", "mine.go", "--connection", "mine"]));
+    for rotations in 1..=2 {
+        call();
+        assert_eq!(remote.seen().last().unwrap().header("authorization"), Some("Bearer s3cr3t-token"));
+        assert_eq!(remote.seen().len(), rotations);
+        well(&app.cli(&["secret", "rotate-key"]));
+    }
+}
+
+#[test]
 fn a_new_connector_overwrites_nothing_and_a_line_that_cannot_be_read_makes_none() {
     let app = App::idle(&[]);
     let new = |name: &str, line: &str| app.cli(&["connectors", "new", name, "--from-curl", line]);

@@ -55,3 +55,66 @@ fn an_exchange_in_a_file_shows_what_comes_back_too() {
     let ftp = Exchange::of_json(&json!({"url": "ftp://a.example/x"})).unwrap();
     assert!(ftp.describe("api", None).is_err());
 }
+
+#[test]
+fn no_shape_of_a_secret_comes_into_the_file() {
+    // The request, its secrets, and what must be in the file.
+    for (line, hidden, says) in [
+        (
+            "curl https://hooks.slack.com/services/T0/B0/XXXXabcd1234 -d '{\"text\": \"x\"}'",
+            &["XXXX", "T0", "B0"][..],
+            "base_url: { connection: url }",
+        ),
+        (
+            "curl https://api.telegram.org/bot123:AAHsecretletters/sendMessage -d chat_id=1",
+            &["bot123", "AAH"],
+            "post: /sendMessage",
+        ),
+        ("curl https://discord.com/api/webhooks/12345/aB3-xyz --json '{}'", &["12345", "xyz"], "connection: url"),
+        (
+            "curl 'https://prod.example.com/workflows/0123456789abcdef0123456789abcdef/paths/invoke?sv=1&sig=Ab-9' -d '{}'",
+            &["0123456789abcdef", "Ab-9"],
+            "post: /paths/invoke",
+        ),
+        ("curl https://0123456789abcdef0123456789.hooks.example/x -d '{}'", &["0123456789abcdef"], "connection: url"),
+        ("curl https://a.example/x -H 'Ocp-Apim-Subscription-Key: hidden7'", &["hidden7"], "Ocp-Apim-Subscription-Key"),
+        (
+            "curl https://a.example/x -H 'X-Auth-Key: hidden7' -H 'X-Auth-Email: a@b.example'",
+            &["hidden7"],
+            "X-Auth-Key",
+        ),
+        ("curl https://a.example/x -H 'x-functions-key: hidden7'", &["hidden7"], "x-functions-key"),
+        (
+            "curl https://a.example/x -H 'DD-API-KEY: hidden7' -H 'DD-APPLICATION-KEY: hidden8'",
+            &["hidden7", "hidden8"],
+            "DD-API-KEY",
+        ),
+        ("curl https://a.example/x -H 'X-Tenant: 4eC39HqLyjWDarjtT1zdp7dc'", &["4eC39"], "name: X-Tenant"),
+        ("curl 'https://a.example/x?code=hidden7&page=2'", &["hidden7"], "page: { type: string, default: \"2\" }"),
+        (
+            "curl 'https://a.example/x?subscriptionkey=hidden7&AccountSid=hidden8'",
+            &["hidden7", "hidden8"],
+            "subscriptionkey",
+        ),
+        ("curl 'https://a.example/x?ref=4eC39HqLyjWDarjtT1zdp7dc'", &["4eC39"], "ref: { type: string }"),
+        (
+            "curl 'https://a.example/x?sort_key=name&country_code=DE'",
+            &[],
+            "country_code: { type: string, default: DE }",
+        ),
+        ("curl https://ada:hidden7@a.example/x", &["hidden7", "ada"], "type: basic"),
+        (
+            "curl https://a.example/x -H 'Authorization: 4eC39HqLyjWDarjtT1zdp7dc hidden7'",
+            &["4eC39", "hidden7"],
+            "api_key",
+        ),
+        ("curl https://a.example/v1/s3cret-place/go -X PUT", &["s3cret"], "description: \"PUT /v1/{v1_id}/go\""),
+    ] {
+        let text = drafted(&Exchange::of_curl(line).unwrap());
+        let file = text.split("\n# ").next().unwrap();
+        for secret in hidden {
+            assert!(!text.contains(secret), "{secret} of {line}\n{text}");
+        }
+        assert!(file.contains(says), "{says}: {line}\n{text}");
+    }
+}

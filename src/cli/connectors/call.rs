@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::super::{Place, block_on, print_json, read_json};
+use super::super::{Place, block_on, print_json, read_json, vault};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::connector::Answer;
@@ -16,7 +16,6 @@ use crate::data::Data;
 use crate::engine::InstanceKey;
 use crate::flow::suggest;
 use crate::outbound::{Call, Client, Outbound, Secrets};
-use crate::vault::Vault;
 
 /// Calls an action once, by hand, and shows the request and what came back: `connectors call crm.create --connection crm --with input.json`.
 ///
@@ -76,7 +75,7 @@ impl Args {
         }
         let answers = Arc::new(Mutex::new(Vec::new()));
         let kept = answers.clone();
-        let outbound = Outbound::watched(Client::new(&config.outbound)?, secrets(place)?, move |answer| {
+        let outbound = Outbound::watched(Client::new(&config.outbound)?, secrets(place, &config)?, move |answer| {
             kept.lock().unwrap_or_else(PoisonError::into_inner).push(told(answer));
         });
         let result = block_on(async { Ok(outbound.perform(call).await) })?;
@@ -114,14 +113,14 @@ impl Args {
 }
 
 /// The secrets of this folder, if it has a vault.
-fn secrets(place: &Place) -> anyhow::Result<Secrets> {
+fn secrets(place: &Place, config: &Config) -> anyhow::Result<Secrets> {
     let folder = place.data()?;
     if !folder.join("instance.key").is_file() {
         return Ok(Secrets::default());
     }
     let data = Data::open(&folder).map_err(|why| anyhow!(why))?;
     let key = InstanceKey::open(data.path()).map_err(|why| anyhow!(why))?;
-    let vault = Vault::open(data.path(), key.expose()).context("the vault could not be opened")?;
+    let vault = vault::open(&place.dir, &data, config, &key, None)?;
     Ok(Secrets::new(Some(Arc::new(vault))))
 }
 

@@ -6,11 +6,18 @@ mod http;
 mod smtp;
 pub(super) mod sql;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{Call, Inner};
-use crate::connector::{Answer, Class, Failure};
+use crate::connector::{Answer, Class, Connection, Connector, Failure};
+
+/// Longest time of a test, which a person waits for.
+const TEST: Duration = Duration::from_secs(15);
 
 pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Failure> {
     match (call.connector.name.as_str(), call.action) {
@@ -43,6 +50,31 @@ pub(super) fn judged(call: &Call<'_>, answer: Result<&Answer, Failure>, now: Tim
             let what = format!("`{}` makes no HTTP request", call.name());
             Err(Failure::new(Class::Permanent, "connector.native", what))
         }),
+    }
+}
+
+/// Tries a connection out without writing anything: what it shows; `None` where there is nothing to ask.
+pub(super) async fn test(
+    inner: &Inner,
+    connector: &Arc<Connector>,
+    connection: &Arc<Connection>,
+) -> Option<Result<Value, Failure>> {
+    let input = json!({"sql": "SELECT 1", "path": "."});
+    let call = |action: &'static str| Call {
+        flow: "",
+        connector,
+        action,
+        connection: Some(connection),
+        input: &input,
+        key: Uuid::nil(),
+        timeout: Some(TEST),
+        output_limit: 1024 * 1024,
+    };
+    match connector.name.as_str() {
+        "sql" => Some(Box::pin(sql::perform(inner, &call("query"))).await.map(|_| json!("SELECT 1 gives its row"))),
+        "smtp" => Some(Box::pin(smtp::test(inner, &call("send"))).await),
+        "file" => Some(file::test(&call("list")).await),
+        _ => None,
     }
 }
 

@@ -22,6 +22,9 @@ class Airtable(Vendor):
     def handle(self, request):
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             raise error(401, "AUTHENTICATION_REQUIRED", "Authentication required")
+        # "Get user ID & scopes".
+        if request.method == "GET" and request.segments == ["v0", "meta", "whoami"]:
+            return 200, {"id": "usrContoso0000001", "scopes": ["data.records:read", "data.records:write"]}
         if len(request.segments) not in (3, 4) or request.segments[0] != "v0":
             raise Refused(404, {"error": "NOT_FOUND"})
         _, base, table, *record = request.segments

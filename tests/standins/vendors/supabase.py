@@ -24,6 +24,9 @@ class Supabase(Vendor):
         # "API keys": each request carries one. The gateway's words are from memory.
         if request.headers.get("apikey") != KEY:
             raise Refused(401, {"message": "Invalid API key", "hint": "Double check your Supabase `anon` or `service_role` API key."})
+        # "OpenAPI" of PostgREST: the root describes the tables.
+        if request.method == "GET" and [part for part in request.segments if part] == ["rest", "v1"]:
+            return 200, {"swagger": "2.0", "info": {"title": "standard public schema"}, "paths": {"/leads": {}}}
         if request.segments[:2] != ["rest", "v1"] or len(request.segments) != 3:
             raise error(404, "PGRST125", "Invalid path specified in request URL")
         if request.segments[2] != "leads":

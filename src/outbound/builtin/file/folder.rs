@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::connector::{Class, Connection, Failure};
@@ -52,6 +52,16 @@ impl Folder {
         let root = rustix::fs::open(&whole, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let root = root.map_err(|error| held(format!("cannot be opened ({error}); mend it or its rights")))?;
         Ok(Folder { root })
+    }
+
+    /// Fails if this process may not write there.
+    pub fn writable(&self, connection: &Connection) -> Result<(), Failure> {
+        let asked = rustix::fs::accessat(&self.root, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty());
+        asked.map_err(|error| {
+            let name = &connection.name;
+            let what = format!("files cannot be written to the folder of the connection `{name}` ({error}); mend its rights, or set `read_only`");
+            Failure::new(Class::Held, "file.denied", what)
+        })
     }
 
     /// The parts of a path that stays inside.

@@ -53,6 +53,21 @@ pub(super) fn preview(call: &Call<'_>) -> Result<Value, Failure> {
     Ok(json!({"action": call.action, "folder": folder, "input": call.input}))
 }
 
+/// Opens the folder: whether it is there, and whether files can be written to it.
+pub(super) async fn test(call: &Call<'_>) -> Result<Value, Failure> {
+    let connection = call.connection.cloned().ok_or_else(|| wrong("a connection is needed".to_owned()))?;
+    let work = tokio::task::spawn_blocking(move || {
+        let folder = Folder::open(&connection)?;
+        if connection.settings.get("read_only").and_then(Value::as_bool) == Some(true) {
+            return Ok(json!("the folder can be read; `read_only` keeps steps from writing"));
+        }
+        folder.writable(&connection)?;
+        Ok(json!("files can be written to the folder"))
+    });
+    let late = || Failure::new(Class::Retry, "file.unavailable", "the folder did not answer in time".to_owned());
+    timeout(call.timeout(), work).await.map_err(|_| late())?.map_err(|_| late())?
+}
+
 /// A call that another thread does: files block.
 struct Job {
     connection: Arc<Connection>,

@@ -183,16 +183,7 @@ pub(super) fn preview(call: &Call<'_>) -> Result<Value, Failure> {
 pub(super) async fn send(inner: &Inner, call: &Call<'_>) -> Result<Value, Failure> {
     let server = Server::of(call)?;
     let (mail, id) = message::message(call)?;
-    let password = inner.secrets.optional(server.connection, "password").await?;
-    let sign_in = match (server.username, password) {
-        (Some(name), Some(password)) => Some((name, password)),
-        (None, None) => None,
-        (Some(_), None) => return Err(server.held("smtp.settings", "has a `username` and no credential `password`")),
-        (None, Some(_)) => return Err(server.held("smtp.settings", "has a `password` and no setting `username`")),
-    };
-    if sign_in.is_some() && server.security == Security::None {
-        return Err(server.held("smtp.settings", "would get the password in the open (`security: none`)"));
-    }
+    let sign_in = sign_in(inner, &server).await?;
     let sent = AtomicBool::new(false);
     let deadline = Instant::now() + call.timeout();
     match timeout_at(deadline, exchange(inner, &server, sign_in, &mail, &sent)).await {
@@ -212,6 +203,35 @@ pub(super) async fn send(inner: &Inner, call: &Call<'_>) -> Result<Value, Failur
     }
 }
 
+/// Connects, encrypts, signs in where there is a password, and says good-bye: all but a mail.
+pub(super) async fn test(inner: &Inner, call: &Call<'_>) -> Result<Value, Failure> {
+    let server = Server::of(call)?;
+    let sign_in = sign_in(inner, &server).await?;
+    let known = sign_in.as_ref().map(|(name, _)| (*name).to_owned());
+    let tried = timeout_at(Instant::now() + call.timeout(), opened(inner, &server, sign_in)).await;
+    let mut smtp = tried.unwrap_or_else(|_| {
+        let what = format!("{} did not answer in time", server.host);
+        Err(Failure::new(Class::Retry, "outbound.timeout", what))
+    })?;
+    let _ = timeout(QUIT, smtp.quit()).await;
+    Ok(json!(known.unwrap_or_else(|| format!("{} takes mail of nobody in particular", server.host))))
+}
+
+/// User and password, where there is one.
+async fn sign_in<'s>(inner: &Inner, server: &Server<'s>) -> Result<Option<(&'s str, SecretString)>, Failure> {
+    let password = inner.secrets.optional(server.connection, "password").await?;
+    let found = match (server.username, password) {
+        (Some(name), Some(password)) => Some((name, password)),
+        (None, None) => None,
+        (Some(_), None) => return Err(server.held("smtp.settings", "has a `username` and no credential `password`")),
+        (None, Some(_)) => return Err(server.held("smtp.settings", "has a `password` and no setting `username`")),
+    };
+    if found.is_some() && server.security == Security::None {
+        return Err(server.held("smtp.settings", "would get the password in the open (`security: none`)"));
+    }
+    Ok(found)
+}
+
 async fn exchange(
     inner: &Inner,
     server: &Server<'_>,
@@ -220,21 +240,7 @@ async fn exchange(
     sent: &AtomicBool,
 ) -> Result<String, Failure> {
     let failed = |phase: Phase| move |error: Error| server.failure(phase, &error);
-    let mut smtp = connect(inner, server).await?;
-    if server.security == Security::StartTls {
-        if !smtp.can_starttls() {
-            return Err(server.held("smtp.settings", "offers no STARTTLS, and nothing is sent in the open"));
-        }
-        smtp.starttls(server.tls(inner)?, &server.hello).await.map_err(failed(Phase::Begins))?;
-    }
-    if let Some((name, password)) = sign_in {
-        let mechanisms = [Mechanism::Plain, Mechanism::Login];
-        if smtp.server_info().get_auth_mechanism(&mechanisms).is_none() {
-            return Err(server.held("smtp.auth", "takes no password by PLAIN or LOGIN"));
-        }
-        let credentials = Credentials::new(name.to_owned(), password.expose_secret().to_owned());
-        smtp.auth(&mechanisms, &credentials).await.map_err(failed(Phase::SignsIn))?;
-    }
+    let mut smtp = opened(inner, server, sign_in).await?;
     let envelope = mail.envelope();
     let mut options = Vec::new();
     if envelope.from().into_iter().chain(envelope.to()).any(|address| !AsRef::<str>::as_ref(address).is_ascii()) {
@@ -261,6 +267,31 @@ async fn exchange(
     // The mail is taken, whatever comes of this.
     let _ = timeout(QUIT, smtp.quit()).await;
     Ok(crate::connector::shorten(reply.trim()))
+}
+
+/// A connection that mail can be sent over: encrypted and signed in, as the settings say.
+async fn opened(
+    inner: &Inner,
+    server: &Server<'_>,
+    sign_in: Option<(&str, SecretString)>,
+) -> Result<AsyncSmtpConnection, Failure> {
+    let failed = |phase: Phase| move |error: Error| server.failure(phase, &error);
+    let mut smtp = connect(inner, server).await?;
+    if server.security == Security::StartTls {
+        if !smtp.can_starttls() {
+            return Err(server.held("smtp.settings", "offers no STARTTLS, and nothing is sent in the open"));
+        }
+        smtp.starttls(server.tls(inner)?, &server.hello).await.map_err(failed(Phase::Begins))?;
+    }
+    if let Some((name, password)) = sign_in {
+        let mechanisms = [Mechanism::Plain, Mechanism::Login];
+        if smtp.server_info().get_auth_mechanism(&mechanisms).is_none() {
+            return Err(server.held("smtp.auth", "takes no password by PLAIN or LOGIN"));
+        }
+        let credentials = Credentials::new(name.to_owned(), password.expose_secret().to_owned());
+        smtp.auth(&mechanisms, &credentials).await.map_err(failed(Phase::SignsIn))?;
+    }
+    Ok(smtp)
 }
 
 /// A connection to the first address that takes one; encrypted already where it is so from the first byte.
