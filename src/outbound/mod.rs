@@ -10,6 +10,7 @@ mod builtin;
 mod certificate;
 mod client;
 mod clock;
+mod connect;
 mod dial;
 mod guard;
 mod limits;
