@@ -21,7 +21,7 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>, slot: Slot) -> Resul
         // Boxed: they are ten times as large as a request, and every call would be moved about with room for them.
         ("sql", _) => Box::pin(sql::perform(inner, call)).await,
         ("smtp", "send") => Box::pin(smtp::send(inner, call)).await,
-        ("file", _) => Box::pin(file::perform(call)).await,
+        ("file", _) => Box::pin(file::perform(inner, call)).await,
         ("data", _) => data::compute(call),
         _ => Err(unknown(call)),
     };
