@@ -34,6 +34,7 @@ pub(crate) use auth::{Assertion, Grounds, Leaf, Login, TokenBody};
 pub(crate) use base::{base_url, of_secret, preview, secret_base};
 pub use body::{body_text, plain_text};
 pub use choices::Choices;
+pub(crate) use declared::Keyed;
 pub use declared::{Declared, Limits, Rate};
 pub use judge::{Answer, Outcome, judge, retry_after};
 pub(crate) use judge::{judge_page, judge_test, redirected, shorten, too_large};

@@ -220,11 +220,13 @@ pub(super) fn header_value(text: &str) -> Result<HeaderValue, Failure> {
 }
 
 /// A secret as answers repeat it: as it is, within JSON, within a URL or a form. Most read the same in all of them.
-fn spellings(secret: &SecretString) -> Vec<SecretString> {
-    let plain = secret.expose_secret();
+///
+/// Without blanks around it: in a header it is sent so, and with them it is found all the same.
+pub(crate) fn spellings(secret: &SecretString) -> Vec<SecretString> {
+    let plain = secret.expose_secret().trim();
     let json = serde_json::Value::String(plain.to_owned()).to_string();
     let form: String = url::form_urlencoded::byte_serialize(plain.as_bytes()).collect();
-    let mut all = vec![secret.clone()];
+    let mut all = vec![SecretString::from(plain)];
     for other in [json[1..json.len() - 1].to_owned(), form.replace('+', "%20"), form] {
         if !all.iter().any(|known| known.expose_secret() == other) {
             all.push(other.into());

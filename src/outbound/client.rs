@@ -12,7 +12,7 @@ use reqwest::{Certificate, Method, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::{Attached, Outgoing};
-use super::certificate;
+use super::{certificate, connect};
 use super::guard::{self, Blocked, Guard, Lookup, Resolver};
 use crate::config;
 use crate::connector::{Answer, Class, Failure, HttpRequest};
@@ -93,7 +93,8 @@ impl Client {
         let mut url = request.url.clone();
         let way = self.way(&url);
         way.guard.check(&url)?;
-        way.guard.check_proxied(&url).await?;
+        let host = request.url.host_str().unwrap_or_default().to_owned();
+        timeout_at(deadline, way.guard.check_proxied(&url)).await.map_err(|_| no_connection_in_time(&host))??;
         let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(name))?;
@@ -106,7 +107,6 @@ impl Client {
             let outgoing = Outgoing { method: &method, url: &mut url, headers: &mut headers, body: &mut body };
             attached.apply(outgoing, Timestamp::now())?;
         }
-        let host = request.url.host_str().unwrap_or_default().to_owned();
         let mut outgoing = way.http.request(method, url).headers(headers);
         if let Some(body) = body {
             outgoing = outgoing.body(body);
@@ -115,7 +115,7 @@ impl Client {
             let response = outgoing.send().await.map_err(|error| failure(&host, &error))?;
             read(response, limit).await.map_err(|error| failure(&host, &error))
         };
-        let mut answer = match timeout_at(deadline, exchange).await {
+        let mut answer = match timeout_at(deadline, connect::until(deadline, exchange)).await {
             Ok(answer) => answer?,
             Err(_) => {
                 let what = format!("{host} did not answer in time");
@@ -168,6 +168,7 @@ impl Way {
                 .referer(false)
                 .no_proxy()
                 .connect_timeout(CONNECT_TIMEOUT)
+                .connector_layer(connect::InTime)
                 .pool_idle_timeout(Duration::from_secs(30))
                 .pool_max_idle_per_host(IDLE)
                 .dns_resolver(Resolver { guard: guard.clone(), lookup: lookup.clone() });
@@ -233,6 +234,10 @@ fn invalid(name: &str) -> Failure {
 pub(super) fn no_descriptor_left(host: &str) -> Failure {
     let what = format!("no connection to {host} yet: this process has no file descriptor left; raise `ulimit -n`");
     Failure::new(Class::Throttled, NO_DESCRIPTOR, what).with_wait(Some(1000))
+}
+
+fn no_connection_in_time(host: &str) -> Failure {
+    Failure::new(Class::Retry, "outbound.connect", format!("no connection to {host}: its name was not found in time"))
 }
 
 /// What an error of the transport says about the call: did it certainly not happen, or maybe?

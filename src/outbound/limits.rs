@@ -19,7 +19,7 @@ use super::Call;
 use super::breaker::{Breakers, Trying};
 use super::bucket::{Bucket, per_second};
 use super::turns::{Turn, Turns};
-use crate::connector::{Action, Class, Context, Declared, Failure, Rate};
+use crate::connector::{Action, Class, Context, Declared, Failure, Keyed, Limits, Rate};
 
 /// More lanes than these are thinned out: those that nothing holds back.
 const LANES: usize = 10_000;
@@ -50,9 +50,16 @@ impl Patience {
 /// Everyone passes here before a call.
 #[derive(Default)]
 pub(crate) struct Gate {
-    lanes: Mutex<HashMap<String, Arc<Lane>>>,
+    lanes: Mutex<Lanes>,
     kept: Kept,
     pub breakers: Arc<Breakers>,
+}
+
+#[derive(Default)]
+struct Lanes {
+    all: HashMap<String, Arc<Lane>>,
+    /// How many were left when they were last thinned out.
+    left: usize,
 }
 
 /// What of the rates must outlive the process.
@@ -120,40 +127,59 @@ impl Gate {
         patience: Patience,
     ) -> Result<Slot, Failure> {
         call.connection.map_or(Ok(()), |connection| self.breakers.look(connection))?;
-        let connection = call.connection.map_or("", |connection| connection.name.as_str());
-        let mut lanes = Vec::new();
-        if let Some((declared, action, context)) = declared {
-            let whole = format!("{}\n{connection}", call.connector.name);
-            let own = format!("{whole}\n{}", action.name);
-            let limits = [(Some(&declared.limits), whole), (action.call.as_ref().map(|call| &call.limits), own)];
-            for (keyed, name) in limits {
-                let Some(keyed) = keyed.filter(|keyed| keyed.limits.is_some()) else { continue };
-                let key = keyed.key.as_ref().map(|template| context.text(template)).transpose()?.flatten();
-                let name = format!("{name}\n{}", key.unwrap_or_default());
-                lanes.push((self.named_lane(name), keyed.limits));
-            }
-        }
-        if let Some(connection) = call.connection.filter(|connection| connection.limits.is_some()) {
-            lanes.push((self.named_lane(connection.name.clone()), connection.limits));
+        let lanes = self.lanes_of(call, declared)?;
+        let named = |mut failure: Failure| {
+            failure.message = format!("{}: {}", call.name(), failure.message);
+            failure
+        };
+        // Who is refused by one has used up nothing of the others.
+        for ((_, lane), limits) in &lanes {
+            limits.rate.map_or(Ok(()), |rate| lane.look(rate, patience.longest())).map_err(named)?;
         }
         let mut turns = Vec::new();
-        for ((_, lane), limits) in &lanes {
+        for ((name, lane), limits) in &lanes {
             if let Some(most) = limits.concurrent {
                 turns.push(lane.at_once.enter(call.flow, most).await);
             }
-        }
-        for ((name, lane), limits) in &lanes {
             if let Some(rate) = limits.rate {
-                lane.pass(call.flow, rate, patience.longest()).await.map_err(|mut failure| {
-                    failure.message = format!("{}: {}", call.name(), failure.message);
-                    failure
-                })?;
+                lane.pass(call.flow, rate, patience.longest()).await.map_err(named)?;
                 self.kept.used(name, lane);
             }
         }
         // It may have opened while this call waited.
         let trying = call.connection.map(|connection| self.breakers.pass(connection)).transpose()?.flatten();
         Ok(Slot { _turns: turns, _trying: trying })
+    }
+
+    /// The lanes of a call, the narrowest first: who waits for one holds up none of those that do not. All calls take
+    /// them in this order, so that no two wait for each other.
+    fn lanes_of(
+        &self,
+        call: &Call<'_>,
+        declared: Option<(&Declared, &Action, &Context)>,
+    ) -> Result<Vec<((String, Arc<Lane>), Limits)>, Failure> {
+        let connection = call.connection.map_or("", |connection| connection.name.as_str());
+        let (mut keyed, mut lanes) = (Vec::new(), Vec::new());
+        if let Some((declared, action, context)) = declared {
+            let whole = format!("{}\n{connection}", call.connector.name);
+            // What is counted by the same key is counted together, whichever action it is.
+            let by = |limits: &Keyed| limits.key.as_ref().map_or(action.name.clone(), |key| format!("by {}", key.source()));
+            let own = action.call.as_ref().map(|call| (&call.limits, format!("{whole}\n{}", by(&call.limits))));
+            for (limits, name) in own.into_iter().chain([(&declared.limits, whole)]) {
+                if !limits.limits.is_some() {
+                    continue;
+                }
+                let key = limits.key.as_ref().map(|template| context.text(template)).transpose()?.flatten();
+                let is_keyed = key.is_some();
+                let lane = (self.named_lane(format!("{name}\n{}", key.unwrap_or_default())), limits.limits);
+                if is_keyed { keyed.push(lane) } else { lanes.push(lane) }
+            }
+        }
+        if let Some(connection) = call.connection.filter(|connection| connection.limits.is_some()) {
+            lanes.push((self.named_lane(connection.name.clone()), connection.limits));
+        }
+        keyed.append(&mut lanes);
+        Ok(keyed)
     }
 
     fn named_lane(&self, key: String) -> (String, Arc<Lane>) {
@@ -163,15 +189,22 @@ impl Gate {
 
     fn lane(&self, key: String) -> Arc<Lane> {
         let mut lanes = lock(&self.lanes);
-        if lanes.len() >= LANES && !lanes.contains_key(&key) {
-            lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.is_idle());
+        if let Some(lane) = lanes.all.get(&key) {
+            return lane.clone();
         }
-        let new = |key: &String| {
+        // Only once there are twice as many as were left: looking at all of them for each new one would take longer and
+        // longer.
+        if lanes.all.len() >= LANES.max(2 * lanes.left) {
+            lanes.all.retain(|_, lane| Arc::strong_count(lane) > 1 || !lane.is_idle());
+            lanes.left = lanes.all.len();
+        }
+        let before = {
             let mut before = lock(&self.kept.before);
-            let before = if before.is_empty() { None } else { before.remove(&mark(key)) };
-            Arc::new(Lane { before, ..Lane::default() })
+            if before.is_empty() { None } else { before.remove(&mark(&key)) }
         };
-        lanes.entry(key).or_insert_with_key(new).clone()
+        let lane = Arc::new(Lane { before, ..Lane::default() });
+        lanes.all.insert(key, lane.clone());
+        lane
     }
 
     /// Says what was used before the start.
@@ -200,7 +233,7 @@ impl Gate {
         let now = Timestamp::now().as_millisecond();
         let lanes = lock(&self.lanes);
         let used = changed.iter().filter_map(|name| {
-            let mut bucket = lock(&lanes.get(name)?.bucket);
+            let mut bucket = lock(&lanes.all.get(name)?.bucket);
             let bucket = bucket.as_mut()?;
             let left = bucket.keep();
             if bucket.is_full() {
@@ -234,6 +267,13 @@ fn mark(name: &str) -> String {
 }
 
 impl Lane {
+    /// Refuses one that would have to wait for longer than `patience`; takes nothing.
+    fn look(&self, rate: Rate, patience: Duration) -> Result<(), Failure> {
+        let ahead = self.at_door.load(Ordering::Relaxed);
+        let mut bucket = lock(&self.bucket);
+        refuse(bucket_of(&mut bucket, rate, self.before.as_ref()), ahead, patience)
+    }
+
     /// Waits until the rate lets one more request go.
     async fn pass(&self, flow: &str, rate: Rate, patience: Duration) -> Result<(), Failure> {
         let ahead = self.at_door.load(Ordering::Relaxed);
@@ -243,13 +283,7 @@ impl Lane {
             if ahead == 0 && bucket.take() {
                 return Ok(());
             }
-            let wait = ((1 + ahead) as f64 - bucket.tokens).max(0.0) / per_second(rate);
-            if wait > patience.as_secs_f64() {
-                let what = "the rate that the connector or the connection allows is used up";
-                return Err(
-                    Failure::new(Class::Throttled, "outbound.rate_limit", what).with_wait(Some((wait * 1000.0) as u64))
-                );
-            }
+            refuse(bucket, ahead, patience)?;
             self.at_door.fetch_add(1, Ordering::Relaxed);
         }
         let _waiting = Waiting(&self.at_door);
@@ -275,6 +309,15 @@ impl Lane {
         });
         full && self.at_once.is_idle()
     }
+}
+
+fn refuse(bucket: &Bucket, ahead: usize, patience: Duration) -> Result<(), Failure> {
+    let wait = ((1 + ahead) as f64 - bucket.tokens).max(0.0) / per_second(bucket.rate);
+    if wait <= patience.as_secs_f64() {
+        return Ok(());
+    }
+    let what = "the rate that the connector or the connection allows is used up";
+    Err(Failure::new(Class::Throttled, "outbound.rate_limit", what).with_wait(Some((wait * 1000.0) as u64)))
 }
 
 /// The bucket as it is now; a rate that was changed goes on with what was left of the old one.
@@ -353,6 +396,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn lanes_are_not_all_looked_at_for_each_new_one() {
+        // Given more lanes than are kept for nothing, all of them with something to remember.
+        let gate = Gate::default();
+        let rate = Rate { requests: 1, per: Duration::from_secs(3600) };
+        for number in 0..=LANES {
+            gate.lane(number.to_string()).pass("flow", rate, PATIENCE).await.unwrap();
+        }
+        assert_eq!(lock(&gate.lanes).left, LANES);
+        // Then the next time is when there are twice as many.
+        gate.lane("idle".into());
+        for number in 0..100 {
+            gate.lane(format!("more {number}")).pass("flow", rate, PATIENCE).await.unwrap();
+        }
+        assert!(lock(&gate.lanes).all.contains_key("idle"));
+    }
+
+    #[tokio::test]
     async fn a_lane_with_something_to_remember_is_not_thinned_out() {
         let gate = Gate::default();
         let rate = Rate { requests: 1, per: Duration::from_secs(3600) };
@@ -360,7 +420,7 @@ mod tests {
         for number in 0..=LANES {
             gate.lane(number.to_string());
         }
-        assert!(lock(&gate.lanes).len() < LANES);
+        assert!(lock(&gate.lanes).all.len() < LANES);
         assert!(gate.lane("used".into()).pass("flow", rate, PATIENCE).await.is_err());
     }
 }

@@ -10,6 +10,7 @@ mod builtin;
 mod certificate;
 mod client;
 mod clock;
+mod connect;
 mod dial;
 mod guard;
 mod limits;
@@ -198,8 +199,8 @@ impl Outbound {
         points::reach("outbound.call.before");
         let result = match &call.connector.kind {
             Kind::Native => {
-                let _slot = self.inner.limits.enter(&call, None).await?;
-                builtin::perform(&self.inner, &call).await
+                let slot = self.inner.limits.enter(&call, None).await?;
+                builtin::perform(&self.inner, &call, slot).await
             }
             Kind::Declared(declared) => Box::pin(self.inner.declared(declared, action, &call)).await,
         };

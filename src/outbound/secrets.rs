@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::connector::{Class, Connection, Failure, SecretSource};
 use crate::vault::Vault;
@@ -40,7 +40,18 @@ impl Secrets {
     }
 
     /// The value at `source`, relative paths starting at `dir`; or what is wrong there, and what to do.
+    ///
+    /// Line ends at its end are not part of it, wherever it is from: an editor, `echo` or a mounted file put them there.
+    /// Blanks are: a password may end with one.
     pub async fn find(&self, source: &SecretSource, dir: &Path) -> Result<SecretString, (String, String)> {
+        self.found(source, dir).await.map(|found| {
+            let text = found.expose_secret();
+            let line = text.trim_end_matches(['\r', '\n']);
+            if line.len() == text.len() { found } else { SecretString::from(line) }
+        })
+    }
+
+    async fn found(&self, source: &SecretSource, dir: &Path) -> Result<SecretString, (String, String)> {
         match source {
             SecretSource::Secret(key) => {
                 let found = self.vault.as_ref().map(|vault| vault.get(key)).transpose();
@@ -56,10 +67,7 @@ impl Secrets {
             SecretSource::File(path) => {
                 let path = dir.join(path);
                 match tokio::fs::read_to_string(&path).await {
-                    Ok(text) => {
-                        let line = text.strip_suffix('\n').unwrap_or(&text);
-                        Ok(SecretString::from(line.strip_suffix('\r').unwrap_or(line)))
-                    }
+                    Ok(text) => Ok(SecretString::from(text)),
                     Err(error) => {
                         let place = format!("the file {} could not be read ({error})", path.display());
                         Err((place, "write the value there".to_owned()))

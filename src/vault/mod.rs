@@ -92,6 +92,11 @@ impl Vault {
         Ok(Vault { path, masters, read: RwLock::new(read) })
     }
 
+    /// The folder that it is in: the data folder.
+    pub fn folder(&self) -> Option<&Path> {
+        self.path.parent()
+    }
+
     /// All names of secrets, sorted.
     pub fn names(&self) -> Vec<String> {
         self.look(|read| read.file.names(Drawer::Secrets).cloned().collect())

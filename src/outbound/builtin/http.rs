@@ -14,41 +14,39 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::super::auth::{Attached, other_host};
+use super::super::limits::Slot;
 use super::super::{Call, Inner};
 use crate::connector::{
     Answer, ApiKeyPlace, Class, Connection, Failure, HttpRequest, Pager, body_text, multipart, plain_text, redirected,
     retry_after, safe_header, too_large,
 };
 
-pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Failure> {
+pub(super) async fn perform(inner: &Inner, call: &Call<'_>, slot: Slot) -> Result<Value, Failure> {
     let request = request(call)?;
     let attached = match call.connection {
         Some(connection) => Some(credentials(inner, connection).await?),
         None => None,
     };
-    let exchange = follow::Exchange {
+    let mut exchange = follow::Exchange {
         inner,
         call,
         attached: attached.as_ref(),
         deadline: Instant::now() + call.timeout(),
         limit: limit(call),
-    };
-    let send = async |request: HttpRequest| {
-        let answer = exchange.run(request).await;
-        if let Ok(answer) = &answer {
-            inner.show(answer);
-        }
-        answer
+        slot: Some(slot),
+        accepted: false,
     };
     let reads = reads(&request);
     let Some(pages) = pages::plan(call)? else {
-        let answer = send(request).await;
-        return settled(call, reads, answer.as_ref().map_err(Clone::clone), Timestamp::now());
+        let answer = exchange.run(request).await;
+        let output = settled(call, reads, answer.as_ref().map_err(Clone::clone), Timestamp::now());
+        return output.map_err(|failure| exchange.doubted(failure));
     };
     let mut pager = Pager::new(&pages, call.name(), request, call.output_limit);
     loop {
-        let answer = send(pager.request().clone()).await;
-        let mut output = settled(call, reads, answer.as_ref().map_err(Clone::clone), Timestamp::now())?;
+        let answer = exchange.run(pager.request().clone()).await;
+        let output = settled(call, reads, answer.as_ref().map_err(Clone::clone), Timestamp::now());
+        let mut output = output.map_err(|failure| exchange.doubted(failure))?;
         let answer = answer?;
         if !pager.take(&answer, &output["body"])? {
             output["body"] = pager.output();
@@ -167,7 +165,8 @@ fn target(call: &Call<'_>) -> Result<Url, Failure> {
             url.set_path(&below);
             url.set_query(query);
             // `..` would climb out of the base.
-            if !url.path().starts_with(base.path().trim_end_matches('/')) {
+            let rest = url.path().strip_prefix(base.path().trim_end_matches('/'));
+            if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
                 return Err(wrong("the `url` leads out of the connection's base_url"));
             }
             url

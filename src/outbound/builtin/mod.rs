@@ -13,22 +13,27 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::limits::Slot;
 use super::{Call, Inner};
 use crate::connector::{Answer, Class, Connection, Connector, Failure};
 
 /// Longest time of a test, which a person waits for.
 const TEST: Duration = Duration::from_secs(15);
 
-pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Failure> {
-    match (call.connector.name.as_str(), call.action) {
-        ("http", "request") => http::perform(inner, call).await,
+/// `slot` is the call's turn under the limits.
+pub(super) async fn perform(inner: &Inner, call: &Call<'_>, slot: Slot) -> Result<Value, Failure> {
+    let result = match (call.connector.name.as_str(), call.action) {
+        // Its first request has this turn, each other one its own.
+        ("http", "request") => return http::perform(inner, call, slot).await,
         // Boxed: they are ten times as large as a request, and every call would be moved about with room for them.
         ("sql", _) => Box::pin(sql::perform(inner, call)).await,
         ("smtp", "send") => Box::pin(smtp::send(inner, call)).await,
-        ("file", _) => Box::pin(file::perform(call)).await,
+        ("file", _) => Box::pin(file::perform(inner, call)).await,
         ("data", _) => data::compute(call),
         _ => Err(unknown(call)),
-    }
+    };
+    drop(slot);
+    result
 }
 
 pub(super) fn preview(call: &Call<'_>) -> Result<Value, Failure> {

@@ -263,8 +263,8 @@ impl Asker<'_> {
         let say = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default();
         // The secrets go before the rest is cut, so that no half of one stays.
         let mut said = format!("{} {}", say("error"), say("error_description"));
-        for secret in secrets.iter().filter(|secret| !secret.expose_secret().is_empty()) {
-            said = said.replace(secret.expose_secret(), "[redacted]");
+        for spelling in secrets.iter().flat_map(auth::spellings).filter(|text| !text.expose_secret().is_empty()) {
+            said = said.replace(spelling.expose_secret(), "[redacted]");
         }
         let said: String = said.chars().take(300).collect();
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");

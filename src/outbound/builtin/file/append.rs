@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -16,8 +18,11 @@ use super::folder::{Place, sync};
 /// Calls that are remembered, at least; far more than can be in doubt at once.
 const REMEMBERED: usize = 10_000;
 
+/// So much of what is added is remembered, bytes: what a crash cut off is known again by it.
+const BEGINNING: usize = 64;
+
 /// One call's part of the file.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Part {
     key: Uuid,
     /// Where it begins, bytes.
@@ -25,6 +30,23 @@ struct Part {
     bytes: u64,
     /// Of the file, so that another one of this name (a log that was rotated) is not taken for it.
     inode: u64,
+    /// How it begins, at most [`BEGINNING`], as base64.
+    #[serde(default)]
+    begins: String,
+}
+
+impl Part {
+    /// True if its writer died in the middle of it: the file ends within it, and what is there begins as it does. Bytes
+    /// that others put there are none of ours to cut.
+    fn is_cut(&self, file: &File, inode: u64, size: u64) -> io::Result<bool> {
+        if self.inode != inode || self.at >= size || size >= self.at + self.bytes {
+            return Ok(false);
+        }
+        let begins = STANDARD.decode(&self.begins).unwrap_or_default();
+        let mut found = vec![0; begins.len().min(usize::try_from(size - self.at).unwrap_or(usize::MAX))];
+        file.read_exact_at(&mut found, self.at)?;
+        Ok(!found.is_empty() && begins.starts_with(&found))
+    }
 }
 
 /// The name of the list of a file.
@@ -44,17 +66,19 @@ pub(super) fn append(place: &Place, bytes: &[u8], key: Uuid, most: u64) -> io::R
     let found = rustix::fs::fstat(&file)?;
     let (inode, mut size) = (found.st_ino, found.st_size.unsigned_abs());
     let parts = read(&mut list)?;
-    if let Some(cut) = parts.last().filter(|part| part.inode == inode && part.at < size && size < part.at + part.bytes)
+    if let Some(last) = parts.last()
+        && last.is_cut(&file, inode, size)?
     {
-        // Its writer died in the middle; its repeat adds all of it.
-        file.set_len(cut.at)?;
-        size = cut.at;
+        // Its repeat adds all of it.
+        file.set_len(last.at)?;
+        size = last.at;
     }
     if is_there(&parts, key, inode, size) {
         return Ok(Some((size, false)));
     }
     let Some(grown) = size.checked_add(bytes.len() as u64).filter(|grown| *grown <= most) else { return Ok(None) };
-    let part = Part { key, at: size, bytes: bytes.len() as u64, inode };
+    let begins = STANDARD.encode(&bytes[..bytes.len().min(BEGINNING)]);
+    let part = Part { key, at: size, bytes: bytes.len() as u64, inode, begins };
     note(&mut list, &parts, part)?;
     file.write_all_at(bytes, size)?;
     file.sync_all()?;
@@ -108,7 +132,7 @@ mod tests {
     #[test]
     fn a_part_that_was_noted_and_not_written_is_not_there() {
         let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let part = |key, at, bytes| Part { key, at, bytes, inode: 7 };
+        let part = |key, at, bytes| Part { key, at, bytes, inode: 7, begins: String::new() };
         assert!(is_there(&[part(a, 0, 5), part(b, 5, 5)], a, 7, 10));
         assert!(!is_there(&[part(a, 0, 5)], a, 7, 3), "cut off");
         assert!(!is_there(&[part(a, 0, 5), part(b, 0, 9)], a, 7, 9), "the next one began at its place");

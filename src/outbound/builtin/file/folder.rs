@@ -8,12 +8,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::connector::{Class, Connection, Failure};
 
-/// Millstream's own folder: keys and the journal. No step reads or writes there.
+/// How Millstream's own folder is called by default.
 const OWN: &str = ".millstream";
 /// Deepest path, folders.
 const DEEPEST: usize = 64;
@@ -23,6 +23,22 @@ pub(super) const HIDDEN: &str = ".millstream-";
 /// The connection's folder, open.
 pub(super) struct Folder {
     root: OwnedFd,
+    /// The data folder, whatever it is called: keys and the journal. No step reads or writes there.
+    own: Option<Identity>,
+}
+
+/// The same for one file or folder by all of its names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    #[expect(clippy::unnecessary_cast, reason = "of another width on other systems")]
+    fn of(found: &Stat) -> Identity {
+        Identity { device: found.st_dev as u64, inode: found.st_ino as u64 }
+    }
 }
 
 /// A name in an open folder, and how messages call it.
@@ -38,7 +54,8 @@ fn path_refused(path: &str, why: &str) -> Failure {
 }
 
 impl Folder {
-    pub fn open(connection: &Connection) -> Result<Folder, Failure> {
+    /// `data` is Millstream's own folder, if there is one.
+    pub fn open(connection: &Connection, data: Option<&Path>) -> Result<Folder, Failure> {
         let set = connection.settings.get("folder").and_then(serde_json::Value::as_str).unwrap_or_default();
         let path = connection.dir.join(set);
         let held = |why: String| {
@@ -46,12 +63,14 @@ impl Folder {
             Failure::new(Class::Held, "file.folder", what)
         };
         let whole = path.canonicalize().map_err(|error| held(format!("cannot be used ({error}); make it")))?;
-        if whole.components().any(|part| part.as_os_str() == OWN) {
+        let own = data.and_then(|data| rustix::fs::stat(data).ok()).map(|found| Identity::of(&found));
+        let is_own = |folder: &Path| own.is_some() && rustix::fs::stat(folder).ok().map(|found| Identity::of(&found)) == own;
+        if whole.components().any(|part| part.as_os_str() == OWN) || whole.ancestors().any(is_own) {
             return Err(held("is Millstream's own, which no step may use; name another".to_owned()));
         }
         let root = rustix::fs::open(&whole, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let root = root.map_err(|error| held(format!("cannot be opened ({error}); mend it or its rights")))?;
-        Ok(Folder { root })
+        Ok(Folder { root, own })
     }
 
     /// Fails if this process may not write there.
@@ -105,6 +124,10 @@ impl Folder {
                 Errno::LOOP | Errno::NOTDIR => no_folder(path, &folder, part),
                 error => failed(path, &error.into()),
             })?;
+            let found = rustix::fs::fstat(&folder).map_err(|error| failed(path, &error.into()))?;
+            if self.own == Some(Identity::of(&found)) {
+                return Err(path_refused(path, "leads to what Millstream keeps for itself"));
+            }
         }
         Ok(folder)
     }
@@ -173,14 +196,27 @@ impl Place {
         Ok(Some((File::from(fd), found)))
     }
 
-    /// A file of another name beside this one, made anew and open for writing.
+    /// A file of another name beside this one, empty, open for writing, and locked: whoever else wants it waits until this
+    /// one is renamed, removed or closed. What a crash left of that name is used again.
     pub fn fresh(&self, name: &str) -> io::Result<File> {
-        match rustix::fs::unlinkat(&self.folder, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        loop {
+            let file = File::from(rustix::fs::openat(&self.folder, name, flags, Mode::from_raw_mode(0o666))?);
+            rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+            let opened = rustix::fs::fstat(&file)?;
+            match rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                // Who had it before has renamed or removed it.
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+                Ok(named) if Identity::of(&named) != Identity::of(&opened) => {}
+                Ok(named) if named.st_nlink == 1 && is(&named, rustix::fs::FileType::RegularFile) => {
+                    file.set_len(0)?;
+                    return Ok(file);
+                }
+                // It is the file itself too: its writer died between the two names.
+                Ok(_) => rustix::fs::unlinkat(&self.folder, name, AtFlags::empty())?,
+            }
         }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(File::from(rustix::fs::openat(&self.folder, name, flags, Mode::from_raw_mode(0o666))?))
     }
 
     fn no_file(&self) -> Failure {

@@ -5,7 +5,9 @@
 mod append;
 mod folder;
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -18,19 +20,20 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::folder::{Folder, Place, as_text, failed, is, sync};
-use super::super::Call;
+use super::super::{Call, Inner};
 use crate::connector::{Class, Connection, Failure};
 
 /// Largest file where the connection does not say.
 const MOST: u64 = 10_000_000;
 
-pub(super) async fn perform(call: &Call<'_>) -> Result<Value, Failure> {
+pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Failure> {
     let connection = call.connection.ok_or_else(|| {
         let what = format!("`{}` needs a connection", call.name());
         Failure::new(Class::Held, "connector.no_connection", what)
     })?;
     let job = Job {
         connection: Arc::clone(connection),
+        data: inner.secrets.vault().and_then(|vault| vault.folder()).map(Path::to_path_buf),
         action: call.action.to_owned(),
         input: call.input.clone(),
         key: call.key,
@@ -71,6 +74,8 @@ pub(super) async fn test(call: &Call<'_>) -> Result<Value, Failure> {
 /// A call that another thread does: files block.
 struct Job {
     connection: Arc<Connection>,
+    /// Millstream's own folder.
+    data: Option<PathBuf>,
     action: String,
     input: Value,
     key: Uuid,
@@ -92,7 +97,7 @@ fn modified(found: &Stat) -> String {
 
 impl Job {
     fn run(&self) -> Result<Value, Failure> {
-        let folder = Folder::open(&self.connection)?;
+        let folder = Folder::open(&self.connection, self.data.as_deref())?;
         let read_only = self.connection.settings.get("read_only").and_then(Value::as_bool).unwrap_or(false);
         if read_only && !matches!(self.action.as_str(), "read" | "list") {
             let what = format!("the connection `{}` is for reading alone", self.connection.name);
@@ -183,7 +188,9 @@ impl Job {
             }
         }
         let fresh = format!("{}write-{}", folder::HIDDEN, self.key.simple());
-        let done = self.replace(&place, &fresh, &bytes);
+        // An attempt that ended by its timeout may still be at it: this one waits until it has the name for itself.
+        let mut file = place.fresh(&fresh).map_err(|error| place.failed(&error))?;
+        let done = self.replace(&place, &fresh, &mut file, &bytes);
         if done.is_err() {
             let _ = rustix::fs::unlinkat(&place.folder, &fresh, AtFlags::empty());
         }
@@ -191,8 +198,7 @@ impl Job {
         Ok(written(true))
     }
 
-    fn replace(&self, place: &Place, fresh: &str, bytes: &[u8]) -> std::io::Result<()> {
-        let mut file = place.fresh(fresh)?;
+    fn replace(&self, place: &Place, fresh: &str, file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
         file.write_all(bytes)?;
         file.sync_all()?;
         if self.flag("overwrite", true) {

@@ -1,7 +1,11 @@
 //! What comes after the first answer, where a step asks for it: redirects, and operations that are accepted now and done later.
 //!
-//! Each request that follows passes the address guard. Credentials stay with the connection's own host, and what is asked about
-//! an operation goes to the host that accepted it, never to another that its answer names.
+//! Each request that follows passes the address guard and takes a turn of its own under the connection's limits. Credentials
+//! stay with the connection's own host, and what is asked about an operation goes to the host that accepted it, never to
+//! another that its answer names.
+//!
+//! Once a request that changes something was accepted, what follows only asks what became of it: a question that fails is
+//! asked again within the step's time, and if there is no answer then, the call may have happened.
 
 use std::time::Duration;
 
@@ -10,8 +14,10 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
+use super::reads;
 use crate::connector::{Answer, Class, Failure, HttpRequest, Selection, redirected, retry_after, shorten};
 use crate::outbound::auth::Attached;
+use crate::outbound::limits::{Patience, Slot};
 use crate::outbound::{Call, Inner};
 
 /// How often an operation is asked about, where neither it nor the step says.
@@ -28,36 +34,85 @@ pub(super) struct Exchange<'e> {
     pub inner: &'e Inner,
     pub call: &'e Call<'e>,
     pub attached: Option<&'e Attached>,
+    /// What is waited for the limits is not counted.
     pub deadline: Instant,
     /// Longest answer, bytes.
     pub limit: usize,
+    /// The first request's turn.
+    pub slot: Option<Slot>,
+    /// True once a request that changes something was accepted.
+    pub accepted: bool,
 }
 
 impl Exchange<'_> {
     /// The answer that the step is about, the last of a row of them.
-    pub async fn run(&self, request: HttpRequest) -> Result<Answer, Failure> {
+    pub async fn run(&mut self, request: HttpRequest) -> Result<Answer, Failure> {
         let (request, answer) = self.redirects(request).await?;
-        match self.call.input.get("poll") {
-            None | Some(Value::Null | Value::Bool(false)) => Ok(answer),
-            Some(_) if answer.status != 202 => Ok(answer),
-            Some(poll) => self.polled(&request, answer, poll).await,
-        }
+        let answer = match self.call.input.get("poll") {
+            None | Some(Value::Null | Value::Bool(false)) => answer,
+            Some(_) if answer.status != 202 => answer,
+            Some(poll) => {
+                self.accepted |= !reads(&request);
+                self.polled(&request, answer, poll).await?
+            }
+        };
+        self.inner.show(&answer);
+        Ok(answer)
     }
 
-    async fn send(&self, request: &HttpRequest) -> Result<Answer, Failure> {
+    /// A failure after the request was accepted must not send it again as if it had not been.
+    pub fn doubted(&self, mut failure: Failure) -> Failure {
+        if self.accepted && matches!(failure.class, Class::Retry | Class::Throttled) {
+            failure.class = Class::Unknown;
+            failure.message.push_str("; the request itself was accepted before");
+        }
+        failure
+    }
+
+    async fn send(&mut self, request: &HttpRequest) -> Result<Answer, Failure> {
+        let began = Instant::now();
+        let _slot = match self.slot.take() {
+            Some(slot) => slot,
+            // Put aside now, it would begin with the first request again.
+            None => self.inner.limits.enter_with(self.call, None, Patience::AsLongAsItTakes).await?,
+        };
+        self.deadline += began.elapsed();
         let own = self.attached.filter(|attached| attached.is_for(&request.url));
         self.inner.client.send(request, own, self.deadline, self.limit).await
     }
 
-    async fn redirects(&self, mut request: HttpRequest) -> Result<(HttpRequest, Answer), Failure> {
+    /// Sends what follows from an answer; after a request that was accepted it is asked again until there is an answer.
+    async fn follow(&mut self, request: &HttpRequest) -> Result<Answer, Failure> {
+        let mut usual = SHORTEST;
+        loop {
+            let answer = self.send(request).await;
+            let wait = match &answer {
+                Ok(answer) if matches!(answer.status, 408 | 429 | 500..) => retry_after(answer, Timestamp::now()),
+                Err(failure) if is_lost(failure) => failure.wait_ms,
+                Ok(_) | Err(_) => return answer,
+            };
+            let pause = wait.map_or(usual, Duration::from_millis).max(SHORTEST);
+            if !self.accepted || !reads(request) || Instant::now() + pause >= self.deadline {
+                return answer;
+            }
+            sleep(pause).await;
+            usual = (usual * 2).min(EVERY);
+        }
+    }
+
+    async fn redirects(&mut self, mut request: HttpRequest) -> Result<(HttpRequest, Answer), Failure> {
         let mut left = self.call.input.get("redirects").and_then(Value::as_u64).unwrap_or(0);
         loop {
-            let answer = self.send(&request).await?;
+            let answer = self.follow(&request).await?;
             if left == 0 {
                 return Ok((request, answer));
             }
             match next(&self.call.name(), &request, &answer)? {
-                Some(next) => request = next,
+                Some(next) => {
+                    // Where a POST leads to a GET, it was taken.
+                    self.accepted |= !reads(&request) && reads(&next);
+                    request = next;
+                }
                 None => return Ok((request, answer)),
             }
             left -= 1;
@@ -65,7 +120,7 @@ impl Exchange<'_> {
     }
 
     /// Asks until the operation has ended, or the step's time has.
-    async fn polled(&self, request: &HttpRequest, accepted: Answer, poll: &Value) -> Result<Answer, Failure> {
+    async fn polled(&mut self, request: &HttpRequest, accepted: Answer, poll: &Value) -> Result<Answer, Failure> {
         let operation = ["operation-location", "azure-asyncoperation"].iter().find_map(|name| accepted.header(name));
         let result = accepted.header("location").map(|place| self.beside(request, place)).transpose()?;
         let asked = operation.map(|place| self.beside(request, place)).transpose()?;
@@ -87,7 +142,7 @@ impl Exchange<'_> {
             let answer = match self.send(&question).await {
                 Ok(answer) => answer,
                 // A question that was lost is asked again.
-                Err(failure) if matches!(failure.class, Class::Retry | Class::Unknown | Class::Throttled) => {
+                Err(failure) if is_lost(&failure) => {
                     wait = failure.wait_ms;
                     continue;
                 }
@@ -98,7 +153,8 @@ impl Exchange<'_> {
                 202 | 408 | 429 | 500.. => continue,
                 302 | 303 if asked.is_none() => {
                     let place = answer.header("location").unwrap_or_default();
-                    return self.send(&get(request, self.beside(request, place)?)).await;
+                    let result = get(request, self.beside(request, place)?);
+                    return self.follow(&result).await;
                 }
                 200..=299 if asked.is_some() || plan.explicit => match plan.state(&self.call.name(), &answer)? {
                     State::Runs => continue,
@@ -107,7 +163,7 @@ impl Exchange<'_> {
                 _ => return Ok(answer),
             }
             return match (&asked, result) {
-                (Some(_), Some(result)) => self.send(&get(request, result)).await,
+                (Some(_), Some(result)) => self.follow(&get(request, result)).await,
                 _ => Ok(answer),
             };
         }
@@ -126,6 +182,11 @@ impl Exchange<'_> {
         let what = format!("{name} was told to look at {there}, another host than it called; it is not asked");
         Err(Failure::new(Class::Permanent, "outbound.other_host", what))
     }
+}
+
+/// True of a question that can be asked again.
+fn is_lost(failure: &Failure) -> bool {
+    matches!(failure.class, Class::Retry | Class::Unknown | Class::Throttled)
 }
 
 /// A question to the same host, with the headers of the first request that do not describe its body.
@@ -150,8 +211,7 @@ fn next(name: &str, request: &HttpRequest, answer: &Answer) -> Result<Option<Htt
     if !matches!(url.scheme(), "http" | "https") || open || !url.username().is_empty() || url.password().is_some() {
         return Err(redirected(name, answer));
     }
-    let reads = matches!(request.method.as_str(), "GET" | "HEAD");
-    let mut next = if answer.status == 303 && !reads || matches!(answer.status, 301 | 302) && request.method == "POST" {
+    let mut next = if answer.status == 303 && !reads(request) || matches!(answer.status, 301 | 302) && request.method == "POST" {
         get(request, url)
     } else {
         HttpRequest {

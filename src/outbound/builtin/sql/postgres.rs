@@ -16,7 +16,7 @@ use sqlx::postgres::{
     PgTypeKind,
 };
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Column, ConnectOptions as _, Either, Executor, Postgres, Row, SqlSafeStr as _,
+    Arguments as _, AssertSqlSafe, Column, ConnectOptions as _, Connection as _, Either, Executor, Postgres, Row, SqlSafeStr as _,
     Statement as _, ValueRef as _,
 };
 
@@ -124,17 +124,24 @@ async fn acquire(db: &Db, work: &Work<'_>) -> Result<PoolConnection<Postgres>, F
     })
 }
 
-/// A connection on which the statement's time is bounded, the statement with its casts, and its arguments.
+/// A connection on which the statement's time is bounded.
+async fn bounded(db: &Db, work: &Work<'_>) -> Result<PoolConnection<Postgres>, Failure> {
+    let mut connection = acquire(db, work).await?;
+    let limit = format!("SET statement_timeout = {}", work.statement_ms());
+    let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(limit))).await;
+    done.map_err(|error| failure(work, &error))?;
+    Ok(connection)
+}
+
+/// The statement with its casts, and its arguments.
 async fn prepared(
     db: &Db,
     work: &Work<'_>,
+    connection: &mut PgConnection,
     sql: &str,
     params: &[Value],
-) -> Result<(PoolConnection<Postgres>, String, PgArguments), Failure> {
-    let mut connection = acquire(db, work).await?;
+) -> Result<(String, PgArguments), Failure> {
     let failed = |error: sqlx::Error| failure(work, &error);
-    let limit = format!("SET statement_timeout = {}", work.statement_ms());
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(limit))).await.map_err(failed)?;
     let pieces = pieces(sql);
     let statement = pieces.joined(|number| format!("${number}"));
     let statement = connection.prepare(AssertSqlSafe(statement).into_sql_str()).await.map_err(failed)?;
@@ -146,13 +153,13 @@ async fn prepared(
         let why = format!("the statement has {} parameters, and `params` has {}", types.len(), params.len());
         return Err(work.failed(Class::Permanent, "sql.input", &why));
     }
-    let statement = cast(db, work, &mut connection, &pieces, &types).await?;
+    let statement = cast(db, work, connection, &pieces, &types).await?;
     let mut arguments = PgArguments::default();
     for (value, of) in params.iter().zip(&types) {
         let text = text(value, of)?;
         arguments.add(text).map_err(|error| work.failed(Class::Permanent, "sql.input", &error.to_string()))?;
     }
-    Ok((connection, statement, arguments))
+    Ok((statement, arguments))
 }
 
 async fn cast(
@@ -182,10 +189,15 @@ async fn cast(
 }
 
 pub(super) async fn execute(db: &Db, work: &Work<'_>, sql: &str, params: &[Value]) -> Result<u64, Failure> {
-    let (mut connection, statement, arguments) = prepared(db, work, sql, params).await?;
-    work.sends();
-    let done = sqlx::query_with(AssertSqlSafe(statement), arguments).execute(&mut *connection).await;
-    Ok(done.map_err(|error| failure(work, &error))?.rows_affected())
+    let mut connection = bounded(db, work).await?;
+    loop {
+        let (statement, arguments) = prepared(db, work, &mut connection, sql, params).await?;
+        work.sends();
+        match sqlx::query_with(AssertSqlSafe(statement), arguments).execute(&mut *connection).await {
+            Err(error) if is_stale(&error) => forget(work, &mut connection).await?,
+            done => return Ok(done.map_err(|error| failure(work, &error))?.rows_affected()),
+        }
+    }
 }
 
 pub(super) async fn query(
@@ -195,13 +207,35 @@ pub(super) async fn query(
     params: &[Value],
     rows: &mut Rows<'_>,
 ) -> Result<(), Failure> {
-    let (mut connection, statement, arguments) = prepared(db, work, sql, params).await?;
-    work.sends();
-    let mut stream = sqlx::query_with(AssertSqlSafe(statement), arguments).fetch(&mut *connection);
-    while let Some(row) = stream.try_next().await.map_err(|error| failure(work, &error))? {
-        rows.push(object(work, &row)?)?;
+    let mut connection = bounded(db, work).await?;
+    loop {
+        let (statement, arguments) = prepared(db, work, &mut connection, sql, params).await?;
+        work.sends();
+        {
+            let mut stream = sqlx::query_with(AssertSqlSafe(statement), arguments).fetch(&mut *connection);
+            loop {
+                match stream.try_next().await {
+                    Ok(Some(row)) => rows.push(object(work, &row)?)?,
+                    Ok(None) => return Ok(()),
+                    Err(error) if is_stale(&error) => break,
+                    Err(error) => return Err(failure(work, &error)),
+                }
+            }
+        }
+        forget(work, &mut connection).await?;
     }
-    Ok(())
+}
+
+/// True if the server refuses a statement that was prepared before a table was changed: it did nothing of it. The message is
+/// in the server's language, the name of what refuses is not.
+fn is_stale(error: &sqlx::Error) -> bool {
+    let refused = error.as_database_error().and_then(|refused| refused.try_downcast_ref::<PgDatabaseError>());
+    refused.is_some_and(|refused| refused.code() == "0A000" && refused.routine() == Some("RevalidateCachedQuery"))
+}
+
+/// The next statement on this connection is prepared anew.
+async fn forget(work: &Work<'_>, connection: &mut PgConnection) -> Result<(), Failure> {
+    connection.clear_cached_statements().await.map_err(|error| failure(work, &error))
 }
 
 fn object(work: &Work<'_>, row: &PgRow) -> Result<Map<String, Value>, Failure> {
