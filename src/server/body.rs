@@ -322,7 +322,7 @@ fn kind(headers: &HeaderMap) -> Kind {
 /// What the value of this JSON text takes in memory beside its texts, bytes, at most about: a list has room for four
 /// items at once and doubles it, an object has a table beside its members.
 fn weight(text: &[u8]) -> usize {
-    let (mut weight, mut at) = (0, 0);
+    let (mut weight, mut at, mut depth) = (0, 0, 0usize);
     while let Some(byte) = text.get(at) {
         match byte {
             b'"' => {
@@ -331,7 +331,13 @@ fn weight(text: &[u8]) -> usize {
                     at += 1 + usize::from(*byte == b'\\');
                 }
             }
-            b'[' | b'{' => weight += 400,
+            // The parser comes no further.
+            b'[' | b'{' if depth > DEEPEST => return weight,
+            b'[' | b'{' => {
+                weight += 400;
+                depth += 1;
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
             b',' => weight += 128,
             b':' => weight += 64,
             _ => {}

@@ -230,13 +230,17 @@ fn a_run_whose_flow_is_deleted_meanwhile_ends_as_it_began() {
 }
 
 #[test]
-fn flows_that_call_each_other_without_end_are_stopped() {
-    let flow = "trigger: {type: request}\nsteps:\n  - {id: again, call: ring}\n";
-    let app = App::with(&[("flows/ring.yaml", flow)]);
-    let run = app.post("ring", &json!({})).run();
+fn flows_that_call_each_other_more_than_ten_deep_are_stopped() {
+    let calls =
+        |next: usize| format!("trigger: {{type: request}}\nsteps:\n  - {{id: next, call: f{next}, retry: none}}\n");
+    let mut files: Vec<_> = (0..11).map(|number| (format!("flows/f{number}.yaml"), calls(number + 1))).collect();
+    files.push(("flows/f11.yaml".to_owned(), PLAIN.to_owned()));
+    let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let app = App::with(&files);
+    let run = app.post("f0", &json!({})).run();
     assert_eq!(app.ended(&run)["status"], "failed");
     let all = app.runs("limit=100");
-    let reasons: Vec<String> = all.iter().map(|run| app.run(run["run_id"].as_str().unwrap()).to_string()).collect();
-    assert!(reasons.iter().any(|told| told.contains("run.call_depth")), "{all:?}");
+    let told: Vec<String> = all.iter().map(|run| app.run(run["run_id"].as_str().unwrap()).to_string()).collect();
+    assert!(told.iter().any(|told| told.contains("run.call_depth")), "{all:?}");
     assert_eq!(all.len(), 11, "{all:?}");
 }

@@ -124,15 +124,13 @@ fn any_text_is_read_without_a_panic() {
 }
 
 #[test]
-fn a_hundred_thousand_levels_are_refused_in_no_time() {
-    let begun = std::time::Instant::now();
+fn of_a_hundred_thousand_levels_few_have_places() {
     for text in ["- ".repeat(100_000), "? ".repeat(100_000), "[".repeat(100_000)] {
         let (source, value, problems) = Source::read(Path::new("a.yaml"), &text);
         assert!(value.is_none() && !problems.is_empty());
         let levels = source.places().marks.keys().map(|pointer| pointer.matches('/').count()).max();
         assert!(levels.is_none_or(|levels| levels <= DEEPEST + 1), "{levels:?}");
     }
-    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[test]
