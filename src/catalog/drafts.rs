@@ -1,8 +1,11 @@
 //! Drafts: texts that stand for what the disk has, as an editor holds them before they are saved.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
+
+use crate::flow::MAX_BYTES;
 
 use super::folder::{self, Stamp, Tree};
 
@@ -37,12 +40,15 @@ impl Drafts {
         draft.or_else(|| Some(Stamp::from(&fs::metadata(path).ok().filter(fs::Metadata::is_file)?)))
     }
 
-    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.draft(path).map_or_else(|| fs::read(path), |(_, text)| Ok(text.clone().into_bytes()))
-    }
-
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// As [`fs::read_to_string`]; and [`io::ErrorKind::FileTooLarge`], before it is in memory.
     pub fn read_text(&self, path: &Path) -> io::Result<String> {
-        self.draft(path).map_or_else(|| fs::read_to_string(path), |(_, text)| Ok(text.clone()))
+        match self.draft(path) {
+            Some((_, text)) => Ok(text.clone()),
+            None => read_text(path),
+        }
     }
 
     fn draft(&self, path: &Path) -> Option<&(Stamp, String)> {
@@ -72,4 +78,17 @@ pub fn plain_path(path: &Path) -> PathBuf {
         }
     }
     out
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let file = fs::File::open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(length.min(MAX_BYTES) + 1);
+    // Some files have more than they say, as devices do.
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_BYTES {
+        let what = format!("the file has {} bytes; the limit is {MAX_BYTES}", length.max(bytes.len()));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::other(format!("it is not UTF-8 ({error})")))
 }

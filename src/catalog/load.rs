@@ -194,7 +194,11 @@ impl Loader {
     /// Decides what is live of what was read.
     fn settle(&mut self) -> Snapshot {
         let mut taken = self.settle_ids();
-        taken.extend(self.closed.iter().map(|(folder, why)| unreadable(&self.relative(folder), why)));
+        taken.extend(
+            self.closed
+                .iter()
+                .map(|(folder, why)| unreadable(&self.relative(folder), &std::io::Error::other(why.clone()))),
+        );
         self.copies.finish(!self.loaded_once);
         self.snapshot(taken)
     }
@@ -204,9 +208,13 @@ impl Loader {
     }
 }
 
-fn unreadable(file: &Path, why: &str) -> Problem {
+fn unreadable(file: &Path, why: &std::io::Error) -> Problem {
     let (source, _, _) = Source::read(file, "");
-    source.problem(flow::NO_FILE, "", At::Value, why.to_owned(), None)
+    let (code, hint) = match why.kind() {
+        std::io::ErrorKind::FileTooLarge => (flow::TOO_LARGE, Some("split it into several".to_owned())),
+        _ => (flow::NO_FILE, None),
+    };
+    source.problem(code, "", At::Value, why.to_string(), hint)
 }
 
 fn taken(live: &LiveFlow, pointer: &str, what: String, hint: &str) -> Problem {

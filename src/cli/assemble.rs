@@ -30,15 +30,15 @@ pub(super) struct Parts {
 pub(super) fn assemble(place: &Place, config: Config) -> anyhow::Result<Parts> {
     let dir = place.dir()?;
     let data = Data::open(&place.data()?).map_err(|why| anyhow!(why))?;
+    // Before there is a store, which must not be without it.
+    let key = InstanceKey::open(data.path()).map_err(|why| anyhow!(why))?;
     // The system's root certificates take as long to read as the store to open: side by side.
     let (journal, client) = thread::scope(|scope| {
         let client = scope.spawn(|| Client::new(&config.outbound));
-        // First the lock: two processes must not make keys side by side.
         (Journal::open(data.path()), client.join())
     });
     let journal = journal?;
     let client = client.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    let key = InstanceKey::open(data.path()).map_err(|why| anyhow!(why))?;
     let token = data.admin_token().map_err(|why| anyhow!(why))?;
     let access = Arc::new(Access::open(&journal, data.path(), &token)?);
     let vault = vault::open(&dir, &data, &config, &key, None)?;

@@ -94,8 +94,8 @@ fn rotate(place: &Place, old_key: Option<&Path>) -> anyhow::Result<ExitCode> {
             bail!("{} does not know the old key: stop it first", door.name());
         }
         let data = Data::open(&place.data()?).map_err(|why| anyhow!(why))?;
-        let _lock = Journal::open(data.path())?;
         let key = InstanceKey::open(data.path()).map_err(|why| anyhow!(why))?;
+        let _lock = Journal::open(data.path())?;
         let vault = vault::open(&place.dir, &data, &Config::load(&place.dir)?, &key, Some(old_key))?;
         let version = vault.rotate()?;
         let noted = Audit::of(data.path()).note_of_command_line("rotate_vault_key", None);

@@ -99,19 +99,28 @@ pub(super) async fn serve(
     announced.abort();
     data.withdraw();
     if let Some(reason) = broken {
-        // Nothing may be acknowledged any more, and nothing in memory is worth waiting for.
-        tracing::error!(
-            reason,
-            "the journal cannot be written; stopping at once, what is durable goes on at the next start"
-        );
-        std::process::exit(1);
+        give_up(&reason);
     }
     tracing::info!("stopping");
     drop(watch);
     let _ = stop.send(());
-    let (_, ()) = tokio::join!(serving, engine.stop(GRACE));
+    tokio::select! {
+        // First, as the end of the stop itself may be what failed.
+        biased;
+        reason = engine.failed() => give_up(&reason),
+        _ = async { tokio::join!(serving, engine.stop(GRACE)) } => {}
+    }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing may be acknowledged any more, and nothing in memory is worth waiting for.
+fn give_up(reason: &str) -> ! {
+    tracing::error!(
+        reason,
+        "the journal cannot be written; stopping at once, what is durable goes on at the next start"
+    );
+    std::process::exit(1);
 }
 
 /// Leaves word of where the server is; if that cannot be written, again and again until it can.

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use super::door::Door;
 use super::{Place, block_on, print_json};
+use crate::access::audit::Audit;
 use crate::data::Data;
+use crate::engine::InstanceKey;
 use crate::journal::{Journal, care};
 use crate::private;
 
@@ -51,6 +53,8 @@ enum What {
     },
     /// Makes the store of an empty data folder out of an exported file (`-`: stdin).
     Import { file: PathBuf },
+    /// Makes an instance.key where the old one is lost for good: every URL changes.
+    NewKey,
 }
 
 impl Args {
@@ -67,6 +71,7 @@ impl Args {
             What::Repair { yes } => repair(place, yes),
             What::Export { file, with_keys } => export(place, &file, with_keys),
             What::Import { file } => import(place, &file),
+            What::NewKey => new_key(place),
         }
     }
 }
@@ -262,9 +267,28 @@ fn import(place: &Place, file: &Path) -> anyhow::Result<ExitCode> {
     }
     if !data.path().join(KEYS[0]).exists() {
         eprintln!(
-            "warning: {} is not there: without the old one every URL changes",
+            "warning: {} is not there: put the old one there before you serve, or every URL changes (`store new-key`)",
             data.path().join(KEYS[0]).display()
         );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new_key(place: &Place) -> anyhow::Result<ExitCode> {
+    let data = Data::open(&place.data()?).map_err(|why| anyhow!(why))?;
+    let path = data.path().join(KEYS[0]);
+    if path.exists() {
+        bail!("{} is there; move it away first, if it is really another one that you want", path.display());
+    }
+    InstanceKey::make(data.path()).map_err(|why| anyhow!(why))?;
+    let noted = Audit::of(data.path()).note_of_command_line("new_instance_key", None);
+    noted.context("it is done, but the audit log could not be written")?;
+    match place.json {
+        true => print_json(&json!({"made": path}))?,
+        false => println!("{} is new: all URLs have changed", path.display()),
+    }
+    if data.path().join(KEYS[1]).exists() {
+        eprintln!("if {} was under the old key, move it away and set its secrets anew", KEYS[1]);
     }
     Ok(ExitCode::SUCCESS)
 }

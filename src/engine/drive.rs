@@ -267,15 +267,18 @@ impl Engine {
 
     /// A call came back.
     fn land(&self, work: &mut Work, place: Place, result: Result<Value, Failure>, events: &mut Vec<Event>) {
-        if let Err(failure) = &result {
+        if result.is_err() {
             Metrics::count(&self.metrics.failed_calls);
-            let (flow, code) = (&work.live.flow.id, &failure.code);
-            tracing::debug!(run = %work.run.id, %flow, %place, %code, message = %failure.message, "a call failed");
         }
         // Only the wait for another attempt is random.
         let random = if result.is_err() { getrandom::u64().unwrap_or(u64::MAX / 2) } else { 0 };
         let now = super::now();
         let event = work.run.settle(&work.live.flow, &place, result, now, random);
+        // As it is recorded, for the words of a secure step are for no log.
+        if let Event::Failed { failure, .. } | Event::Held { failure, .. } = &event {
+            let (flow, code) = (&work.live.flow.id, &failure.code);
+            tracing::debug!(run = %work.run.id, %flow, %place, %code, message = %failure.message, "a call failed");
+        }
         self.take(work, now, event, events);
     }
 

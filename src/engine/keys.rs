@@ -33,22 +33,25 @@ impl fmt::Debug for InstanceKey {
 }
 
 impl InstanceKey {
-    /// Reads `data/instance.key` (64 hexadecimal digits), or makes one, readable by its owner alone.
+    /// Reads `data/instance.key` (64 hexadecimal digits), or makes one, if there is no store yet that knew another.
     ///
     /// # Errors
-    /// A sentence for a person, if the file cannot be read or written, is no key, or is open to others.
+    /// A sentence for a person, if the file cannot be read or written, is no key, is open to others, or is missing.
     pub fn open(data: &Path) -> Result<InstanceKey, String> {
         let path = data.join("instance.key");
         let shown = path.display();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let mut bytes = [0u8; 32];
-                getrandom::fill(&mut bytes).map_err(|error| format!("no randomness for a new key: {error}"))?;
-                let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                private::write(&path, text.as_bytes())
-                    .map_err(|error| format!("{shown} could not be written: {error}"))?;
-                text
+                if ["generation", "store"].iter().any(|name| data.join(name).exists()) {
+                    return Err(format!(
+                        "{shown}: E-STORE-007 the instance key is missing\n  the store beside it was in use: with another \
+                         key every URL would change, and secrets could not be read\n  put the file back from a backup; if \
+                         it is lost for good, `millstream store new-key` makes another"
+                    ));
+                }
+                InstanceKey::make(data)?;
+                fs::read_to_string(&path).map_err(|error| format!("{shown} could not be read: {error}"))?
             }
             Err(error) => return Err(format!("{shown} could not be read: {error}")),
         };
@@ -67,6 +70,26 @@ impl InstanceKey {
             }
         }
         Ok(InstanceKey(SecretBox::new(Box::new(bytes))))
+    }
+
+    /// Makes `data/instance.key`, readable by its owner alone. Where another process made it meanwhile, that one stays.
+    ///
+    /// # Errors
+    /// A sentence for a person.
+    pub fn make(data: &Path) -> Result<(), String> {
+        let path = data.join("instance.key");
+        let mut bytes = [0u8; 32];
+        getrandom::fill(&mut bytes).map_err(|error| format!("no randomness for a new key: {error}"))?;
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let own = data.join(format!("instance.key.{}", std::process::id()));
+        let made = private::write(&own, text.as_bytes()).and_then(|()| match fs::hard_link(&own, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            // A file system without links.
+            Err(_) => fs::rename(&own, &path),
+            Ok(()) => fs::File::open(data)?.sync_all(),
+        });
+        let _ = fs::remove_file(&own);
+        made.map_err(|error| format!("{} could not be written: {error}", path.display()))
     }
 
     /// The key itself, for deriving others.
@@ -173,7 +196,7 @@ impl Keys {
         format!("/hooks/{flow}/{}", self.instance.url_key(flow, version))
     }
 
-    /// A new version for the flow and its former names.
+    /// A new version for the flow and its former names. After `grace` no other is good, those of earlier graces neither.
     pub async fn rotate(
         &self,
         journal: &Journal,
@@ -183,11 +206,10 @@ impl Keys {
     ) -> Result<(), journal::Error> {
         for name in std::iter::once(&flow.id).chain(&flow.aliases) {
             let mut versions = self.versions_of(name);
+            let end = now_ms.saturating_add(i64::try_from(grace.as_millis()).unwrap_or(i64::MAX));
+            versions.older.push((versions.current, end));
+            versions.older.iter_mut().for_each(|(_, until)| *until = end.min(*until));
             versions.older.retain(|(_, until)| *until > now_ms);
-            let until = now_ms.saturating_add(i64::try_from(grace.as_millis()).unwrap_or(i64::MAX));
-            if !grace.is_zero() {
-                versions.older.push((versions.current, until));
-            }
             versions.current += 1;
             let value = serde_json::to_vec(&versions).expect("numbers are plain JSON data");
             journal.set(&format!("{PREFIX}{name}"), Some(value)).await?;

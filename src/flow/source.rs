@@ -20,6 +20,8 @@ pub use extent::Extent;
 
 /// Largest file, bytes.
 pub const MAX_BYTES: usize = 1024 * 1024;
+/// Levels of lists and maps that have places; serde_yaml reads no file with more. Each place has its whole pointer.
+const DEEPEST: usize = 128;
 
 /// A file's text, and where everything in it stands.
 #[derive(Debug)]
@@ -299,7 +301,8 @@ impl Source {
 }
 
 impl Places {
-    /// The second pass. It keeps its own stack, so depth costs no call stack; serde_yaml has bounded it before.
+    /// The second pass. It keeps its own stack, so depth costs no call stack. A file that serde_yaml refused as too deep
+    /// comes here too.
     fn of(text: &str) -> Places {
         let mut places = Places::default();
         places.locate(text);
@@ -332,6 +335,9 @@ impl Places {
                 Event::SequenceStart(..) | Event::MappingStart(..) => {
                     let complex_key = open.last().is_some_and(Open::expects_key);
                     let pointer = if complex_key { String::from("?") } else { self.place_value(&mut open, span, None) };
+                    if open.len() > DEEPEST {
+                        return;
+                    }
                     let map = matches!(event, Event::MappingStart(..));
                     open.push(Open { pointer, map, complex_key, key: None, next: 0, seen: HashMap::new() });
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::next::Walk;
+use super::next::{SECURE, Walk};
 use super::scope::{InRun, call_key};
 use super::*;
 use crate::connector::{Class, Failure};
@@ -24,7 +24,7 @@ impl Walk<'_> {
         begun.unwrap_or_else(|mut failure| {
             // What it says may hold what the step was given.
             if step.secure.inputs {
-                failure.message = "what went wrong is not shown, since the step is secure".to_owned();
+                failure.message = SECURE.to_owned();
             }
             Event::Failed { place, failure, retry_at: None }
         })

@@ -13,7 +13,7 @@ use super::scope::InRun;
 use super::verdict::{Ready, ready, verdict};
 use super::*;
 use crate::connector::{Class, Failure, OnDoubt};
-use crate::flow::{Block, Child, Flow, Kind, Mock, Step};
+use crate::flow::{Block, Child, Flow, Kind, Mock, Secure, Step};
 use crate::mapping::Template;
 
 /// What the outside lends to a decision.
@@ -51,6 +51,9 @@ pub enum Next {
 pub const MAX_RECOVERIES: u32 = 3;
 /// The failure code of a wait, a child or a run that took too long.
 pub const TIMEOUT: &str = "run.timeout";
+
+/// What stands for the message of a failure that `secure` hides.
+pub(super) const SECURE: &str = "what went wrong is not shown, since the step is secure";
 
 /// How a block stands.
 pub(super) enum Progress {
@@ -168,6 +171,7 @@ impl Run {
             Err(failure) => failure,
         };
         let step = flow.step(&place.0);
+        let failure = hidden(step, failure);
         let doubt = step.and_then(|step| match &step.kind {
             Kind::Action(call) => Some(call.on_doubt),
             _ => None,
@@ -370,7 +374,15 @@ impl<'w> Walk<'w> {
             },
             Err(failure) => failure,
         };
-        Event::Failed { place, failure, retry_at: None }
+        Event::Failed { place, failure: hidden(Some(step), failure), retry_at: None }
+    }
+}
+
+/// The failure of a step without its words, if the step is secure: targets like to repeat what they were sent.
+fn hidden(step: Option<&Step>, failure: Failure) -> Failure {
+    match step.map(|step| step.secure) {
+        Some(secure) if secure != Secure::default() => Failure { message: SECURE.to_owned(), ..failure },
+        Some(_) | None => failure,
     }
 }
 

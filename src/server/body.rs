@@ -16,8 +16,12 @@ use super::problem::{Code, Problem};
 use crate::config::Limits;
 use crate::run::Body;
 
-/// Bodies being read or parsed at once may have this many KiB together; parsed JSON is many times its text.
-const IN_FLIGHT_KIB: u32 = 64 * 1024;
+/// Bodies being read or parsed at once may take this many KiB of memory together, about.
+const IN_FLIGHT_KIB: usize = 256 * 1024;
+/// What a body's text takes, as often as it is in memory: as it came, as it is parsed and as it is recorded.
+const TIMES: usize = 4;
+/// JSON up to this many bytes is parsed without counting its values: so many connections together take little.
+const UNCOUNTED: usize = 4 * 1024;
 /// Parsing more than this leaves the threads that serve others alone.
 const PARSE_ASIDE: usize = 512 * 1024;
 /// Room made for a body before it has come, bytes.
@@ -71,7 +75,7 @@ pub(super) struct Raw {
 #[derive(Debug, Default)]
 struct Share {
     _request: Option<OwnedSemaphorePermit>,
-    _body: Option<OwnedSemaphorePermit>,
+    body: Option<OwnedSemaphorePermit>,
 }
 
 impl Raw {
@@ -105,7 +109,7 @@ impl Reader {
             max_depth: limits.body_depth.min(DEEPEST),
             whole: Duration::from_secs(limits.body_seconds),
             silence: Duration::from_secs(limits.header_seconds),
-            budget: Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize)),
+            budget: Arc::new(Semaphore::new(IN_FLIGHT_KIB)),
             requests: Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS))),
         }
     }
@@ -128,22 +132,45 @@ impl Reader {
             Err(problem) => Err(problem),
         };
         match collected {
-            Ok((bytes, _body)) => Ok(Raw { bytes, share: Share { _request: Some(request), _body } }),
+            Ok((bytes, body)) => Ok(Raw { bytes, share: Share { _request: Some(request), body } }),
             Err(problem) => Err(turn_away(problem, incoming)),
         }
     }
 
     /// What the body says.
     pub async fn parse(&self, headers: &HeaderMap, raw: Raw) -> Result<Taken, Refused> {
-        let Raw { bytes, share } = raw;
-        let kind = kind(headers);
-        let max_depth = self.max_depth;
-        let body = match kind {
-            Kind::Json if bytes.len() > PARSE_ASIDE => {
-                let parsed = tokio::task::spawn_blocking(move || json(bytes, max_depth)).await;
-                parsed.unwrap_or_else(|error| Err(Problem::internal("parsing a body", &error).into()))?
+        if kind(headers) != Kind::Json {
+            return Reader::parse_form(headers, raw).await;
+        }
+        if raw.bytes.len() <= PARSE_ASIDE {
+            return self.parse_json(raw);
+        }
+        let reader = self.clone();
+        let parsed = tokio::task::spawn_blocking(move || reader.parse_json(raw)).await;
+        parsed.unwrap_or_else(|error| Err(Problem::internal("parsing a body", &error).into()))
+    }
+
+    fn parse_json(&self, raw: Raw) -> Result<Taken, Refused> {
+        let Raw { bytes, mut share } = raw;
+        if bytes.len() > UNCOUNTED {
+            let needed = (2 * bytes.len() + weight(&bytes)) / 1024;
+            if needed > IN_FLIGHT_KIB {
+                let detail = format!(
+                    "The body has so many values that it would take {} MB of memory; {} may be taken. Send it in parts.",
+                    needed / 1024,
+                    IN_FLIGHT_KIB / 1024
+                );
+                return Err(Problem::new(Code::BodyTooLarge, detail).into());
             }
-            Kind::Json => json(bytes, max_depth)?,
+            self.take_share(&mut share.body, needed)?;
+        }
+        Ok(Taken { body: json(bytes, self.max_depth)?, _share: share })
+    }
+
+    async fn parse_form(headers: &HeaderMap, raw: Raw) -> Result<Taken, Refused> {
+        let Raw { bytes, share } = raw;
+        let body = match kind(headers) {
+            Kind::Json => unreachable!("it is none"),
             Kind::Form => match form::urlencoded(&bytes) {
                 Ok(value) => Body::of(value),
                 Err(problem) => {
@@ -212,13 +239,12 @@ impl Reader {
                 return Err(self.too_large());
             }
             bytes.extend_from_slice(&data);
-            self.take_share(&mut share, bytes.len())?;
+            self.take_share(&mut share, bytes.len() / 1024 * TIMES)?;
         }
     }
 
-    /// Grows `share` to what `length` bytes need.
-    fn take_share(&self, share: &mut Option<OwnedSemaphorePermit>, length: usize) -> Result<(), Problem> {
-        let needed = length / 1024;
+    /// Grows `share` to so many KiB.
+    fn take_share(&self, share: &mut Option<OwnedSemaphorePermit>, needed: usize) -> Result<(), Problem> {
         let held = share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let Ok(more) = u32::try_from(needed.saturating_sub(held)) else {
             return Err(self.too_large());
@@ -291,6 +317,34 @@ fn kind(headers: &HeaderMap) -> Kind {
         _ if essence.ends_with("+json") => Kind::Json,
         _ => Kind::Other(essence.chars().filter(|c| !c.is_control()).take(100).collect()),
     }
+}
+
+/// What the value of this JSON text takes in memory beside its texts, bytes, at most about: a list has room for four
+/// items at once and doubles it, an object has a table beside its members.
+fn weight(text: &[u8]) -> usize {
+    let (mut weight, mut at, mut depth) = (0, 0, 0usize);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => {
+                at += 1;
+                while let Some(byte) = text.get(at).filter(|byte| **byte != b'"') {
+                    at += 1 + usize::from(*byte == b'\\');
+                }
+            }
+            // The parser comes no further.
+            b'[' | b'{' if depth > DEEPEST => return weight,
+            b'[' | b'{' => {
+                weight += 400;
+                depth += 1;
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' => weight += 128,
+            b':' => weight += 64,
+            _ => {}
+        }
+        at += 1;
+    }
+    weight
 }
 
 /// Reads JSON. An empty body is null, as is no body. Of equal keys the last wins.

@@ -336,8 +336,8 @@ fn a_panic_that_shows_what_holds_a_secret_shows_none() {
 
     let folder = tempfile::tempdir().unwrap();
     let secret = SecretString::from("canary/panic+5e7".to_owned());
-    let journal = Journal::open(folder.path()).unwrap();
     let key = InstanceKey::open(folder.path()).unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
     let vault = Vault::open(folder.path(), key.expose()).unwrap();
     vault.set("CRM", &secret).unwrap();
     let access = Access::open(&journal, folder.path(), &secret).unwrap();

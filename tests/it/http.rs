@@ -80,9 +80,9 @@ impl App {
                 std::fs::create_dir_all(&data).unwrap();
                 let catalog = Arc::new(Catalog::load(&dir, Some(&data), &config));
                 assert!(catalog.current().is_sound(), "{:?}", catalog.current().problems);
+                let key = InstanceKey::open(&data).unwrap();
                 let journal = Journal::open(&data).unwrap();
                 let outbound = Outbound::new(&config.outbound, Secrets::default()).unwrap();
-                let key = InstanceKey::open(&data).unwrap();
                 let access = Access::open(&journal, &data, &SecretString::from(TOKEN.to_owned())).unwrap();
                 let access = Arc::new(access);
                 let engine = Engine::new(journal, outbound, catalog, key, config.limits.clone()).unwrap();

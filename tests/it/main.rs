@@ -49,6 +49,7 @@ mod lsp_names;
 mod many;
 mod mapping;
 mod mapping_check;
+mod mended;
 mod native_data;
 mod native_file;
 mod native_http;

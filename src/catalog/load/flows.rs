@@ -95,11 +95,7 @@ impl Loader {
 
     fn read_flow(&self, path: &Path, stamp: Stamp, before: Option<FlowFile>, shared: &Others<'_>) -> FlowFile {
         let file = self.relative(path);
-        let text = self
-            .drafts
-            .read(path)
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| String::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 ({error})")));
+        let text = self.drafts.read_text(path);
         let (known_good, live) = before.map(|before| (before.good, before.live)).unwrap_or_default();
         let text = match text {
             Ok(text) => text,

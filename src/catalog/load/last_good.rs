@@ -1,5 +1,6 @@
 //! Last good versions, kept in the data folder so that a restart has them too.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use crate::run::Digest;
 /// So many copies are written before the flows are live. More than that, as at the first start with many flows, are
 /// written while they are: nobody should wait for them.
 const AT_ONCE: usize = 64;
+/// More files than this are synced with all else that the file system has, which is sooner done.
+const ONE_BY_ONE: usize = 16;
 
 /// The copies of flows that are live. Without a folder nothing is kept.
 pub(super) struct Copies {
@@ -43,14 +46,14 @@ impl Copies {
         if first && pending.len() > AT_ONCE {
             let write = {
                 let (folder, pending) = (folder.clone(), pending.clone());
-                move || pending.iter().for_each(|live| write(&folder, live))
+                move || write(&folder, &pending)
             };
             if let Ok(thread) = thread::Builder::new().name("copies".into()).spawn(write) {
                 *lock(&self.writing) = Some(thread);
                 return;
             }
         }
-        pending.iter().for_each(|live| write(&folder, live));
+        write(&folder, &pending);
     }
 
     /// The last good version of a file, by its path from the project folder.
@@ -92,24 +95,48 @@ impl Loader {
         if fs::read(&path).is_ok_and(|kept| kept == content) {
             return;
         }
-        if let Err(error) = replace(&path, content) {
+        if let Err(error) = prepare(&path, content).and_then(|()| settle(&last_good(data), &[path.clone()])) {
             tracing::warn!(file = %path.display(), %error, "what is good now could not be kept for a restart");
         }
     }
 }
 
-fn write(folder: &Path, live: &LiveFlow) {
+fn write(folder: &Path, all: &[Arc<LiveFlow>]) {
+    let mut fresh = Vec::new();
+    let mut there = HashSet::new();
+    for live in all {
+        if let Err(error) = write_one(folder, live, &mut fresh, &mut there) {
+            tracing::warn!(file = %live.file.display(), %error, "the last good version could not be kept");
+        }
+    }
+    if let Err(error) = settle(folder, &fresh) {
+        tracing::warn!(folder = %folder.display(), %error, "the last good versions could not be kept");
+    }
+}
+
+/// Writes what is missing of a copy beside its place, in the order in which it may take it: what the copy names first.
+fn write_one(
+    folder: &Path,
+    live: &LiveFlow,
+    fresh: &mut Vec<PathBuf>,
+    there: &mut HashSet<PathBuf>,
+) -> std::io::Result<()> {
     let copy = copy_of(folder, &live.file);
-    let Some(((_, own), connectors)) = live.definition.split_first() else { return };
+    let Some(((_, own), connectors)) = live.definition.split_first() else { return Ok(()) };
     if fs::read(&copy).is_ok_and(|text| text == own.as_bytes()) {
-        return;
+        return Ok(());
     }
-    // What the copy names is there before it.
-    let parts = connectors.iter().map(|(hash, text)| (part_of(folder, hash), text)).filter(|(path, _)| !path.exists());
-    let written = parts.chain([(copy, own)]).try_for_each(|(path, text)| replace(&path, text.as_bytes()));
-    if let Err(error) = written {
-        tracing::warn!(file = %live.file.display(), %error, "the last good version could not be kept");
+    for (hash, text) in connectors {
+        let part = part_of(folder, hash);
+        if !there.contains(&part) && !part.exists() {
+            prepare(&part, text.as_bytes())?;
+            fresh.push(part.clone());
+        }
+        there.insert(part);
     }
+    prepare(&copy, own.as_bytes())?;
+    fresh.push(copy);
+    Ok(())
 }
 
 /// Where the text of a connector is that copies name by its hash.
@@ -123,8 +150,8 @@ fn copy_of(folder: &Path, file: &Path) -> PathBuf {
     folder.join(name)
 }
 
-/// Replaces a file whole.
-fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
+/// Writes what is to be a file beside its place.
+fn prepare(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let fresh = path.with_extension("new");
     let mut file = match fs::File::create(&fresh) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -133,8 +160,23 @@ fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
         }
         file => file?,
     };
-    file.write_all(content)?;
-    fs::rename(&fresh, path)
+    file.write_all(content)
+}
+
+/// Puts these files of a folder in their places, once all are on disk: after a crash each is the old one or the new one,
+/// never half of either.
+fn settle(folder: &Path, fresh: &[PathBuf]) -> std::io::Result<()> {
+    if fresh.is_empty() {
+        return Ok(());
+    }
+    let folder = fs::File::open(folder)?;
+    if fresh.len() > ONE_BY_ONE {
+        rustix::fs::syncfs(&folder)?;
+    } else {
+        fresh.iter().try_for_each(|path| fs::File::open(path.with_extension("new"))?.sync_all())?;
+    }
+    fresh.iter().try_for_each(|path| fs::rename(path.with_extension("new"), path))?;
+    folder.sync_all()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

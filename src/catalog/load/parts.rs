@@ -25,7 +25,7 @@ impl Loader {
                 Ok(text) => {
                     texts.insert(file.to_string_lossy().into_owned(), text);
                 }
-                Err(error) => self.connector_problems.push(unreadable(&file, &error.to_string())),
+                Err(error) => self.connector_problems.push(unreadable(&file, &error)),
             }
         }
         let read = |texts: &BTreeMap<String, String>| {
@@ -74,7 +74,7 @@ impl Loader {
             }
             Err(_) if stamp.is_none() => Default::default(),
             Err(error) => {
-                let problem = unreadable(Path::new("connections.yaml"), &error.to_string());
+                let problem = unreadable(Path::new("connections.yaml"), &error);
                 (self.connections.clone(), vec![problem])
             }
         };

@@ -122,3 +122,20 @@ fn any_text_is_read_without_a_panic() {
         source.problem(problem::BAD_VALUE, "/a/b", At::Offset(7), String::new(), None);
     }
 }
+
+#[test]
+fn of_a_hundred_thousand_levels_few_have_places() {
+    for text in ["- ".repeat(100_000), "? ".repeat(100_000), "[".repeat(100_000)] {
+        let (source, value, problems) = Source::read(Path::new("a.yaml"), &text);
+        assert!(value.is_none() && !problems.is_empty());
+        let levels = source.places().marks.keys().map(|pointer| pointer.matches('/').count()).max();
+        assert!(levels.is_none_or(|levels| levels <= DEEPEST + 1), "{levels:?}");
+    }
+}
+
+#[test]
+fn words_and_numbers_of_old_yaml_are_text() {
+    let (_, value, problems) = Source::read(Path::new("a.yaml"), "[NO, yes, 012, 12:30, 0x10, 1_000]");
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(value, Some(json!(["NO", "yes", "012", "12:30", 16, "1_000"])));
+}

@@ -245,8 +245,11 @@ impl Shared {
         // After it is gone, so that nobody opens it again: the disk has its space once the last handle is closed.
         self.reader.forget(number);
         points::reach("journal.drop.after");
-        dropped.map_err(|error| Fault::Broken(format!("segment {number} could not be removed: {error}")))?;
-        Ok(true)
+        dropped.map(|()| true).map_err(|error| match no_files(error.raw_os_error()) {
+            // It is tried again once there are fewer; what is needed of it stands further on already.
+            true => Fault::NoSpace,
+            false => Fault::Broken(format!("segment {number} could not be removed: {error}")),
+        })
     }
 
     /// Appends entries again that are needed still.

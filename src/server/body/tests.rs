@@ -167,16 +167,16 @@ fn silent() -> Incoming {
 #[tokio::test]
 async fn bodies_in_flight_share_a_budget() {
     let reader = reader(usize::MAX);
-    let all = reader.budget.clone().try_acquire_many_owned(IN_FLIGHT_KIB - 1).unwrap();
+    let all = reader.budget.clone().try_acquire_many_owned(IN_FLIGHT_KIB as u32 - 1).unwrap();
     let large = || Incoming::from(vec![b' '; 10 * 1024]);
     let refused = reader.read(&HeaderMap::new(), large()).await.unwrap_err();
     assert_eq!(refused.problem.code, Code::Busy);
 
     drop(all);
     let taken = reader.read(&HeaderMap::new(), large()).await.unwrap();
-    assert_eq!(reader.budget.available_permits(), IN_FLIGHT_KIB as usize - 10);
+    assert_eq!(reader.budget.available_permits(), IN_FLIGHT_KIB - 10 * TIMES);
     drop(taken);
-    assert_eq!(reader.budget.available_permits(), IN_FLIGHT_KIB as usize);
+    assert_eq!(reader.budget.available_permits(), IN_FLIGHT_KIB);
 }
 
 #[tokio::test]
@@ -192,4 +192,19 @@ async fn requests_being_read_are_bounded_and_the_next_is_told_to_come_again() {
     assert!(reader.collect(&none, Incoming::from("{}")).await.is_ok());
     drop(second);
     assert_eq!(reader.requests.available_permits(), 2);
+}
+
+#[tokio::test]
+async fn what_values_take_counts_and_a_body_that_can_never_fit_is_refused() {
+    let reader = reader(10 * 1024 * 1024);
+    let list = |values: usize| format!("[{}0]", "0,".repeat(values - 1));
+    let taken = reader.read(&headers(&[]), list(100_000).into()).await.unwrap();
+    assert!(reader.budget.available_permits() < IN_FLIGHT_KIB - 100_000 * size_of::<Value>() / 1024);
+    drop(taken);
+    assert_eq!(reader.budget.available_permits(), IN_FLIGHT_KIB);
+    let refused = reader.read(&headers(&[]), list(4_000_000).into()).await.unwrap_err();
+    assert_eq!(refused.problem.code, Code::BodyTooLarge);
+    assert_eq!(reader.budget.available_permits(), IN_FLIGHT_KIB);
+    // Marks within text are no values.
+    assert_eq!(weight(br#"["[{,:\\\",["]"#), 400);
 }
