@@ -116,12 +116,13 @@ pub const UNKNOWN_FLOW: Code = ("E-FLOW-023", "unknown flow");
 pub const CYCLE: Code = ("E-FLOW-024", "flows that call each other in a circle");
 pub const MAY_NOT_FIT: Code = ("W-FLOW-025", "a type that may not fit");
 pub const MAY_BE_NULL: Code = ("W-FLOW-026", "null where a value is needed");
+pub const NOT_LITERAL: Code = ("E-FLOW-027", "a template where none may be");
 
 /// Judgements of types and paths: the flow is whole all the same, and its runs fail where they must.
 pub const JUDGEMENTS: [&str; 5] = [MISSING_INPUT.0, CANNOT_FIT.0, "E-MAP-011", "E-MAP-012", "E-MAP-014"];
 
 /// Every code of this module, for the pages and the tests. One with a `W` is a warning.
-pub const CODES: [Code; 26] = [
+pub const CODES: [Code; 27] = [
     NOT_YAML,
     DUPLICATE_KEY,
     UNKNOWN_KEY,
@@ -148,6 +149,7 @@ pub const CODES: [Code; 26] = [
     CYCLE,
     MAY_NOT_FIT,
     MAY_BE_NULL,
+    NOT_LITERAL,
 ];
 
 /// The name nearest to `wrong`, if one is near enough to have been meant.

@@ -13,6 +13,7 @@ mod check_promise_runs;
 mod cli;
 mod clock;
 mod connections;
+mod connections_tried;
 mod connector_calls;
 mod connector_cli;
 mod connector_docs;

@@ -12,6 +12,8 @@ use millstream::outbound::{Call, Outbound};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+#[cfg(feature = "crash-points")]
+use crate::app::{App, eventually};
 use crate::remote::{KEY, connection, outbound, verdict};
 
 struct Place {
@@ -248,5 +250,26 @@ async fn what_the_connection_forbids_and_what_is_too_large_is_refused() {
         let result = place.run("list", json!({})).await;
         assert_eq!(verdict(&result), "Held file.folder", "{folder}");
         assert_eq!(result.unwrap_err().class, Class::Held);
+    }
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn a_server_that_dies_before_or_after_an_append_leaves_one_line() {
+    let connections = "log: {connector: file, settings: {folder: out}}\n";
+    let flow = "trigger: {type: request}\nsteps:\n  - {id: add, action: file.append, connection: log, with: {path: log.txt, content: \"one\\n\"}}\n";
+    for (place, written) in [("outbound.call.before", false), ("outbound.call.after", true)] {
+        let mut app = App::idle(&[("connections.yaml", connections), ("flows/add.yaml", flow)]);
+        std::fs::create_dir(app.path("out")).unwrap();
+        app.env.push(("MILLSTREAM_CRASH", format!("{place}:1")));
+        app.start();
+        let run = app.post("add", &json!({})).run();
+        eventually(|| app.has_ended().is_some());
+        assert_eq!(app.path("out/log.txt").exists(), written, "{place}");
+        app.kill();
+        app.env.retain(|(name, _)| *name != "MILLSTREAM_CRASH");
+        app.start();
+        assert_eq!(app.ended(&run)["status"], "succeeded");
+        assert_eq!(std::fs::read_to_string(app.path("out/log.txt")).unwrap(), "one\n", "{place}");
     }
 }

@@ -18,23 +18,23 @@ use crate::remote::{KEY, connection, perform, verdict};
 const PASSWORD: &str = "geheim-und-lang";
 
 /// The server, ended by its own id.
-struct Mailer {
+pub struct Mailer {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    port: u16,
+    pub port: u16,
 }
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn tls(name: &str) -> PathBuf {
+pub fn tls(name: &str) -> PathBuf {
     root().join("tests/tls").join(name)
 }
 
 impl Mailer {
-    fn start(mode: &str) -> Mailer {
+    pub fn start(mode: &str) -> Mailer {
         let parts = std::env::var_os("MILLSTREAM_STANDINS").map(PathBuf::from);
         let parts = parts.unwrap_or_else(|| root().join("target/standins"));
         let mut child = Command::new(parts.join("venv/bin/python"))
@@ -59,7 +59,7 @@ impl Mailer {
         serde_json::from_str(&line).unwrap()
     }
 
-    fn mails(&mut self) -> Vec<Value> {
+    pub fn mails(&mut self) -> Vec<Value> {
         self.tell("mails").as_array().unwrap().clone()
     }
 }

@@ -32,6 +32,7 @@ impl Checker<'_> {
             let what = format!("`{scheme}:` URLs are not called; only http and https are");
             self.say(problem::BAD_VALUE, &child(&with, "url"), At::Value, what, None);
         }
+        self.literals(action.input.source(), &read.with, &with);
         let output = action.output.clone();
         let call = input.map(|input| {
             Kind::Action(Box::new(Call {
@@ -45,6 +46,26 @@ impl Checker<'_> {
             }))
         });
         (call, output)
+    }
+
+    /// Inputs that are code, as a statement of SQL is: data in them would be read as code too.
+    fn literals(&mut self, schema: &Value, given: &Value, at: &str) {
+        let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+        for (name, _) in properties.filter(|(_, property)| property.get("x-literal") == Some(&Value::Bool(true))) {
+            // A `with` that is one template may hold anything.
+            let (found, at) =
+                if given.is_object() { (given.get(name), child(at, name)) } else { (Some(given), at.into()) };
+            if found.is_some_and(|value| !is_literal(value)) {
+                let what = format!(
+                    "`{name}` is read as code: whoever sends what the template fills in could change what it does"
+                );
+                let hint = match schema.pointer("/properties/params") {
+                    Some(_) => "write the text itself, with a `?` for each value, and give the values in `params`",
+                    None => "write the text itself",
+                };
+                self.say(problem::NOT_LITERAL, &at, At::Value, what, Some(hint.to_owned()));
+            }
+        }
     }
 
     /// Whether there is such a flow, and no circle of calls, is known only where all flows are: in the catalog.
