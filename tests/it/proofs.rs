@@ -304,7 +304,8 @@ impl Stage {
             };
             for time in 1..=if entry["once"] == true { 1 } else { 2 } {
                 let output = outbound.perform(call).await;
-                let output = output.unwrap_or_else(|error| panic!("`{name}`, time {time}: {error:?}; {}", self.last_seen()));
+                let output =
+                    output.unwrap_or_else(|error| panic!("`{name}`, time {time}: {error:?}; {}", self.last_seen()));
                 known.extend(output.as_object().cloned().unwrap_or_default());
             }
         }
