@@ -79,7 +79,7 @@ impl Attached {
     }
 
     pub fn bearer(origin: Origin, token: SecretString) -> Attached {
-        let value = format!("Bearer {}", token.expose_secret());
+        let value = format!("Bearer {}", token.expose_secret().trim());
         Attached::new(origin, Add::Header(AUTHORIZATION, value.into()), vec![token])
     }
 

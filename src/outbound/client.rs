@@ -12,8 +12,8 @@ use reqwest::{Certificate, Method, redirect};
 use tokio::time::{Instant, timeout_at};
 
 use super::auth::{Attached, Outgoing};
-use super::{certificate, connect};
 use super::guard::{self, Blocked, Guard, Lookup, Resolver};
+use super::{certificate, connect};
 use crate::config;
 use crate::connector::{Answer, Class, Failure, HttpRequest};
 

@@ -99,7 +99,11 @@ mod tests {
             let failure = client.send(&request, None, began + Duration::from_millis(400), 1000).await.unwrap_err();
             // Then it ends in its time, and may be made again.
             assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-            assert_eq!((failure.class, failure.code.as_str()), (Class::Retry, "outbound.connect"), "{host}: {failure:?}");
+            assert_eq!(
+                (failure.class, failure.code.as_str()),
+                (Class::Retry, "outbound.connect"),
+                "{host}: {failure:?}"
+            );
         }
     }
 }

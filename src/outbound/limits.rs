@@ -163,7 +163,8 @@ impl Gate {
         if let Some((declared, action, context)) = declared {
             let whole = format!("{}\n{connection}", call.connector.name);
             // What is counted by the same key is counted together, whichever action it is.
-            let by = |limits: &Keyed| limits.key.as_ref().map_or(action.name.clone(), |key| format!("by {}", key.source()));
+            let by =
+                |limits: &Keyed| limits.key.as_ref().map_or(action.name.clone(), |key| format!("by {}", key.source()));
             let own = action.call.as_ref().map(|call| (&call.limits, format!("{whole}\n{}", by(&call.limits))));
             for (limits, name) in own.into_iter().chain([(&declared.limits, whole)]) {
                 if !limits.limits.is_some() {

@@ -436,7 +436,10 @@ fn converse(stream: TcpStream, judge: &Judge) -> Option<()> {
         let body = String::from_utf8_lossy(&body).into_owned();
         let reply = judge(Seen { path, headers, body, at: Instant::now() });
         std::thread::sleep(reply.after);
-        let mut head = format!("HTTP/1.1 {} Scripted\r\ncontent-type: application/json\r\n", reply.status);
+        let mut head = format!("HTTP/1.1 {} Scripted\r\n", reply.status);
+        if !reply.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            head.push_str("content-type: application/json\r\n");
+        }
         for (name, value) in &reply.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

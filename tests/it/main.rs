@@ -40,6 +40,7 @@ mod fuzz;
 mod house;
 mod http;
 mod http_edges;
+mod keyed_limits;
 mod kill_each;
 mod language_client;
 mod letters;

@@ -8,13 +8,14 @@ use std::process::Command;
 use std::sync::Arc;
 
 use millstream::connector::{Class, Connection, Connectors, Failure};
-use millstream::outbound::{Call, Outbound};
+use millstream::outbound::{Call, Outbound, Secrets};
+use millstream::vault::Vault;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 #[cfg(feature = "crash-points")]
 use crate::app::{App, eventually};
-use crate::remote::{KEY, connection, outbound, verdict};
+use crate::remote::{KEY, connection, outbound, perform, verdict};
 
 struct Place {
     dir: tempfile::TempDir,
@@ -165,6 +166,10 @@ async fn a_repeated_append_adds_nothing_and_others_go_between() {
     place.run_as(Uuid::from_u128(3), "append", append("three\n")).await.unwrap();
     place.run_as(b, "append", append("two\n")).await.unwrap();
     assert_eq!(place.content("log.txt"), "one\nthree\ntwo\n");
+    // What others put where a crash kept a call from writing is theirs.
+    std::fs::write(place.path("log.txt"), "one\nthree\nzz").unwrap();
+    place.run_as(Uuid::from_u128(4), "append", append("four\n")).await.unwrap();
+    assert_eq!(place.content("log.txt"), "one\nthree\nzzfour\n");
     // A log that was rotated is another file, of which nothing is known.
     std::fs::rename(place.path("log.txt"), place.path("log.1")).unwrap();
     std::fs::write(place.path("log.txt"), "new\n").unwrap();
@@ -272,4 +277,63 @@ fn a_server_that_dies_before_or_after_an_append_leaves_one_line() {
         assert_eq!(app.ended(&run)["status"], "succeeded");
         assert_eq!(std::fs::read_to_string(app.path("out/log.txt")).unwrap(), "one\n", "{place}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_waits_for_the_attempt_that_still_writes_and_what_it_left_is_not_put_into_place() {
+    // Given an attempt that ended by its timeout, and is in the middle of its bytes still.
+    let place = Place::new();
+    let fresh = place.path(&format!(".millstream-write-{}", KEY.simple()));
+    std::fs::write(&fresh, "ha").unwrap();
+    let writing = std::fs::File::open(&fresh).unwrap();
+    rustix::fs::flock(&writing, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    // When it is repeated, then nothing is put into place while the first one writes.
+    let input = json!({"path": "a.txt", "content": "whole"});
+    let connectors = Connectors::shipped();
+    let (connector, _) = connectors.action("file.write").unwrap();
+    let (action, connection, timeout) = ("write", Some(&place.connection), Some(std::time::Duration::from_millis(200)));
+    let (key, output_limit) = (KEY, 1000);
+    let call = Call { flow: "test", connector, action, connection, input: &input, key, timeout, output_limit };
+    assert_eq!(verdict(&place.outbound.perform(call).await), "Unknown outbound.timeout");
+    assert!(!place.path("a.txt").exists());
+    // And once it has ended, the next attempt writes all of it.
+    drop(writing);
+    place.run("write", input).await.unwrap();
+    assert_eq!(place.content("a.txt"), "whole");
+    assert_eq!(names(&place.path("")), ["a.txt"]);
+    // One that died between a new file's two names left both: the file is not written over by its other name.
+    std::fs::hard_link(place.path("a.txt"), &fresh).unwrap();
+    place.run("write", json!({"path": "b.txt", "content": "another"})).await.unwrap();
+    assert_eq!((place.content("a.txt"), place.content("b.txt")), ("whole".into(), "another".into()));
+}
+
+#[tokio::test]
+async fn the_data_folder_is_out_of_reach_whatever_it_is_called() {
+    // Given a data folder within, above and beside the folder of the connection.
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("state/inner")).unwrap();
+    std::fs::write(place.path("state/instance.key"), "key").unwrap();
+    let vault = Vault::open(&place.path("state"), b"key").unwrap();
+    let config = millstream::config::Outbound::default();
+    let own = Outbound::new(&config, Secrets::new(Some(Arc::new(vault)))).unwrap();
+    let run = async |folder: &str, action: &str, input: Value| {
+        let connection = Arc::new(connection(place.dir.path(), "file", json!({"folder": folder}), &[]));
+        verdict(&perform(&own, &Connectors::shipped(), &format!("file.{action}"), Some(&connection), input).await)
+    };
+    for path in ["state/instance.key", "state/inner/x", "./state//instance.key"] {
+        for (action, input) in [
+            ("read", json!({"path": path})),
+            ("write", json!({"path": path, "content": "x"})),
+            ("append", json!({"path": path, "content": "x"})),
+            ("delete", json!({"path": path})),
+            ("move", json!({"from": path, "to": "stolen"})),
+        ] {
+            assert_eq!(run("out", action, input).await, "Permanent file.path", "{action} {path}");
+        }
+    }
+    assert_eq!(run("out", "list", json!({"path": "state"})).await, "Permanent file.path");
+    assert_eq!(run("out/state", "read", json!({"path": "instance.key"})).await, "Held file.folder");
+    assert_eq!(run("out/state/inner", "write", json!({"path": "x", "content": "x"})).await, "Held file.folder");
+    assert!(run("out", "write", json!({"path": "x", "content": "x"})).await.starts_with("done"));
+    assert_eq!(std::fs::read_to_string(place.path("state/instance.key")).unwrap(), "key");
 }

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::Response;
-use millstream::connector::{Connectors, Failure};
+use millstream::connector::{Connectors, Failure, Limits, Rate};
 use millstream::outbound::{Call, Outbound};
 use serde_json::{Value, json};
 
@@ -266,4 +266,78 @@ async fn pages_are_gathered_however_the_target_says_where_the_next_one_is() {
     ] {
         assert_eq!(verdict(&go("/url", "GET", wrong).await), "Permanent http.input");
     }
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_not_sent_again_when_its_result_cannot_be_had() {
+    // Given targets that accept an order, and then refuse to say what became of it.
+    for (accepted, poll) in [(303, json!(false)), (202, json!(true))] {
+        for (status, class) in [(503, "Unknown http.throttled"), (429, "Unknown http.throttled"), (500, "Unknown")] {
+            let remote = Remote::start(move |arrived: Arrived| match (arrived.method.as_str(), arrived.uri.as_str()) {
+                ("POST", _) if accepted == 202 => {
+                    response(202, &[("retry-after", "0"), ("operation-location", "/o"), ("location", "/result")], "")
+                }
+                ("POST", _) => to(303, "/result"),
+                (_, "/o") => json_response(200, &json!({"status": "Succeeded"})),
+                _ => response(status, &[("retry-after", "0")], ""),
+            })
+            .await;
+            let failed = short(&remote, json!({"body": "x", "redirects": 1, "poll": poll})).await;
+            assert!(verdict(&failed).starts_with(class), "{accepted} {status}: {}", verdict(&failed));
+            let posts = remote.arrived().iter().filter(|arrived| arrived.method == "POST").count();
+            assert_eq!(posts, 1, "{accepted} {status}");
+            assert!(remote.arrived().len() > 3, "it is asked again: {:?}", remote.arrived());
+        }
+    }
+    // One that nothing listens at any more, and one that comes back in time.
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = format!("http://{}/", gone.local_addr().unwrap());
+    drop(gone);
+    let remote = Remote::start(move |_| to(303, &place)).await;
+    let failed = short(&remote, json!({"body": "x", "redirects": 1})).await;
+    assert_eq!(verdict(&failed), "Unknown outbound.connect", "{failed:?}");
+    let read = short(&remote, json!({"redirects": 1})).await;
+    assert_eq!(verdict(&read), "Retry outbound.connect", "what only reads may be made again");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let remote = Remote::start(move |arrived: Arrived| match arrived.method.as_str() {
+        "POST" => to(303, "/result"),
+        _ if asked.fetch_add(1, Ordering::SeqCst) < 2 => response(503, &[("retry-after", "0")], ""),
+        _ => json_response(200, &json!({"id": 7})),
+    })
+    .await;
+    let done = short(&remote, json!({"body": "x", "redirects": 1})).await.unwrap();
+    assert_eq!(done["body"]["id"], 7);
+}
+
+/// A call that has a second.
+async fn short(remote: &Remote, mut input: Value) -> Result<Value, Failure> {
+    let connectors = Connectors::shipped();
+    let (connector, _) = connectors.action("http.request").unwrap();
+    input["url"] = json!(remote.url("/orders"));
+    let (action, connection, key, output_limit) = ("request", None, KEY, 100_000);
+    let timeout = Some(Duration::from_secs(1));
+    let call = Call { flow: "test", connector, action, connection, input: &input, key, timeout, output_limit };
+    outbound().perform(call).await
+}
+
+#[tokio::test]
+async fn each_request_of_a_row_takes_its_turn_under_the_connections_limits() {
+    // Given a connection that lets one request go in 200 ms, one at a time.
+    let remote = Remote::start(|arrived| match arrived.uri.as_str() {
+        "/1" => to(302, "/2"),
+        "/2" => to(302, "/3"),
+        _ => json_response(200, &json!({})),
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut own = connection(dir.path(), "http", json!({"base_url": remote.url("")}), &[]);
+    let per = Duration::from_millis(200);
+    own.limits = Limits { concurrent: Some(1), rate: Some(Rate { requests: 1, per }) };
+    let own = Arc::new(own);
+    let began = Instant::now();
+    let go = json!({"url": "/1", "redirects": 3});
+    perform(&outbound(), &Connectors::shipped(), "http.request", Some(&own), go).await.unwrap();
+    // Then three requests take two of them.
+    assert_eq!(remote.arrived().len(), 3);
+    assert!(began.elapsed() >= 2 * per - Duration::from_millis(5), "{:?}", began.elapsed());
 }

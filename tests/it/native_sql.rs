@@ -206,6 +206,18 @@ async fn postgres_keeps_values_and_says_what_is_wrong() {
     );
     assert_eq!(verdict(&db.query("SELECT ?", json!([])).await), "Permanent sql.input");
 
+    // A table that is changed is read as it is now, and written too, by connections that knew it before.
+    let added = json!({"id": 1, "n": 5});
+    db.does("CREATE TABLE grows (id int PRIMARY KEY, n int)").await.unwrap();
+    db.run("sql.insert", json!({"table": "grows", "row": added})).await.unwrap();
+    assert_eq!(db.rows("SELECT * FROM grows").await, json!([added]));
+    db.does("ALTER TABLE grows ADD COLUMN more text, ALTER COLUMN n TYPE text").await.unwrap();
+    assert_eq!(db.rows("SELECT * FROM grows").await, json!([{"id": 1, "n": "5", "more": null}]));
+    let returning = "UPDATE grows SET id = id RETURNING *";
+    db.query(returning, json!([])).await.unwrap();
+    db.does("ALTER TABLE grows DROP COLUMN more").await.unwrap();
+    assert_eq!(db.query(returning, json!([])).await.unwrap(), json!([{"id": 1, "n": "5"}]));
+
     // What a statement takes too long for is ended and undone by the server.
     let slow = db.in_time(Duration::from_millis(500), "SELECT pg_sleep(20)").await;
     assert_eq!(verdict(&slow), "Retry sql.timeout", "{slow:?}");

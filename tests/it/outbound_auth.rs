@@ -85,6 +85,22 @@ async fn echo() -> Remote {
 const SETTINGS_URL: &str = "\"{{ settings.url }}/base/\"";
 
 #[tokio::test]
+async fn a_token_server_that_repeats_what_it_was_sent_shows_no_secret_in_any_spelling() {
+    let login = Remote::start(|arrived: Arrived| {
+        let said = json!({"error": "invalid_client", "error_description": format!("refused: {}", arrived.body)});
+        json_response(401, &said)
+    })
+    .await;
+    let auth = "{type: oauth2_client_credentials, token_url: \"{{ settings.url }}/token\", client_id: me, client_secret: \
+                {connection: client_secret}}";
+    let setup = Setup::new("\"{{ settings.url }}\"", auth, &login.url(""), &[("client_secret", "canary+of/the=sea")]);
+    let failure = setup.call("go").await.unwrap_err();
+    assert_eq!(failure.code, "outbound.token_refused");
+    assert!(login.arrived()[0].body.contains("canary%2Bof"), "{:?}", login.arrived());
+    assert!(failure.message.contains("[redacted]") && !failure.message.contains("canary"), "{}", failure.message);
+}
+
+#[tokio::test]
 async fn a_key_can_stand_in_the_path() {
     let remote = echo().await;
     let auth = "{type: api_key, in: path, prefix: /bot, key: {connection: bot_token}}";

@@ -211,7 +211,11 @@ async fn credentials_go_to_their_own_host_only() {
     assert!(own.arrived().iter().all(|arrived| arrived.headers["authorization"] == "Bearer canary-token"));
 
     assert_eq!(verdict(&call(other.url("/")).await), "Permanent outbound.other_host");
-    assert_eq!(verdict(&call("../../x".into()).await), "Permanent http.input");
+    // A sibling whose name begins as the base's does is another place.
+    for out in ["../../x", "../apix/secret", "../api2", "..%2fapi2/../../api2"] {
+        assert_eq!(verdict(&call(out.into()).await), "Permanent http.input", "{out}");
+    }
+    assert_eq!(own.arrived().len(), 2);
     assert_eq!(other.arrived().len(), 0);
 }
 
@@ -247,6 +251,31 @@ async fn a_target_that_repeats_the_credentials_does_not_bring_them_into_the_outp
         // `bWU6Y2FuYXJ5` is base64 of `me:canary`.
         assert!(text.contains("[redacted]") && !text.contains("canary") && !text.contains("bWU6Y2FuYXJ5"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn what_surrounds_a_secret_does_not_hide_it_from_the_search_for_it() {
+    let remote = Remote::start(|arrived| {
+        let seen = arrived.headers["authorization"].clone();
+        response(200, &[("x-echo", seen.as_str())], seen.clone())
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = json!({"base_url": remote.url("/")});
+    for around in ["canary-token\r\n", "canary-token\n\n", " canary-token ", "\tcanary-token"] {
+        let connection = Arc::new(connection(dir.path(), "http", settings.clone(), &[("token", around)]));
+        let connectors = Connectors::shipped();
+        let result = perform(&outbound(), &connectors, "http.request", Some(&connection), json!({"url": "/"})).await;
+        let text = format!("{result:?}");
+        assert!(text.contains("[redacted]") && !text.contains("canary"), "{around:?}: {text}");
+        assert_eq!(remote.arrived().last().unwrap().headers["authorization"], "Bearer canary-token");
+    }
+    // Line ends are no part of a password, blanks are.
+    let settings = json!({"base_url": remote.url("/"), "username": "me"});
+    let connection = Arc::new(connection(dir.path(), "http", settings, &[("password", "canary word \n")]));
+    let connectors = Connectors::shipped();
+    perform(&outbound(), &connectors, "http.request", Some(&connection), json!({"url": "/"})).await.unwrap();
+    assert_eq!(remote.arrived().last().unwrap().headers["authorization"], "Basic bWU6Y2FuYXJ5IHdvcmQg");
 }
 
 #[tokio::test]

@@ -11,13 +11,17 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use millstream::connector::{Connection, Connectors};
+use millstream::outbound::Call;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::app::{App, eventually, http, told};
+use crate::remote;
 
 /// Counterparts are mostly waited for: more at once than there are cores.
 const AT_ONCE: usize = 4;
@@ -157,6 +161,7 @@ struct Stage {
     counterpart: Counterpart,
     app: App,
     proof: Value,
+    connection: Value,
 }
 
 impl Stage {
@@ -184,7 +189,7 @@ impl Stage {
             app.env.push((String::leak(key.clone()), value.as_str().expect("a text").to_owned()));
         }
         app.start();
-        Stage { name: name.to_owned(), counterpart, app, proof }
+        Stage { name: name.to_owned(), counterpart, app, proof, connection }
     }
 
     /// A case's part of the proof; `{n}` in it is told apart by the case.
@@ -259,6 +264,53 @@ impl Stage {
         }
     }
 
+    /// The connection as a call by hand takes it: its credentials are files in `dir`.
+    fn by_hand(&self, dir: &Path) -> Connection {
+        let credentials = self.connection["credentials"].as_object().into_iter().flatten();
+        let credentials: Vec<(&str, &str)> = credentials
+            .map(|(name, source)| {
+                let value = &self.proof["env"][source["env"].as_str().expect("a variable")];
+                (name.as_str(), value.as_str().expect("a text"))
+            })
+            .collect();
+        let settings = self.connection.get("settings").cloned().unwrap_or_else(|| json!({}));
+        let text = |key: &str| self.connection.get(key).and_then(Value::as_str).map(str::to_owned);
+        let bare = remote::connection(dir, &self.name, settings, &credentials);
+        Connection { base_url: text("base_url"), token_url: text("token_url"), ..bare }
+    }
+
+    /// Each call of `twice` is made twice with one key, as by a run that lost the first answer, and succeeds both times.
+    /// One that says `once` prepares those after it, in which `{name}` is what it gave.
+    async fn play_twice(&self) {
+        let connectors = Connectors::shipped();
+        let dir = tempfile::tempdir().unwrap();
+        let connection = Arc::new(self.by_hand(dir.path()));
+        let outbound = remote::outbound();
+        let mut known = Map::new();
+        for (number, entry) in self.proof["twice"].as_array().into_iter().flatten().enumerate() {
+            let name = entry["action"].as_str().expect("the name of an action");
+            let (connector, _) = connectors.action(&format!("{}.{name}", self.name)).expect("an action that there is");
+            let mut input = entry["with"].clone();
+            fill(&mut input, &known);
+            let call = Call {
+                flow: "twice",
+                connector,
+                action: name,
+                connection: Some(&connection),
+                input: &input,
+                key: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + number as u128),
+                timeout: None,
+                output_limit: 1_000_000,
+            };
+            for time in 1..=if entry["once"] == true { 1 } else { 2 } {
+                let output = outbound.perform(call).await;
+                let output =
+                    output.unwrap_or_else(|error| panic!("`{name}`, time {time}: {error:?}; {}", self.last_seen()));
+                known.extend(output.as_object().cloned().unwrap_or_default());
+            }
+        }
+    }
+
     fn last_seen(&self) -> Value {
         let seen = self.counterpart.door("GET", "seen", &Value::Null);
         let seen = seen.as_array().unwrap();
@@ -281,6 +333,7 @@ fn prove(name: &str) {
     }
     let mut stage = Stage::set(name);
     stage.play("succeeds");
+    tokio::runtime::Runtime::new().unwrap().block_on(stage.play_twice());
     stage.play("retryable");
     stage.play("permanent");
     stage.play_repeat();

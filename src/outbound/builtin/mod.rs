@@ -78,7 +78,7 @@ pub(super) async fn test(
     match connector.name.as_str() {
         "sql" => Some(Box::pin(sql::perform(inner, &call("query"))).await.map(|_| json!("SELECT 1 gives its row"))),
         "smtp" => Some(Box::pin(smtp::test(inner, &call("send"))).await),
-        "file" => Some(file::test(&call("list")).await),
+        "file" => Some(file::test(inner, &call("list")).await),
         _ => None,
     }
 }

@@ -64,7 +64,8 @@ impl Folder {
         };
         let whole = path.canonicalize().map_err(|error| held(format!("cannot be used ({error}); make it")))?;
         let own = data.and_then(|data| rustix::fs::stat(data).ok()).map(|found| Identity::of(&found));
-        let is_own = |folder: &Path| own.is_some() && rustix::fs::stat(folder).ok().map(|found| Identity::of(&found)) == own;
+        let is_own =
+            |folder: &Path| own.is_some() && rustix::fs::stat(folder).ok().map(|found| Identity::of(&found)) == own;
         if whole.components().any(|part| part.as_os_str() == OWN) || whole.ancestors().any(is_own) {
             return Err(held("is Millstream's own, which no step may use; name another".to_owned()));
         }

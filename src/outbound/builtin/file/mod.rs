@@ -33,7 +33,7 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>) -> Result<Value, Fai
     })?;
     let job = Job {
         connection: Arc::clone(connection),
-        data: inner.secrets.vault().and_then(|vault| vault.folder()).map(Path::to_path_buf),
+        data: data_folder(inner),
         action: call.action.to_owned(),
         input: call.input.clone(),
         key: call.key,
@@ -57,10 +57,11 @@ pub(super) fn preview(call: &Call<'_>) -> Result<Value, Failure> {
 }
 
 /// Opens the folder: whether it is there, and whether files can be written to it.
-pub(super) async fn test(call: &Call<'_>) -> Result<Value, Failure> {
+pub(super) async fn test(inner: &Inner, call: &Call<'_>) -> Result<Value, Failure> {
+    let data = data_folder(inner);
     let connection = call.connection.cloned().ok_or_else(|| wrong("a connection is needed".to_owned()))?;
     let work = tokio::task::spawn_blocking(move || {
-        let folder = Folder::open(&connection)?;
+        let folder = Folder::open(&connection, data.as_deref())?;
         if connection.settings.get("read_only").and_then(Value::as_bool) == Some(true) {
             return Ok(json!("the folder can be read; `read_only` keeps steps from writing"));
         }
@@ -69,6 +70,11 @@ pub(super) async fn test(call: &Call<'_>) -> Result<Value, Failure> {
     });
     let late = || Failure::new(Class::Retry, "file.unavailable", "the folder did not answer in time".to_owned());
     timeout(call.timeout(), work).await.map_err(|_| late())?.map_err(|_| late())?
+}
+
+/// Millstream's own folder, which no step reaches.
+fn data_folder(inner: &Inner) -> Option<PathBuf> {
+    inner.secrets.vault().and_then(|vault| vault.folder()).map(Path::to_path_buf)
 }
 
 /// A call that another thread does: files block.

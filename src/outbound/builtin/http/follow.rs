@@ -211,16 +211,17 @@ fn next(name: &str, request: &HttpRequest, answer: &Answer) -> Result<Option<Htt
     if !matches!(url.scheme(), "http" | "https") || open || !url.username().is_empty() || url.password().is_some() {
         return Err(redirected(name, answer));
     }
-    let mut next = if answer.status == 303 && !reads(request) || matches!(answer.status, 301 | 302) && request.method == "POST" {
-        get(request, url)
-    } else {
-        HttpRequest {
-            method: request.method.clone(),
-            url,
-            headers: request.headers.clone(),
-            body: request.body.clone(),
-        }
-    };
+    let mut next =
+        if answer.status == 303 && !reads(request) || matches!(answer.status, 301 | 302) && request.method == "POST" {
+            get(request, url)
+        } else {
+            HttpRequest {
+                method: request.method.clone(),
+                url,
+                headers: request.headers.clone(),
+                body: request.body.clone(),
+            }
+        };
     if next.url.origin() != request.url.origin() {
         next.headers.retain(|(name, _)| HARMLESS.iter().any(|harmless| harmless.eq_ignore_ascii_case(name)));
     }

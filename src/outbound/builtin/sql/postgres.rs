@@ -16,8 +16,8 @@ use sqlx::postgres::{
     PgTypeKind,
 };
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Column, ConnectOptions as _, Connection as _, Either, Executor, Postgres, Row, SqlSafeStr as _,
-    Statement as _, ValueRef as _,
+    Arguments as _, AssertSqlSafe, Column, ConnectOptions as _, Connection as _, Either, Executor, Postgres, Row,
+    SqlSafeStr as _, Statement as _, ValueRef as _,
 };
 
 use super::super::super::Inner;
