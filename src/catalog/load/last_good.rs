@@ -95,7 +95,8 @@ impl Loader {
         if fs::read(&path).is_ok_and(|kept| kept == content) {
             return;
         }
-        if let Err(error) = prepare(&path, content).and_then(|()| settle(&last_good(data), &[path.clone()])) {
+        if let Err(error) = prepare(&path, content).and_then(|()| settle(&last_good(data), std::slice::from_ref(&path)))
+        {
             tracing::warn!(file = %path.display(), %error, "what is good now could not be kept for a restart");
         }
     }
