@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Scope;
 use super::expr::{Block, Body, Call, Expr, Kind, Part, Path, Root};
-use super::functions::Args;
+use super::functions::{self, Args};
 use super::path::walk;
 use super::text;
 
@@ -211,7 +211,12 @@ pub(super) fn eval<'e>(expr: &'e Expr, context: Context<'e>) -> Result<Cow<'e, V
 }
 
 fn apply<'e>(call: &'e Call, context: Context<'e>) -> Result<Cow<'e, Value>, Fault> {
-    (call.function.run)(Args { call, context })
+    let value = (call.function.run)(Args { call, context })?;
+    // What is deep was made by going through all of it; arguments count by their breadth alone.
+    if let Cow::Owned(made @ (Value::String(_) | Value::Array(_) | Value::Object(_))) = &value {
+        context.meter.work(functions::weight(made))?;
+    }
+    Ok(value)
 }
 
 fn find<'e>(path: &'e Path, context: Context<'e>) -> Cow<'e, Value> {

@@ -15,6 +15,7 @@ mod number;
 mod path;
 mod query;
 mod resolve;
+mod rounded;
 mod scope;
 mod syntax;
 mod text;

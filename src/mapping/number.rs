@@ -93,8 +93,15 @@ pub(super) fn compare(a: &Number, b: &Number) -> Ordering {
     Decimal::of(a).cmp(&Decimal::of(b))
 }
 
+/// An operation on two numbers: exact, or rounded where that needs too many digits and one of the two is no whole number.
+/// `None` where whole numbers need more than 38 digits, or there is no result that a double could hold.
+pub(super) fn calculate(operation: Operation, a: &Number, b: &Number) -> Option<Number> {
+    let rounded = || (!is_whole(a) || !is_whole(b)).then(|| super::rounded::rounded(operation, a, b)).flatten();
+    exact(operation, a, b).or_else(rounded)
+}
+
 /// An exact operation on two numbers; `None` where the result needs more than 38 digits or does not exist.
-pub(super) fn exact(operation: Operation, a: &Number, b: &Number) -> Option<Number> {
+fn exact(operation: Operation, a: &Number, b: &Number) -> Option<Number> {
     // 5.0 is no whole number where it matters: what is divided by it keeps its fraction.
     let whole = is_whole(a) && is_whole(b);
     let (a, b) = (Decimal::of(a), Decimal::of(b));

@@ -38,6 +38,15 @@ impl<'e> Args<'e> {
         }
     }
 
+    /// As [`Args::value`], for a function that goes through all that is inside.
+    pub fn deep(self, i: usize) -> Result<Cow<'e, Value>, Fault> {
+        let value = self.value(i)?;
+        if value.is_array() || value.is_object() {
+            self.context.meter().work(weight(&value))?;
+        }
+        Ok(value)
+    }
+
     /// Argument `i` for one item of a list, which it sees as `item`.
     pub fn of_item<T>(
         self,
@@ -173,7 +182,7 @@ pub(super) fn object<'e, 'v>(
 }
 
 /// About how many bytes a value has, and so how much work a copy is.
-pub(super) fn weight(value: &Value) -> usize {
+pub(in crate::mapping) fn weight(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) => 4,
         Value::Number(number) => number.as_str().len(),
@@ -183,12 +192,13 @@ pub(super) fn weight(value: &Value) -> usize {
     }
 }
 
-/// Characters, items or keys: what a function goes through at least.
+/// Characters, digits, items or keys: what a function goes through at least.
 fn breadth(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
         Value::Array(items) => items.len(),
         Value::Object(map) => map.len(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+        Value::Number(number) => number.as_str().len(),
+        Value::Null | Value::Bool(_) => 1,
     }
 }

@@ -10,6 +10,7 @@ use super::units::units;
 use super::{ANY, Args, BOOL, Fault, Function, NUMBER, OBJECT, TEXT, boolean, example, maybe, one, string, xml};
 use crate::mapping::number::{Decimal, is_whole, plain};
 use crate::mapping::{number, parse_json};
+use crate::schema::Types;
 
 pub(super) const ROWS: &[Function] = &[
     Function {
@@ -35,9 +36,9 @@ pub(super) const ROWS: &[Function] = &[
     Function {
         name: "json",
         family: "Conversion",
-        params: &[one("text", TEXT.or(OBJECT))],
+        params: &[one("text", TEXT.or(OBJECT).or(Types::NULL))],
         result: ANY,
-        text: "The value that the text (or a content envelope) holds as JSON, or as XML: attributes as `@name`, text beside them as `#text`, several elements of one name as a list.",
+        text: "The value that the text (or a content envelope) holds as JSON, or as XML: attributes as `@name`, text beside them as `#text`, several elements of one name as a list. Of null an empty object.",
         example: example(r#"{{json vars.t}}"#, r#"{"vars":{"t":"{\"a\":1}"}}"#, r#"{"a":1}"#),
         infer: None,
         run: json,
@@ -52,7 +53,9 @@ pub(super) const ROWS: &[Function] = &[
         infer: None,
         run: |args| {
             let text = args.text(0)?;
-            boolean(!text.contains('.') && whole(&text).is_some())
+            // Microsoft's whole numbers have 64 bits.
+            let fits = |number: serde_json::Number| number.as_str().parse::<i64>().is_ok();
+            boolean(!text.contains('.') && whole(&text).is_some_and(fits))
         },
     },
     Function {
@@ -145,6 +148,7 @@ fn json(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let blob = Blob::of(&value);
     let bytes = match (&*value, &blob) {
         (Value::String(text), _) => text.as_bytes(),
+        (Value::Null, _) => return Ok(Cow::Owned(Value::Object(serde_json::Map::new()))),
         (_, Some(blob)) => &blob.bytes,
         (_, None) => return Err(args.wrong(0, "is an object already, and no content envelope")),
     };

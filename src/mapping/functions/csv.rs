@@ -1,7 +1,7 @@
 //! Tables as text, in both directions (RFC 4180).
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -20,7 +20,7 @@ pub(super) const ROWS: &[Function] = &[Function {
     family: "Conversion",
     params: &[one("value", LIST.or(TEXT)), maybe("columns", LIST.or(Types::NULL)), maybe("separator", TEXT)],
     result: TEXT.or(LIST),
-    text: "Of a list of objects (or lists) a table as CSV, its first line the columns: those given (paths such as `address.city` too), or all keys in the order they are met. Of CSV text the list of its rows, as objects by the names in the first line, or by the columns given. Lines end with CR LF.",
+    text: "Of a list of objects (or lists) a table as CSV, its first line the columns: those given (paths such as `address.city` too), or all keys in the order they are met. Of CSV text the list of its rows, as objects by the names in the first line, or by the columns given; the second of two equal names ends in `_2`. Lines end with CR LF.",
     example: example(
         r#"{{csv vars.list}}"#,
         r#"{"vars":{"list":[{"id":1,"name":"Ann"},{"id":2,"name":"Li, \"Bo\""}]}}"#,
@@ -125,11 +125,31 @@ fn met(args: Args<'_>, items: &[Value]) -> Result<Vec<String>, Fault> {
     Ok(columns)
 }
 
+/// The second of two equal names gets a number behind it: `a`, `a_2`.
+fn unique(names: Vec<String>) -> Vec<String> {
+    let mut taken: HashSet<String> = names.iter().cloned().collect();
+    let mut met: HashMap<String, usize> = HashMap::new();
+    let rename = |name: String| {
+        let count = met.entry(name.clone()).and_modify(|count| *count += 1).or_insert(1);
+        if *count == 1 {
+            return name;
+        }
+        loop {
+            let new = format!("{name}_{count}");
+            if taken.insert(new.clone()) {
+                return new;
+            }
+            *count += 1;
+        }
+    };
+    names.into_iter().map(rename).collect()
+}
+
 fn read<'e>(args: Args<'e>, text: &str, columns: Option<Vec<String>>, separator: u8) -> Result<Cow<'e, Value>, Fault> {
     let text = text.trim_start_matches('\u{FEFF}');
     let mut rows =
         csv::ReaderBuilder::new().delimiter(separator).has_headers(false).flexible(true).from_reader(text.as_bytes());
-    let mut columns = columns;
+    let mut columns = columns.map(unique);
     let (mut all, mut bytes) = (Vec::new(), 0);
     for (i, row) in rows.records().enumerate() {
         let row = row.map_err(|error| args.wrong(0, &format!("is not CSV: {error}")))?;
@@ -138,13 +158,14 @@ fn read<'e>(args: Args<'e>, text: &str, columns: Option<Vec<String>>, separator:
             if names.len() > MAX_COLUMNS {
                 return Err(args.wrong(0, "has more than 1000 columns"));
             }
-            columns = Some(names);
+            columns = Some(unique(names));
             continue;
         };
         if row.len() > names.len() {
             let why = format!("has in row {} more fields than there are columns ({})", i + 1, names.len());
             return Err(args.wrong(0, &why));
         }
+        args.context.meter().work(names.len())?;
         // Fields that a row lacks are null.
         let fields = row.iter().map(Value::from).chain(std::iter::repeat(Value::Null));
         let item = Value::Object(names.iter().cloned().zip(fields).collect());

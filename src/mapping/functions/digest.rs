@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Function] = &[
             r#""2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824""#,
         ),
         infer: None,
-        run: |args| written(args, 1, &Sha256::digest(bytes(&*args.value(0)?))),
+        run: |args| written(args, 1, &Sha256::digest(bytes(&*args.deep(0)?))),
     },
     Function {
         name: "md5",
@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Function] = &[
         text: "The MD5 of the value's text, as `hex` (the usual one) or `base64`: for services that want it, not for secrets.",
         example: example(r#"{{md5 "hello" "base64"}}"#, "{}", r#""XUFAKrxLKna5cZ2REBfFkg==""#),
         infer: None,
-        run: |args| written(args, 1, &md5::Md5::digest(bytes(&*args.value(0)?))),
+        run: |args| written(args, 1, &md5::Md5::digest(bytes(&*args.deep(0)?))),
     },
     Function {
         name: "hmac",
@@ -63,16 +63,16 @@ pub(super) const ROWS: &[Function] = &[
         ),
         infer: None,
         run: |args| {
-            let key = bytes(&*args.value(1)?);
+            let key = bytes(&*args.deep(1)?);
             let mut mac = Hmac::<Sha256>::new_from_slice(&key).map_err(|_| args.wrong(1, "can't be a key"))?;
-            mac.update(&bytes(&*args.value(0)?));
+            mac.update(&bytes(&*args.deep(0)?));
             written(args, 2, &mac.finalize().into_bytes())
         },
     },
 ];
 
 fn hash(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
-    let value = bytes(&*args.value(0)?);
+    let value = bytes(&*args.deep(0)?);
     let algorithm = args.given_text(1)?.unwrap_or(Cow::Borrowed("sha256"));
     match algorithm.to_ascii_lowercase().replace('-', "").as_str() {
         "sha256" => written(args, 2, &Sha256::digest(value)),

@@ -7,7 +7,7 @@ use serde_json::{Number, Value};
 use super::args::weight;
 use super::{ANY, Args, Arity, CONDITION, Fault, Function, LIST, NUMBER, Param, example, list, one};
 use crate::mapping::eval::MAX_BYTES;
-use crate::mapping::number::{Operation, exact};
+use crate::mapping::number::{Operation, calculate};
 use crate::schema::{Shape, Types};
 
 const fn each(name: &'static str, types: Types, arity: Arity) -> Param {
@@ -98,8 +98,8 @@ fn sum(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
             let kind = crate::mapping::eval::kind(result);
             return Err(args.wrong(0, &format!("has {kind} at {i}, where a number is needed")));
         };
-        total =
-            exact(Operation::Add, &total, number).ok_or_else(|| args.wrong(0, "has a sum of more than 38 digits"))?;
+        total = calculate(Operation::Add, &total, number)
+            .ok_or_else(|| args.wrong(0, "has a sum of more than 38 digits"))?;
         Ok(())
     })?;
     Ok(Cow::Owned(Value::Number(total)))

@@ -194,7 +194,7 @@ fn coalesce(args: Args<'_>) -> Outcome<'_> {
 }
 
 fn equals(args: Args<'_>) -> Outcome<'_> {
-    let (a, b) = (args.value(0)?, args.value(1)?);
+    let (a, b) = (args.deep(0)?, args.deep(1)?);
     boolean(match (&*a, &*b) {
         (Value::Bool(flag), Value::Number(number)) | (Value::Number(number), Value::Bool(flag)) => {
             compare(number, &u8::from(*flag).into()).is_eq()

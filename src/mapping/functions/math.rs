@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use super::{Args, Fault, Function, LIST, NUMBER, example, many, one};
-use crate::mapping::number::{Decimal, Operation, compare, exact};
+use crate::mapping::number::{Decimal, Operation, calculate, compare};
 use crate::schema::{Shape, Types};
 
 const NUMBERS: Types = NUMBER.or(LIST);
@@ -19,7 +19,7 @@ pub(super) const ROWS: &[Function] = &[
         family: "Math",
         params: &[one("a", NUMBER), one("b", NUMBER)],
         result: NUMBER,
-        text: "The sum, exact.",
+        text: "The sum, exact; of fractions with more than 38 digits together, rounded to 28.",
         example: example(r#"{{add 0.1 0.2}}"#, r#"{}"#, r#"0.3"#),
         infer: None,
         run: |args| apply(args, Operation::Add),
@@ -101,16 +101,16 @@ fn apply(args: Args<'_>, operation: Operation) -> Result<Cow<'_, Value>, Fault> 
     if matches!(operation, Operation::Div | Operation::Mod) && Decimal::of(&b).is_zero() {
         return Err(args.wrong(1, "is zero, and nothing can be divided by it"));
     }
-    match exact(operation, &a, &b) {
+    match calculate(operation, &a, &b) {
         Some(number) => Ok(Cow::Owned(Value::Number(number))),
-        None => Err(args.wrong(0, "gives a result of more than 38 digits")),
+        None => Err(args.wrong(0, "gives a result of more than 38 digits, or too large for any number")),
     }
 }
 
 fn extreme(args: Args<'_>, wanted: Ordering) -> Result<Cow<'_, Value>, Fault> {
     let mut best: Option<serde_json::Number> = None;
     for i in 0..args.len() {
-        let value = args.value(i)?;
+        let value = args.deep(i)?;
         let numbers = value.as_array().map_or(std::slice::from_ref(&*value), Vec::as_slice);
         for number in numbers {
             let Value::Number(number) = number else {
@@ -131,6 +131,7 @@ fn range(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
         return Err(args.wrong(1, "is more than 100000"));
     }
     let last = i64::try_from(count).ok().and_then(|count| start.checked_add(count));
+    let last = last.filter(|last| *last <= i64::from(i32::MAX) + 1);
     let last = last.ok_or_else(|| args.wrong(0, "is too large to count on from"))?;
     Ok(Cow::Owned(Value::Array((start..last).map(Value::from).collect())))
 }

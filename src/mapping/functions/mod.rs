@@ -37,7 +37,7 @@ use serde_json::Value;
 use super::eval::Fault;
 use crate::schema::{Shape, Types};
 
-pub(super) use args::Args;
+pub(super) use args::{Args, weight};
 use args::{boolean, list, object, string};
 pub(super) use elsewhere::{never_a_key, path_instead};
 pub use reference::reference;

@@ -152,13 +152,18 @@ fn chosen(args: Args<'_>, keep: bool) -> Result<Cow<'_, Value>, Fault> {
     object(entries(&value).filter(|(key, _)| keys.contains(&**key) == keep))
 }
 
+/// What is inside: a key that has dots of its own comes before a path.
+fn inside<'v>(value: &'v Value, whole: &str, keys: &[Key]) -> Option<&'v Value> {
+    value.get(whole).or_else(|| walk(value, keys))
+}
+
 fn get(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
-    let keys: Vec<Key> = match &*args.value(1)? {
-        Value::Number(number) => vec![crate::mapping::number::plain(number)],
-        path => split(path.as_str().unwrap_or_default()),
+    let (whole, keys): (String, Vec<Key>) = match &*args.value(1)? {
+        Value::Number(number) => (String::new(), vec![crate::mapping::number::plain(number)]),
+        path => (path.as_str().unwrap_or_default().to_owned(), split(path.as_str().unwrap_or_default())),
     };
     Ok(match args.value(0)? {
-        Cow::Borrowed(value) => walk(value, &keys).map_or(Cow::Owned(Value::Null), Cow::Borrowed),
-        Cow::Owned(value) => Cow::Owned(walk(&value, &keys).cloned().unwrap_or_default()),
+        Cow::Borrowed(value) => inside(value, &whole, &keys).map_or(Cow::Owned(Value::Null), Cow::Borrowed),
+        Cow::Owned(value) => Cow::Owned(inside(&value, &whole, &keys).cloned().unwrap_or_default()),
     })
 }

@@ -1,5 +1,7 @@
 //! JSON from XML, as Microsoft's `json` makes it (Newtonsoft's rules).
 
+use std::borrow::Cow;
+
 use roxmltree::{Attribute, Node};
 use serde_json::{Map, Value};
 
@@ -45,10 +47,10 @@ fn element(node: Node<'_, '_>) -> Value {
         if child.is_element() {
             add(&mut map, &name(child), element(child));
         } else if child.is_text() {
-            let text = child.text().unwrap_or_default();
-            let quoted = source(child).starts_with("<![CDATA[");
-            if quoted || !text.chars().all(char::is_whitespace) {
-                add(&mut map, if quoted { "#cdata-section" } else { "#text" }, Value::from(text));
+            for (quoted, text) in pieces(child) {
+                if quoted || !text.chars().all(char::is_whitespace) {
+                    add(&mut map, if quoted { "#cdata-section" } else { "#text" }, Value::from(text));
+                }
             }
         }
     }
@@ -58,6 +60,29 @@ fn element(node: Node<'_, '_>) -> Value {
         (1, Some(text)) if text.is_string() => text.clone(),
         _ => Value::Object(map),
     }
+}
+
+/// The stretches of a text node, of which the parser makes one: whether each was written as CDATA, and its text.
+fn pieces<'d>(node: Node<'d, '_>) -> Vec<(bool, Cow<'d, str>)> {
+    const OPEN: &str = "<![CDATA[";
+    let close = || node.parent().map_or(0, |parent| parent.range().start + source(parent).rfind("</").unwrap_or(0));
+    let end = node.next_sibling().map_or_else(close, |next| next.range().start);
+    let mut rest = node.document().input_text().get(node.range().start..end).unwrap_or_default();
+    if !rest.contains(OPEN) {
+        return vec![(false, Cow::Borrowed(node.text().unwrap_or_default()))];
+    }
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let quoted = rest.starts_with(OPEN);
+        let length = if quoted { rest.find("]]>").map(|at| at + 3) } else { rest.find(OPEN) };
+        let (piece, left) = rest.split_at(length.unwrap_or(rest.len()));
+        // Entities and line ends are the parser's to read.
+        let text = document::parse(&format!("<x>{piece}</x>"))
+            .map(|piece| piece.root_element().text().unwrap_or_default().to_owned());
+        found.push((quoted, Cow::Owned(text.unwrap_or_default())));
+        rest = left;
+    }
+    found
 }
 
 /// A second value of a name makes a list.

@@ -277,6 +277,9 @@ impl<'d, 'i> Eval<'d, 'i> {
             }
             Item::Node(_) => None,
         };
+        // Names are compared whole, and a document can have long ones.
+        let (space, name) = named.unwrap_or_default();
+        self.spend(space.map_or(0, str::len) / 16 + name.len() / 16)?;
         let node = |is: fn(&Node<'d, 'i>) -> bool| matches!(item, Item::Node(node) if is(node));
         Ok(match (&step.test, named) {
             (Test::Node, _) => true,

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::eval::{Context, Eval};
 use super::value::{Item, Value};
+use crate::mapping::functions::units::units;
 use crate::mapping::functions::xml::document::tag_of;
 
 type Outcome<'d, 'i> = Result<Value<'d, 'i>, String>;
@@ -34,15 +35,21 @@ static FUNCTIONS: &[Function] = &[
     row("last", 0..=0, |_, context, _| counted(context.size)),
     row("position", 0..=0, |_, context, _| counted(context.position)),
     row("count", 1..=1, |_, _, args| counted(nodes(args)?.len())),
-    row("local-name", 0..=1, |_, context, args| Ok(Value::Text(local_name(subject(context, args)?)))),
+    row("local-name", 0..=1, |eval, context, args| {
+        let name = local_name(subject(context, args)?);
+        eval.spend(name.len() / 16)?;
+        Ok(Value::Text(name))
+    }),
     row("name", 0..=1, |eval, context, args| whole_name(eval, subject(context, args)?).map(Value::Text)),
-    row("namespace-uri", 0..=1, |_, context, args| {
+    row("namespace-uri", 0..=1, |eval, context, args| {
         let space = match subject(context, args)? {
             Some(Item::Node(node)) => node.tag_name().namespace(),
             Some(Item::Attribute(attribute, ..)) => attribute.namespace(),
             None => None,
         };
-        Ok(Value::Text(space.unwrap_or_default().to_owned()))
+        let space = space.unwrap_or_default();
+        eval.spend(space.len() / 16)?;
+        Ok(Value::Text(space.to_owned()))
     }),
     row("string", 0..=1, |eval, context, args| Ok(Value::Text(text(eval, context, args)?))),
     row("concat", 2..=usize::MAX, |eval, _, args| {
@@ -61,7 +68,7 @@ static FUNCTIONS: &[Function] = &[
         Ok(Value::Text(whole.split_once(&part).map_or("", |(_, after)| after).to_owned()))
     }),
     row("substring", 2..=3, substring),
-    row("string-length", 0..=1, |eval, context, args| counted(text(eval, context, args)?.chars().count())),
+    row("string-length", 0..=1, |eval, context, args| counted(units(&text(eval, context, args)?))),
     row("normalize-space", 0..=1, |eval, context, args| {
         let text = text(eval, context, args)?;
         let words = text.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty());
