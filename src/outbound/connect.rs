@@ -34,6 +34,8 @@ impl<S> Layer<S> for InTime {
     }
 }
 
+type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
+
 #[derive(Clone)]
 pub(super) struct Connecting<S>(S);
 
@@ -45,7 +47,7 @@ where
 {
     type Response = S::Response;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
+    type Future = Boxed<S::Response>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.0.poll_ready(context)

@@ -87,6 +87,9 @@ pub struct Used {
     pub full_at_ms: i64,
 }
 
+/// A lane, and its name.
+type Named = (String, Arc<Lane>);
+
 /// What is counted together.
 #[derive(Default)]
 struct Lane {
@@ -157,7 +160,7 @@ impl Gate {
         &self,
         call: &Call<'_>,
         declared: Option<(&Declared, &Action, &Context)>,
-    ) -> Result<Vec<((String, Arc<Lane>), Limits)>, Failure> {
+    ) -> Result<Vec<(Named, Limits)>, Failure> {
         let connection = call.connection.map_or("", |connection| connection.name.as_str());
         let (mut keyed, mut lanes) = (Vec::new(), Vec::new());
         if let Some((declared, action, context)) = declared {
@@ -183,7 +186,7 @@ impl Gate {
         Ok(keyed)
     }
 
-    fn named_lane(&self, key: String) -> (String, Arc<Lane>) {
+    fn named_lane(&self, key: String) -> Named {
         let lane = self.lane(key.clone());
         (key, lane)
     }
