@@ -40,7 +40,7 @@ fn a_missing_role_and_a_wrong_region_are_told_from_a_wrong_key() {
     let settings = json!({"bucket": "reports", "region": "us-east-1"});
     let connections = json!({
         "s3": {"connector": "aws_s3", "base_url": format!("{url}/reports"), "settings": settings, "credentials": key},
-        "chat": {"connector": "slack", "base_url": url, "credentials": {"token": {"env": "RIGHT"}}},
+        "chat": {"connector": "slack", "base_url": url, "credentials": {"bot_token": {"env": "RIGHT"}}},
         "pages": {"connector": "notion", "base_url": url, "credentials": {"token": {"env": "RIGHT"}}},
     });
     let mut app = app(&connections, "");

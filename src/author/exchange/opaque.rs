@@ -125,7 +125,6 @@ mod tests {
             "appA1b2C3d4E5f6G7",
             "T024BE7LH",
             "s3cr3t",
-            "A1:append",
         ] {
             assert_eq!(Segment::of(id), Segment::Id, "{id}");
         }
