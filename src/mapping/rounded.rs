@@ -110,7 +110,9 @@ fn double(value: f64) -> Option<Number> {
     if value == 0.0 {
         return parse("0");
     }
-    value.is_finite().then(|| format!("{value:E}")).and_then(|text| parse(&text))
+    let plain = (1e-7..1e21).contains(&value.abs());
+    let text = if plain { format!("{value}") } else { format!("{value:E}") };
+    value.is_finite().then_some(text).and_then(|text| parse(&text))
 }
 
 #[cfg(test)]

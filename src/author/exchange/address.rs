@@ -53,7 +53,7 @@ impl Drafting {
         let host =
             url.host_str().is_some_and(|host| host.split('.').any(|label| Segment::of(label) == Segment::Secret));
         let whole = !signed && is_webhook(url, &segments);
-        let mut hidden = segments.iter().rposition(|segment| secret(&segment)).map(|last| last + 1);
+        let mut hidden = segments.iter().rposition(secret).map(|last| last + 1);
         if whole {
             hidden = Some(segments.len());
         } else if host {

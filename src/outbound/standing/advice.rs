@@ -88,6 +88,8 @@ fn lacks_a_right(failure: &Failure) -> bool {
     // A signature that is wrong, or that no key is known for, is a 403 too with those who sign.
     let unknown = ["signature", "access key", "authenticate", "token", "credential", "expired", "clock"];
     let said = said.rsplit_once("(status 403)").map_or("", |(_, said)| said);
+    // What we add ourselves is not the target's.
+    let said = said.split_once("; mend the credentials of").map_or(said, |(said, _)| said);
     failure.status == Some(403) && !unknown.iter().any(|word| said.contains(word))
 }
 
