@@ -1,7 +1,5 @@
 //! `connections test` of built-in connectors: a missing role, a wrong region, and those that are tried without HTTP.
 
-#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
-
 use std::process::Command;
 
 use serde_json::{Value, json};

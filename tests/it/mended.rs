@@ -1,7 +1,5 @@
 //! Bounds and promises that did not hold once: what is large, what is secure, what is missing, what fails at the end.
 
-#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
-
 use std::fs;
 use std::process::{Command, Output};
 use std::sync::Mutex;

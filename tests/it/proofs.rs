@@ -63,14 +63,21 @@ impl Counterpart {
         let script = root().join(format!("tests/standins/vendors/{name}.py"));
         let mut command = Command::new(parts.join("venv/bin/python"));
         command.arg(script).env("MILLSTREAM_STANDINS", &parts).env("PYTHONDONTWRITEBYTECODE", "1");
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python of tests/standins/setup");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let Ok(said) = serde_json::from_str::<Map<String, Value>>(&line) else {
-            let _ = child.kill();
-            panic!("its counterpart did not start; tests/standins/setup installs what it needs. It said: {line}")
-        };
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // What it starts takes a port that was free, and another process may have taken it meanwhile.
+        let mut started = (0..3).filter_map(|_| {
+            let mut child = command.spawn().expect("Python of tests/standins/setup");
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            let said = serde_json::from_str::<Map<String, Value>>(&line);
+            if said.is_err() {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Some((child, said.ok()?))
+        });
+        let (child, said) =
+            started.next().expect("its counterpart starts; tests/standins/setup installs what it needs");
         let at = SocketAddr::from(([127, 0, 0, 1], said["port"].as_u64().unwrap() as u16));
         Counterpart { child, at, said }
     }
