@@ -13,7 +13,6 @@ use millstream::vault::Vault;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-#[cfg(feature = "crash-points")]
 use crate::app::{App, eventually};
 use crate::remote::{KEY, connection, outbound, perform, verdict};
 
@@ -336,4 +335,22 @@ async fn the_data_folder_is_out_of_reach_whatever_it_is_called() {
     assert_eq!(run("out/state/inner", "write", json!({"path": "x", "content": "x"})).await, "Held file.folder");
     assert!(run("out", "write", json!({"path": "x", "content": "x"})).await.starts_with("done"));
     assert_eq!(std::fs::read_to_string(place.path("state/instance.key")).unwrap(), "key");
+}
+
+#[test]
+fn what_fails_for_a_while_is_tried_again_until_it_is_written() {
+    // Given a name that cannot be opened now: a socket has it.
+    let connections = "log: {connector: file, settings: {folder: out}}\n";
+    let flow = "trigger: {type: request}\nsteps:\n  - {id: add, action: file.append, connection: log, with: {path: log.txt, content: \"one\\n\"}, retry: {attempts: 60, delay: 1s, max_delay: 1s}}\n";
+    let mut app = App::idle(&[("connections.yaml", connections), ("flows/add.yaml", flow)]);
+    std::fs::create_dir(app.path("out")).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(app.path("out/log.txt")).unwrap();
+    app.start();
+    let run = app.post("add", &json!({})).run();
+    eventually(|| app.run(&run).to_string().contains("file.unavailable"));
+    // When the name is free, then the next attempt writes.
+    drop(socket);
+    std::fs::remove_file(app.path("out/log.txt")).unwrap();
+    assert_eq!(app.ended(&run)["status"], "succeeded");
+    assert_eq!(std::fs::read_to_string(app.path("out/log.txt")).unwrap(), "one\n");
 }
