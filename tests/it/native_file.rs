@@ -339,18 +339,19 @@ async fn the_data_folder_is_out_of_reach_whatever_it_is_called() {
 
 #[test]
 fn what_fails_for_a_while_is_tried_again_until_it_is_written() {
-    // Given a name that cannot be opened now: a socket has it.
+    // Given a file that somebody else is writing to, and does not let go of.
     let connections = "log: {connector: file, settings: {folder: out}}\n";
-    let flow = "trigger: {type: request}\nsteps:\n  - {id: add, action: file.append, connection: log, with: {path: log.txt, content: \"one\\n\"}, retry: {attempts: 60, delay: 1s, max_delay: 1s}}\n";
+    let flow = "trigger: {type: request}\nsteps:\n  - {id: add, action: file.append, connection: log, with: {path: log.txt, content: \"one\\n\"}, timeout: 1s, retry: {attempts: 60, delay: 1s, max_delay: 1s}}\n";
     let mut app = App::idle(&[("connections.yaml", connections), ("flows/add.yaml", flow)]);
     std::fs::create_dir(app.path("out")).unwrap();
-    let socket = std::os::unix::net::UnixListener::bind(app.path("out/log.txt")).unwrap();
+    let writing = std::fs::File::create(app.path("out/.millstream-appends-log.txt")).unwrap();
+    writing.lock().unwrap();
     app.start();
     let run = app.post("add", &json!({})).run();
-    eventually(|| app.run(&run).to_string().contains("file.unavailable"));
-    // When the name is free, then the next attempt writes.
-    drop(socket);
-    std::fs::remove_file(app.path("out/log.txt")).unwrap();
+    let told = app.run_when(&run, &["waiting", "failed", "held"]);
+    assert_eq!(told["steps"][0]["attempts"][0]["error"]["code"], "outbound.timeout", "{told}");
+    // When it is let go, then the line is there once, whatever became of the attempts before.
+    drop(writing);
     assert_eq!(app.ended(&run)["status"], "succeeded");
     assert_eq!(std::fs::read_to_string(app.path("out/log.txt")).unwrap(), "one\n");
 }
