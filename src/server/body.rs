@@ -139,15 +139,34 @@ impl Reader {
 
     /// What the body says.
     pub async fn parse(&self, headers: &HeaderMap, raw: Raw) -> Result<Taken, Refused> {
-        if kind(headers) != Kind::Json {
-            return Reader::parse_form(headers, raw).await;
-        }
-        if raw.bytes.len() <= PARSE_ASIDE {
-            return self.parse_json(raw);
-        }
-        let reader = self.clone();
-        let parsed = tokio::task::spawn_blocking(move || reader.parse_json(raw)).await;
-        parsed.unwrap_or_else(|error| Err(Problem::internal("parsing a body", &error).into()))
+        let body = match kind(headers) {
+            Kind::Json if raw.bytes.len() <= PARSE_ASIDE => return self.parse_json(raw),
+            Kind::Json => {
+                let reader = self.clone();
+                let parsed = tokio::task::spawn_blocking(move || reader.parse_json(raw)).await;
+                return parsed.unwrap_or_else(|error| Err(Problem::internal("parsing a body", &error).into()));
+            }
+            Kind::Form => match form::urlencoded(&raw.bytes) {
+                Ok(value) => Body::of(value),
+                Err(problem) => {
+                    return Err(Refused { problem, kept: Some(raw.bytes) });
+                }
+            },
+            Kind::Multipart(boundary) => match form::multipart(boundary, raw.bytes.clone().into()).await {
+                Ok(value) => Body::of(value),
+                Err(problem) => {
+                    return Err(Refused { problem, kept: Some(raw.bytes) });
+                }
+            },
+            Kind::Other(name) => {
+                let problem = Problem::new(
+                    Code::UnsupportedMediaType,
+                    format!("`{name}` is not read. Send JSON, a form or multipart/form-data."),
+                );
+                return Err(Refused { problem, kept: Some(raw.bytes) });
+            }
+        };
+        Ok(Taken { body, _share: raw.share })
     }
 
     fn parse_json(&self, raw: Raw) -> Result<Taken, Refused> {
@@ -165,33 +184,6 @@ impl Reader {
             self.take_share(&mut share.body, needed)?;
         }
         Ok(Taken { body: json(bytes, self.max_depth)?, _share: share })
-    }
-
-    async fn parse_form(headers: &HeaderMap, raw: Raw) -> Result<Taken, Refused> {
-        let Raw { bytes, share } = raw;
-        let body = match kind(headers) {
-            Kind::Json => unreachable!("it is none"),
-            Kind::Form => match form::urlencoded(&bytes) {
-                Ok(value) => Body::of(value),
-                Err(problem) => {
-                    return Err(Refused { problem, kept: Some(bytes) });
-                }
-            },
-            Kind::Multipart(boundary) => match form::multipart(boundary, bytes.clone().into()).await {
-                Ok(value) => Body::of(value),
-                Err(problem) => {
-                    return Err(Refused { problem, kept: Some(bytes) });
-                }
-            },
-            Kind::Other(name) => {
-                let problem = Problem::new(
-                    Code::UnsupportedMediaType,
-                    format!("`{name}` is not read. Send JSON, a form or multipart/form-data."),
-                );
-                return Err(Refused { problem, kept: Some(bytes) });
-            }
-        };
-        Ok(Taken { body, _share: share })
     }
 
     /// What can be said before the first byte of the body.
