@@ -13,10 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::LiveFlow;
 use crate::connector::{Connector, Connectors};
 use crate::flow::{Flow, Known, Problem};
-use crate::run::Digest;
-
-/// The parts of a definition, each with its SHA-256: the flow's own, then the connectors that it names.
-pub type Pinned = Arc<[([u8; 32], Arc<str>)]>;
+use crate::run::{Digest, Pinned};
 
 /// A flow's text and everything that gave it its meaning.
 #[derive(Debug, Clone, Serialize, Deserialize)]

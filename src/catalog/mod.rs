@@ -23,10 +23,10 @@ use tokio::sync::watch as watch_channel;
 use crate::config::{Alerts, Config};
 use crate::connector::Connectors;
 use crate::flow::{Flow, Problem, Severity};
-use crate::run::Digest;
+use crate::run::{Digest, Pinned};
 
 pub use connections::Connections;
-pub use definition::{Definition, Pinned};
+pub use definition::Definition;
 pub use drafts::plain_path;
 pub use watch::Watch;
 

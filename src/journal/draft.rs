@@ -3,7 +3,6 @@
 //! Only the writer thread makes drafts, one after the other, so what is in the store and in the draft is all there is.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -12,7 +11,7 @@ use super::keys;
 use super::list;
 use super::store::{self, Store};
 use super::{Append, Appended, Claim};
-use crate::run::{RunId, Status};
+use crate::run::{Pinned, RunId, Status};
 
 /// Definitions known to be stored; forgotten when there are many, which costs a look-up each.
 const KNOWN: usize = 10_000;
@@ -169,13 +168,13 @@ impl<'s> Draft<'s> {
         Ok(status.is_some_and(has_failed))
     }
 
-    fn define(&mut self, parts: &[([u8; 32], Arc<str>)], memory: &mut Memory) -> Result<(), String> {
+    fn define(&mut self, parts: &Pinned, memory: &mut Memory) -> Result<(), String> {
         let Some((hash, _)) = parts.first().filter(|(hash, _)| !memory.definitions.contains(hash)) else {
             return Ok(());
         };
         // Where there is the first there are the others.
         if !self.store.contains(&keys::definition(hash))? {
-            for (hash, text) in parts {
+            for (hash, text) in parts.iter() {
                 if !self.store.contains(&keys::definition(hash))? {
                     self.batch.push(&Entry::Definition { flags: 0, hash, text: text.as_bytes() });
                 }

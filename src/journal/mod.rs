@@ -31,10 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use self::disk::Disk;
 use self::store::Store;
 use self::writer::{Done, Job, Task};
-use crate::run::{RunId, Summary};
-
-/// The texts of a definition by their hashes: its own first, then those that it names.
-pub type Definition = Arc<[([u8; 32], Arc<str>)]>;
+use crate::run::{Pinned, RunId, Summary};
 
 /// One durable step of a run's history.
 #[derive(Debug)]
@@ -52,7 +49,7 @@ pub struct Append {
     pub claim: Option<Claim>,
     /// What the run pins, in parts that are stored unless they are there: SHA-256 and text of each. The first names the
     /// others, and is not stored without them.
-    pub definition: Option<Definition>,
+    pub definition: Option<Pinned>,
 }
 
 /// "No second run of this flow with this key until then."

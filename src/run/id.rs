@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -63,7 +64,10 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-impl std::str::FromStr for Digest {
+/// What a run pins, in parts, each with its SHA-256: the flow's own, then the connectors that it names.
+pub type Pinned = Arc<[([u8; 32], Arc<str>)]>;
+
+impl FromStr for Digest {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Digest, String> {

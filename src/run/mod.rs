@@ -39,7 +39,7 @@ pub use begin::is_too_deep;
 pub use door::AtTheDoor;
 pub use event::Event;
 pub use history::{History, history, told_handled};
-pub use id::{Digest, Place, RunId};
+pub use id::{Digest, Pinned, Place, RunId};
 pub use next::{Around, Next};
 pub use outcome::answered;
 pub use record::{RECORD_VERSION, Record, Unreadable};
