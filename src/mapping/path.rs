@@ -53,6 +53,11 @@ pub(super) fn read(raw: &str) -> Written {
     Written { root, local, ups, this, bracketed, keys }
 }
 
+/// What is at a key with dots of its own, if there is one; otherwise at the path that it is when taken apart.
+pub(super) fn inside<'v>(value: &'v Value, whole: &str, keys: &[Key]) -> Option<&'v Value> {
+    value.get(whole).or_else(|| walk(value, keys))
+}
+
 /// The keys of `a.b/[c d].0`.
 pub(super) fn split(mut rest: &str) -> Vec<Key> {
     let mut keys = Vec::new();

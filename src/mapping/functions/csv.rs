@@ -9,7 +9,7 @@ use super::args::weight;
 use super::print::print;
 use super::{Args, Fault, Function, LIST, TEXT, example, maybe, one, string};
 use crate::mapping::eval::MAX_BYTES;
-use crate::mapping::path::{split, walk};
+use crate::mapping::path::{inside, split};
 use crate::schema::Types;
 
 /// Most columns, so that a row that has few of them can't be made large.
@@ -101,9 +101,7 @@ fn write<'e>(
         line(columns.iter().map(|column| Cow::Borrowed(column.as_str())).collect())?;
     }
     for (i, item) in items.iter().enumerate() {
-        let field = |(column, path): (&String, &Vec<_>)| {
-            item.get(column).or_else(|| walk(item, path)).map_or(Cow::Borrowed(""), print)
-        };
+        let field = |(column, path): (&String, &Vec<_>)| inside(item, column, path).map_or(Cow::Borrowed(""), print);
         line(match item {
             Value::Object(_) => columns.iter().zip(&paths).map(field).collect(),
             Value::Array(fields) => fields.iter().map(print).collect(),

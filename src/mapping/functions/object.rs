@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{ANY, Args, Fault, Function, LIST, NUMBER, OBJECT, TEXT, example, many, object, one};
 use crate::mapping::Key;
-use crate::mapping::path::{split, walk};
+use crate::mapping::path::{inside, split};
 use crate::schema::{Shape, Types};
 
 const KEYS: Types = TEXT.or(LIST);
@@ -152,15 +152,16 @@ fn chosen(args: Args<'_>, keep: bool) -> Result<Cow<'_, Value>, Fault> {
     object(entries(&value).filter(|(key, _)| keys.contains(&**key) == keep))
 }
 
-/// What is inside: a key that has dots of its own comes before a path.
-fn inside<'v>(value: &'v Value, whole: &str, keys: &[Key]) -> Option<&'v Value> {
-    value.get(whole).or_else(|| walk(value, keys))
-}
-
 fn get(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let (whole, keys): (String, Vec<Key>) = match &*args.value(1)? {
-        Value::Number(number) => (String::new(), vec![crate::mapping::number::plain(number)]),
-        path => (path.as_str().unwrap_or_default().to_owned(), split(path.as_str().unwrap_or_default())),
+        Value::Number(number) => {
+            let key = crate::mapping::number::plain(number);
+            (key.clone(), vec![key])
+        }
+        path => {
+            let path = path.as_str().unwrap_or_default();
+            (path.to_owned(), split(path))
+        }
     };
     Ok(match args.value(0)? {
         Cow::Borrowed(value) => inside(value, &whole, &keys).map_or(Cow::Owned(Value::Null), Cow::Borrowed),

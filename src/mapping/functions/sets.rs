@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::args::weight;
 use super::{Args, Fault, Function, LIST, OBJECT, TEXT, either, example, list, many, maybe, object, one};
 use crate::mapping::number::Decimal;
-use crate::mapping::path::walk;
+use crate::mapping::path::{inside, split};
 use crate::schema::{Shape, Types};
 
 const SET: Types = LIST.or(OBJECT);
@@ -145,11 +145,11 @@ enum Rank {
 
 fn sort(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let (value, key) = (args.value(0)?, args.given_text(1)?);
-    let path = key.map(|key| (crate::mapping::path::split(&key), key));
+    let path = key.map(|key| (split(&key), key));
     let items = value.as_array().map_or(&[][..], Vec::as_slice);
     let mut ranked = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
-        let by = path.as_ref().map_or(Some(item), |(path, key)| item.get(&**key).or_else(|| walk(item, path)));
+        let by = path.as_ref().map_or(Some(item), |(path, key)| inside(item, key, path));
         let rank = match by {
             None | Some(Value::Null) => Rank::Null,
             Some(Value::Bool(flag)) => Rank::Bool(*flag),
