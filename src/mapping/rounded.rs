@@ -59,8 +59,8 @@ fn add(a: Scaled, b: Scaled) -> Scaled {
 /// The upper half of the product of two numbers of 30 digits.
 fn mul(a: Scaled, b: Scaled) -> Scaled {
     const HALF: i128 = 10_i128.pow(15);
-    let (high, low) = ((a.digits / HALF, a.digits % HALF), (b.digits / HALF, b.digits % HALF));
-    let ((ah, al), (bh, bl)) = (high, low);
+    let (ah, al) = (a.digits / HALF, a.digits % HALF);
+    let (bh, bl) = (b.digits / HALF, b.digits % HALF);
     let middle = ah * bl + al * bh + al * bl / HALF;
     Scaled { digits: ah * bh + middle / HALF, exponent: a.exponent + b.exponent + 30 }
 }

@@ -59,7 +59,8 @@ impl Drafting {
         } else if host {
             hidden = hidden.or(Some(0));
         }
-        let (path, shown) = self.path(&segments[hidden.unwrap_or_default()..]);
+        let path = self.path(&segments[hidden.unwrap_or_default()..]);
+        let shown = path.replace("{{ input.", "{").replace(" }}", "}");
         if hidden.is_some() {
             let part =
                 if path == "/" { "the whole address".to_owned() } else { format!("the address before `{shown}`") };
@@ -71,28 +72,25 @@ impl Drafting {
     }
 
     /// Numbers and ids in a path become inputs, named by what is before them.
-    fn path(&mut self, segments: &[&str]) -> (String, String) {
-        let (mut path, mut shown) = (String::new(), String::new());
+    fn path(&mut self, segments: &[&str]) -> String {
+        let mut path = String::new();
         let mut before = String::from("resource");
         for segment in segments {
             if Segment::of(segment) == Segment::Word {
                 path.push_str(&format!("/{}", segment.replace("{{", "%7B%7B")));
-                shown.push_str(&format!("/{}", segment.replace("{{", "%7B%7B")));
                 before = snake_case(segment).unwrap_or_else(|| "resource".to_owned());
                 continue;
             }
             let singular = before.strip_suffix('s').unwrap_or(&before);
             let name = self.input_named(&format!("{singular}_id"), json!({"type": "string"}));
             path.push_str(&format!("/{{{{ input.{name} }}}}"));
-            shown.push_str(&format!("/{{{name}}}"));
             // The verb of `values/A1:append` says what is done, and belongs to the file.
             if let Some((_, verb)) = segment.rsplit_once(':') {
                 path.push_str(&format!(":{verb}"));
-                shown.push_str(&format!(":{verb}"));
             }
             self.required.push(name);
         }
-        if path.is_empty() { ("/".into(), "/".into()) } else { (path, shown) }
+        if path.is_empty() { "/".into() } else { path }
     }
 
     pub(super) fn query(&mut self, url: &Url, address: &Address) -> Map<String, Value> {

@@ -62,7 +62,7 @@ pub(super) async fn test(inner: &Inner, call: &Call<'_>) -> Result<Value, Failur
     let connection = call.connection.cloned().ok_or_else(|| wrong("a connection is needed".to_owned()))?;
     let work = tokio::task::spawn_blocking(move || {
         let folder = Folder::open(&connection, data.as_deref())?;
-        if connection.settings.get("read_only").and_then(Value::as_bool) == Some(true) {
+        if is_read_only(&connection) {
             return Ok(json!("the folder can be read; `read_only` keeps steps from writing"));
         }
         folder.writable(&connection)?;
@@ -70,6 +70,10 @@ pub(super) async fn test(inner: &Inner, call: &Call<'_>) -> Result<Value, Failur
     });
     let late = || Failure::new(Class::Retry, "file.unavailable", "the folder did not answer in time".to_owned());
     timeout(call.timeout(), work).await.map_err(|_| late())?.map_err(|_| late())?
+}
+
+fn is_read_only(connection: &Connection) -> bool {
+    connection.settings.get("read_only").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// Millstream's own folder, which no step reaches.
@@ -104,8 +108,7 @@ fn modified(found: &Stat) -> String {
 impl Job {
     fn run(&self) -> Result<Value, Failure> {
         let folder = Folder::open(&self.connection, self.data.as_deref())?;
-        let read_only = self.connection.settings.get("read_only").and_then(Value::as_bool).unwrap_or(false);
-        if read_only && !matches!(self.action.as_str(), "read" | "list") {
+        if is_read_only(&self.connection) && !matches!(self.action.as_str(), "read" | "list") {
             let what = format!("the connection `{}` is for reading alone", self.connection.name);
             return Err(Failure::new(Class::Held, "file.denied", what + " (`read_only: true`)"));
         }
