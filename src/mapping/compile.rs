@@ -7,6 +7,7 @@ use super::ParseError;
 use super::expr::{Block, Body, Call, Expr, Kind, Part, Path};
 use super::functions::{self, Function};
 use super::guard::guarded;
+use super::loose;
 use super::query::Query;
 use super::resolve::{Frame, resolve};
 use super::syntax::{self, Places, explain};
@@ -20,13 +21,17 @@ pub(super) fn compile(text: &str) -> Result<Body, ParseError> {
         return Ok(Body::Literal(text.to_owned()));
     }
     guarded(text, |text| {
-        let parsed = Parsed::compile(text).map_err(|error| explain(text, &error))?;
-        Compiler { text, places: Places::new(text), cursor: 0, frames: Vec::new(), depth: 0 }.body(parsed)
+        let hidden = loose::hidden(text);
+        let parsed = Parsed::compile(&hidden).map_err(|error| explain(text, &error))?;
+        Compiler { text: &hidden, written: text, places: Places::new(text), cursor: 0, frames: Vec::new(), depth: 0 }
+            .body(parsed)
     })
 }
 
 struct Compiler<'t> {
     text: &'t str,
+    /// The text before [`loose::hidden`].
+    written: &'t str,
     places: Places<'t>,
     /// The tree has no positions below its elements; names are found again by searching onward from here.
     cursor: usize,
@@ -152,7 +157,7 @@ impl Compiler<'_> {
             "true" => Some(Value::Bool(true)),
             "false" => Some(Value::Bool(false)),
             "null" => Some(Value::Null),
-            digits => super::number::parse(digits).map(Value::Number),
+            digits => self.number(digits),
         };
         if let Some(value) = literal.filter(|_| !call) {
             return Ok(Bare::Done(Expr::Literal(value)));
@@ -180,8 +185,8 @@ impl Compiler<'_> {
             Parameter::Literal(value) => Ok(Expr::Literal(value)),
             Parameter::Subexpression(inner) => self.subexpression(*inner.element),
             // The parser takes a number with a small `e` for a path.
-            Parameter::Path(path) => match super::number::parse(raw(&path)) {
-                Some(number) => Ok(Expr::Literal(Value::Number(number))),
+            Parameter::Path(path) => match self.number(raw(&path)) {
+                Some(number) => Ok(Expr::Literal(number)),
                 None => self.path(raw(&path)).map(Expr::Path),
             },
             Parameter::Name(name) => self.path(&name).map(Expr::Path),
@@ -237,6 +242,16 @@ impl Compiler<'_> {
     fn path(&mut self, raw: &str) -> Result<Path, ParseError> {
         let offset = self.locate(raw);
         resolve(raw, offset, &self.frames)
+    }
+
+    /// The number that a name stands for, as it was written.
+    fn number(&mut self, raw: &str) -> Option<Value> {
+        if !raw.contains('$') {
+            return super::number::parse(raw).map(Value::Number);
+        }
+        let offset = self.locate(raw);
+        let written = self.written.get(offset..offset + raw.len()).filter(|written| *written != raw)?;
+        loose::read(written).map(Value::Number)
     }
 
     fn no_hash(&self, name: &str, helper: &HelperTemplate) -> Result<(), ParseError> {

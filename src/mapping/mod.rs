@@ -11,6 +11,7 @@ mod expr;
 pub mod functions;
 mod guard;
 mod json;
+mod loose;
 mod number;
 mod path;
 mod query;

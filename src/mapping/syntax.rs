@@ -62,6 +62,8 @@ fn likely(text: &str) -> &'static str {
         "each `{{#if}}`, `{{#each}}` … needs its `{{/if}}`, `{{/each}}` …"
     } else if count("(") != count(")") {
         "a bracket `(` is never closed by `)`"
+    } else if text.as_bytes().windows(2).any(|pair| pair[0] == b'\\' && !b"\\\"'/bfnrtu{".contains(&pair[1])) {
+        "inside a quoted text a backslash is written twice (`\\\\`); a letter that a format shows as it is may stand in quotes instead: `'h'`"
     } else if let Some(operator) = operator(text) {
         operator
     } else if called(text) {

@@ -176,12 +176,11 @@ pub(super) fn bytes(value: &Value) -> Vec<u8> {
 
 fn base64_to_string(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let value = args.value(0)?;
-    let bytes = match &*value {
-        Value::String(text) => decode(text),
-        other => Blob::of(other).map(|blob| blob.bytes),
+    let text = match &*value {
+        Value::String(text) => decode(text).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        other => Blob::of(other).map(|blob| blob.text()),
     };
-    let bytes = bytes.ok_or_else(|| args.wrong(0, "is not base64"))?;
-    string(String::from_utf8_lossy(&bytes).into_owned())
+    string(text.ok_or_else(|| args.wrong(0, "is not base64"))?)
 }
 
 fn data_uri(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
@@ -263,5 +262,13 @@ fn uri_component(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
 }
 
 fn uri_component_to_string(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
-    string(percent_decode_str(&args.text(0)?).decode_utf8_lossy().into_owned())
+    let text = args.text(0)?;
+    let bytes: Vec<u8> = percent_decode_str(&text).collect();
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        // What is no UTF-8 stays as it was, as .NET leaves it.
+        out.extend(chunk.invalid().iter().map(|byte| format!("%{byte:02X}")));
+    }
+    string(out)
 }

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use encoding_rs::{Encoding, UTF_8};
 use serde_json::{Value, json};
 
 pub(super) const OCTETS: &str = "application/octet-stream";
@@ -20,9 +21,13 @@ impl Blob {
         Some(Blob { content_type, bytes: decode(map.get("$content")?.as_str()?)? })
     }
 
-    /// The content as text; bytes that are no UTF-8 become U+FFFD.
+    /// The content as text in the charset that its type names, else UTF-8; what is no text in it becomes U+FFFD.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
+        let parameters = self.content_type.split(';').skip(1).filter_map(|part| part.split_once('='));
+        let named = parameters.map(|(name, value)| (name.trim(), value.trim().trim_matches('"')));
+        let charset = named.filter(|(name, _)| name.eq_ignore_ascii_case("charset")).map(|(_, value)| value).next();
+        let encoding = charset.and_then(|label| Encoding::for_label(label.as_bytes())).unwrap_or(UTF_8);
+        encoding.decode(&self.bytes).0.into_owned()
     }
 }
 

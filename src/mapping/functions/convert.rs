@@ -28,7 +28,7 @@ pub(super) const ROWS: &[Function] = &[
         family: "Conversion",
         params: &[one("value", NUMBER.or(TEXT))],
         result: NUMBER,
-        text: "A whole number from text or a number: spaces around it, commas between thousands, `1.0` and `1e3` are allowed. A fraction is an error: dropping cents silently is no conversion.",
+        text: "A whole number of 64 bits from text or a number: spaces around it, commas between thousands, `1.0` and `1e3` are allowed. A fraction is an error: dropping cents silently is no conversion.",
         example: example(r#"{{int vars.n}}"#, r#"{"vars":{"n":" 1,000 "}}"#, r#"1000"#),
         infer: None,
         run: int,
@@ -53,9 +53,7 @@ pub(super) const ROWS: &[Function] = &[
         infer: None,
         run: |args| {
             let text = args.text(0)?;
-            // Microsoft's whole numbers have 64 bits.
-            let fits = |number: serde_json::Number| number.as_str().parse::<i64>().is_ok();
-            boolean(!text.contains('.') && whole(&text).is_some_and(fits))
+            boolean(!text.contains('.') && whole(&text).is_some_and(|number| fits(&number)))
         },
     },
     Function {
@@ -118,7 +116,16 @@ fn int(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
         Value::Number(number) => whole(number.as_str()),
         text => whole(text.as_str().unwrap_or_default()),
     };
-    number.map(|number| Cow::Owned(Value::Number(number))).ok_or_else(|| args.wrong(0, "does not hold a whole number"))
+    let number = number.ok_or_else(|| args.wrong(0, "does not hold a whole number"))?;
+    if !fits(&number) {
+        return Err(args.wrong(0, "is larger than a whole number of 64 bits; `decimal` takes up to 28 digits"));
+    }
+    Ok(Cow::Owned(Value::Number(number)))
+}
+
+/// Microsoft's whole numbers have 64 bits.
+fn fits(number: &serde_json::Number) -> bool {
+    number.as_str().parse::<i64>().is_ok()
 }
 
 /// The whole number that a text holds: `-1,000`, ` +7 `, `1.0`, `1e3`; with a fraction it holds none.

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::Value;
-use url::{Position, Url};
+use url::Url;
 
 use super::{Args, Fault, Function, NUMBER, Param, TEXT, example, one, string};
 use crate::schema::Types;
@@ -27,21 +28,21 @@ pub(super) const ROWS: &[Function] = &[
         TEXT,
         "The host of an absolute URI.",
         example(r#"{{uriHost vars.u}}"#, SHOWN, r#""www.contoso.com""#),
-        |args| string(read(args)?.host_str().unwrap_or_default().to_owned()),
+        host,
     ),
     row(
         "uriPath",
         TEXT,
         "The path of an absolute URI; `/` if it has none.",
         example(r#"{{uriPath vars.u}}"#, SHOWN, r#""/catalog/shownew.htm""#),
-        |args| string(read(args)?.path().to_owned()),
+        |args| string(path(&read(args)?)),
     ),
     row(
         "uriPathAndQuery",
         TEXT,
         "The path and the query of an absolute URI.",
         example(r#"{{uriPathAndQuery vars.u}}"#, SHOWN, r#""/catalog/shownew.htm?date=today""#),
-        |args| string(read(args)?[Position::BeforePath..Position::AfterQuery].to_owned()),
+        |args| string(path(&read(args)?) + &query(&*args.text(0)?)),
     ),
     row(
         "uriPort",
@@ -56,8 +57,8 @@ pub(super) const ROWS: &[Function] = &[
         "The query of an absolute URI with its `?`; empty if it has none.",
         example(r#"{{uriQuery vars.u}}"#, SHOWN, r#""?date=today""#),
         |args| {
-            let uri = read(args)?;
-            string(uri.query().filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default())
+            read(args)?;
+            string(query(&*args.text(0)?))
         },
     ),
     row(
@@ -72,4 +73,32 @@ pub(super) const ROWS: &[Function] = &[
 fn read(args: Args<'_>) -> Result<Url, Fault> {
     let text = args.text(0)?;
     Url::parse(&text).map_err(|error| args.wrong(0, &format!("is not an absolute URI: {error}")))
+}
+
+/// What .NET writes as %XX in a query: all but the reserved and unreserved characters of RFC 3986.
+const QUERY: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+
+/// As it was written, which the standard of browsers would change (`'`).
+fn query(uri: &str) -> String {
+    let uri = uri.trim().split('#').next().unwrap_or_default();
+    let query = uri.split_once('?').map_or("", |(_, query)| query);
+    if query.is_empty() { String::new() } else { format!("?{}", utf8_percent_encode(query, QUERY)) }
+}
+
+/// The standard of browsers leaves two characters in a path that .NET does not.
+fn path(uri: &Url) -> String {
+    uri.path().replace('|', "%7C").replace('^', "%5E")
+}
+
+/// The host in its own script, not as `xn--…`.
+fn host(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
+    let uri = read(args)?;
+    let text = args.text(0)?;
+    let written = text.split_once("://").map_or("", |(_, rest)| rest);
+    let written = written.split(['/', '?', '#']).next().unwrap_or_default();
+    let written = written.rsplit_once('@').map_or(written, |(_, host)| host);
+    let written = written.split(':').next().unwrap_or_default();
+    let own = uri.domain().is_some() && !written.is_ascii();
+    string(if own { written.to_lowercase() } else { uri.host_str().unwrap_or_default().to_owned() })
 }

@@ -197,6 +197,16 @@ for locale in sorted(chosen, key=lambda name: (name.split("-")[0], name.count("-
         if not parent or known[parent][key] != value:
             out.append(f"{key}={value}")
     count += 1
+# Not of CLDR: .NET's CultureInfo.InvariantCulture, which a locale without a name means.
+out += """[invariant < en]
+date=MM/dd/yyyy
+long=dddd, dd MMMM yyyy
+time=HH:mm
+seconds=HH:mm:ss
+day=MMMM dd
+month=yyyy MMMM
+money=¤n
+debt=(¤n)""".splitlines()
 out[0] = out[0].format(count)
 (here / "cultures.txt").write_text("\n".join(out) + "\n", encoding="utf-8")
 
@@ -206,5 +216,7 @@ for zone in zones:
     zone = zone["mapZone"]
     if zone["_territory"] == "001":
         lines.append(f"{zone['_other']}={zone['_type'].split()[0]}")
+# Windows still has these two, and CLDR does not.
+lines += ["Kamchatka Standard Time=Asia/Kamchatka", "Mid-Atlantic Standard Time=Etc/GMT+2"]
 (here / "zones.txt").write_text("\n".join(sorted(lines)) + "\n", encoding="utf-8")
 print(count, "cultures,", len(lines) - 1, "zones")

@@ -55,9 +55,10 @@ struct Table {
 
 const TEXT: &str = include_str!("cultures.txt");
 
-/// The culture of this name (`de-DE`, `fr`, `zh-Hant-TW`), ignoring case.
+/// The culture of this name (`de-DE`, `fr`, `zh-Hant-TW`), ignoring case; the empty name is .NET's invariant culture.
 pub(super) fn find(name: &str) -> Option<&'static Culture> {
     let table = table();
+    let name = if name.is_empty() { "invariant" } else { name };
     let at = *table.names.get(&name.trim().replace('_', "-").to_lowercase())?;
     Some(table.entries[at].built.get_or_init(|| build(table, at)))
 }
@@ -171,6 +172,7 @@ mod tests {
         }
         assert_eq!(default().date, "M/d/yyyy");
         assert_eq!(find("DE-at").map(|culture| culture.months[0]), Some("Jänner"));
-        assert!(find("xx-YY").is_none() && find("").is_none());
+        assert_eq!(find("").map(|culture| culture.date), Some("MM/dd/yyyy"));
+        assert!(find("xx-YY").is_none() && find(" ").is_none());
     }
 }

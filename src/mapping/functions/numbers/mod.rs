@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Function] = &[
         text: "A number from text as a language writes it, as exact as a double: some 17 digits. `decimal` keeps more.",
         example: example(r#"{{float "10.000,333" "de-DE"}}"#, "{}", "10000.333"),
         infer: None,
-        run: |args| convert(args, parse::float),
+        run: |args| convert(args, false, parse::float),
     },
     Function {
         name: "decimal",
@@ -44,7 +44,7 @@ pub(super) const ROWS: &[Function] = &[
         text: "A number from text with up to 28 digits, none of them changed.",
         example: example(r#"{{decimal "1.2345678912312131"}}"#, "{}", "1.2345678912312131"),
         infer: None,
-        run: |args| convert(args, parse::decimal),
+        run: |args| convert(args, true, parse::decimal),
     },
     Function {
         name: "isFloat",
@@ -54,7 +54,7 @@ pub(super) const ROWS: &[Function] = &[
         text: "Whether `float` can make a number of it.",
         example: example(r#"{{isFloat "10,000.00"}}"#, "{}", "true"),
         infer: None,
-        run: |args| boolean(number(args)?.and_then(|number| parse::float(&number)).is_some()),
+        run: |args| boolean(number(args, false)?.and_then(|number| parse::float(&number)).is_some()),
     },
 ];
 
@@ -78,18 +78,18 @@ fn format_number(args: Args<'_>) -> Outcome<'_> {
     string(text)
 }
 
-/// The number in argument 0, if it holds one.
-fn number(args: Args<'_>) -> Result<Option<Number>, Fault> {
+/// The number in argument 0, if it holds one; a sign may stand behind it for .NET's `decimal.Parse`, not for `double.Parse`.
+fn number(args: Args<'_>, behind: bool) -> Result<Option<Number>, Fault> {
     let culture = locale(args, 1)?;
     Ok(match args.value(0)?.as_ref() {
         Value::Number(number) => Some(number.clone()),
-        Value::String(text) => parse::parse(text, culture),
+        Value::String(text) => parse::parse(text, behind, culture),
         _ => None,
     })
 }
 
-fn convert<'e>(args: Args<'e>, to: fn(&Number) -> Option<Number>) -> Outcome<'e> {
-    let exact = number(args)?.ok_or_else(|| args.wrong(0, "does not hold a number"))?;
+fn convert<'e>(args: Args<'e>, behind: bool, to: fn(&Number) -> Option<Number>) -> Outcome<'e> {
+    let exact = number(args, behind)?.ok_or_else(|| args.wrong(0, "does not hold a number"))?;
     let number = to(&exact).ok_or_else(|| args.wrong(0, "is too large a number"))?;
     Ok(Cow::Owned(Value::Number(number)))
 }

@@ -9,13 +9,18 @@ use crate::mapping::number;
 /// Most digits of a .NET decimal that are surely kept.
 const DECIMAL_DIGITS: i64 = 28;
 
-/// The number that `text` holds, with every digit: blanks around it, a sign, separators between the digits before the
-/// point, and an exponent are allowed.
-pub(super) fn parse(text: &str, culture: &Culture) -> Option<Number> {
+/// The number that `text` holds, with every digit: blanks around it, a sign before it (or `behind`), separators between
+/// the digits before the point, and an exponent are allowed.
+pub(super) fn parse(text: &str, behind: bool, culture: &Culture) -> Option<Number> {
     let text = text.trim();
-    let (negative, mut rest) = match text.strip_prefix(['-', '−']) {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    const MINUS: [char; 2] = ['-', '−'];
+    let signed = text.starts_with(MINUS) || text.starts_with('+');
+    let (negative, mut rest) = if let Some(rest) = text.strip_prefix(MINUS) {
+        (true, rest)
+    } else if let Some(rest) = text.strip_suffix(MINUS).filter(|_| behind && !signed) {
+        (true, rest.trim_end())
+    } else {
+        (false, text.strip_prefix('+').unwrap_or(text))
     };
     let (mut whole, mut fraction, mut exponent) = (String::new(), String::new(), String::new());
     while let Some(c) = rest.chars().next() {

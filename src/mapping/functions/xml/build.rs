@@ -9,6 +9,9 @@ use crate::mapping::text;
 /// The XML of an object with one property; the error says why there is none.
 pub(in crate::mapping::functions) fn build(map: &Map<String, Value>) -> Result<String, String> {
     let mut out = String::new();
+    if map.is_empty() {
+        return Ok(out);
+    }
     let mut roots = map.iter().filter(|(key, _)| *key != "?xml");
     let (Some((name, value)), None) = (roots.next(), roots.next()) else {
         return Err("must have exactly one property, which becomes the root element".to_owned());
@@ -96,11 +99,15 @@ fn object(out: &mut String, tag: &str, map: &Map<String, Value>) -> Result<(), S
 }
 
 fn literal(out: &mut String, key: &str, text: &str) -> Result<(), String> {
-    let closes = if key == "#comment" { text.contains("--") } else { text.contains("]]>") };
     match key {
         "#text" => escape(out, text, false),
-        _ if closes => return Err(format!("has a `{key}` that would close itself")),
-        "#comment" => out.push_str(&format!("<!--{text}-->")),
+        // A comment can't hold two hyphens; .NET puts a blank between them too.
+        "#comment" => {
+            let apart = text.replace("--", "- -").replace("--", "- -");
+            let end = if apart.ends_with('-') { " " } else { "" };
+            out.push_str(&format!("<!--{apart}{end}-->"));
+        }
+        _ if text.contains("]]>") => return Err(format!("has a `{key}` that would close itself")),
         _ => out.push_str(&format!("<![CDATA[{text}]]>")),
     }
     Ok(())

@@ -3,6 +3,8 @@
 //! roxmltree's time grows with the square of an element's attributes and with the namespaces in scope, so both are counted
 //! first. All that recurses here may, since depth is bounded.
 
+use std::borrow::Cow;
+
 use roxmltree::{Document, Node, ParsingOptions};
 
 /// Deepest nesting of elements; JSON made of it must be read again.
@@ -72,6 +74,32 @@ pub(super) fn tag(text: &str) -> Option<Tag<'_>> {
     None
 }
 
+/// What stands between `<` and its `>`.
+enum Markup<'t> {
+    Open(Tag<'t>),
+    Close(usize),
+    /// A comment, CDATA or an instruction: bytes.
+    Aside(usize),
+    /// A document type.
+    Type,
+}
+
+/// The markup at the start of `rest`, which begins with `<`; `None` for what does not end, which is the parser's to tell.
+fn markup(rest: &str) -> Option<Markup<'_>> {
+    for (start, end) in [("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>")] {
+        if let Some(inner) = rest.strip_prefix(start) {
+            return inner.find(end).map(|at| Markup::Aside(start.len() + at + end.len()));
+        }
+    }
+    if rest.starts_with("<!") {
+        return Some(Markup::Type);
+    }
+    if rest.starts_with("</") {
+        return rest.find('>').map(|at| Markup::Close(at + 1));
+    }
+    tag(rest).map(Markup::Open)
+}
+
 /// Refuses what would be too much for the parser, or what it would not be asked to read.
 fn weigh(text: &str) -> Result<(), String> {
     let (mut rest, mut work) = (text, 0_usize);
@@ -79,37 +107,69 @@ fn weigh(text: &str) -> Result<(), String> {
     let mut open: Vec<usize> = vec![1];
     while let Some(at) = rest.find('<') {
         rest = &rest[at..];
-        let skip = |start: &str, end: &str| {
-            rest.strip_prefix(start).map(|inner| inner.find(end).map(|n| &inner[n + end.len()..]))
+        let length = match markup(rest) {
+            None => return Ok(()),
+            Some(Markup::Type) => return Err(NO_DTD.to_owned()),
+            Some(Markup::Aside(length)) => length,
+            Some(Markup::Close(length)) => {
+                open.pop();
+                length
+            }
+            Some(Markup::Open(tag)) => {
+                let spaces = tag.attributes.iter().filter(|name| name.starts_with("xmlns")).count();
+                let scope = open.last().copied().unwrap_or(1) + spaces;
+                work += tag.attributes.len() * tag.attributes.len() + scope * (tag.attributes.len() + 1);
+                if work > MAX_WORK {
+                    return Err("is XML with too many attributes and namespaces".to_owned());
+                }
+                if !tag.closed {
+                    open.push(scope);
+                }
+                if open.len() > MAX_DEPTH + 1 {
+                    return Err(format!("is XML nested more than {MAX_DEPTH} deep"));
+                }
+                tag.length
+            }
         };
-        let skipped = skip("<!--", "-->").or_else(|| skip("<![CDATA[", "]]>")).or_else(|| skip("<?", "?>"));
-        if let Some(left) = skipped {
-            // What does not end is the parser's to tell.
-            let Some(left) = left else { return Ok(()) };
-            rest = left;
-        } else if rest.starts_with("<!") {
-            return Err(NO_DTD.to_owned());
-        } else if rest.starts_with("</") {
-            open.pop();
-            rest = &rest[2..];
-        } else {
-            let Some(tag) = tag(rest) else { return Ok(()) };
-            let spaces = tag.attributes.iter().filter(|name| name.starts_with("xmlns")).count();
-            let scope = open.last().copied().unwrap_or(1) + spaces;
-            work += tag.attributes.len() * tag.attributes.len() + scope * (tag.attributes.len() + 1);
-            if work > MAX_WORK {
-                return Err("is XML with too many attributes and namespaces".to_owned());
-            }
-            if !tag.closed {
-                open.push(scope);
-            }
-            if open.len() > MAX_DEPTH + 1 {
-                return Err(format!("is XML nested more than {MAX_DEPTH} deep"));
-            }
-            rest = &rest[tag.length..];
-        }
+        rest = &rest[length..];
     }
     Ok(())
+}
+
+/// `text` without what is only blank between its markup, as .NET reads a document; `xml:space="preserve"` keeps it.
+pub(super) fn compact(text: &str) -> Cow<'_, str> {
+    let blank = |text: &str| !text.is_empty() && text.bytes().all(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n'));
+    let mut out = String::new();
+    // What was not copied yet begins here.
+    let (mut kept, mut at) = (0, 0);
+    // Whether each open element keeps its blanks.
+    let mut open: Vec<bool> = Vec::new();
+    while let Some(gap) = text[at..].find('<') {
+        if blank(&text[at..at + gap]) && open.last() == Some(&false) {
+            out.push_str(&text[kept..at]);
+            kept = at + gap;
+        }
+        at += gap;
+        at += match markup(&text[at..]) {
+            None | Some(Markup::Type) => break,
+            Some(Markup::Aside(length)) => length,
+            Some(Markup::Close(length)) => {
+                open.pop();
+                length
+            }
+            Some(Markup::Open(tag)) => {
+                if !tag.closed {
+                    let said = || text[at..at + tag.length].split_once("xml:space").map(|(_, rest)| rest);
+                    let said = said().filter(|_| tag.attributes.contains(&"xml:space"));
+                    let value = said.and_then(|rest| rest.split(['"', '\'']).nth(1));
+                    let inherited = open.last().copied().unwrap_or_default();
+                    open.push(value.map_or(inherited, |value| value == "preserve"));
+                }
+                tag.length
+            }
+        };
+    }
+    if kept == 0 { Cow::Borrowed(text) } else { Cow::Owned(out + &text[kept..]) }
 }
 
 /// The opening tag of an element, as it was written.

@@ -43,7 +43,9 @@ fn element(node: Node<'_, '_>) -> Value {
         };
         map.insert(format!("@{name}"), Value::from(value.unwrap_or_default()));
     }
+    let mut comments = 0;
     for child in node.children() {
+        comments += usize::from(child.is_comment());
         if child.is_element() {
             add(&mut map, &name(child), element(child));
         } else if child.is_text() {
@@ -54,7 +56,12 @@ fn element(node: Node<'_, '_>) -> Value {
             }
         }
     }
+    // A comment has no value in JSON, but Newtonsoft shows that there are several.
+    if comments > 1 {
+        map.insert("#comment".to_owned(), Value::Array(Vec::new()));
+    }
     match (map.len(), map.get("#text")) {
+        _ if comments > 0 => Value::Object(map),
         (0, _) if tag.is_some_and(|tag| tag.closed) => Value::Null,
         (0, _) => Value::from(""),
         (1, Some(text)) if text.is_string() => text.clone(),

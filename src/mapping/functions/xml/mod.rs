@@ -88,7 +88,8 @@ fn query(args: Args<'_>) -> Outcome<'_> {
         return Err(args.wrong(0, "is an object, and no content envelope"));
     };
     let path = xpath::compile(&path).map_err(|why| args.wrong(1, &why))?;
-    let document = document::parse(text).map_err(|why| args.wrong(0, &why))?;
+    let text = document::compact(text);
+    let document = document::parse(&text).map_err(|why| args.wrong(0, &why))?;
     let (found, steps) = xpath::evaluate(&path, &document).map_err(|why| args.wrong(1, &why))?;
     args.context.meter().work(steps.saturating_mul(16))?;
     Ok(Cow::Owned(found))

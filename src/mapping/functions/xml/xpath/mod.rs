@@ -37,7 +37,8 @@ fn json(value: Value<'_, '_>) -> Result<Json, String> {
         Value::Text(text) => Ok(Json::String(text)),
         Value::Number(value) => {
             let text = value::number_text(value);
-            number::parse(&text).map(Json::Number).ok_or_else(|| format!("gives no number but {text}"))
+            // JSON has no number that is none: `NaN` and `Infinity` are text, as .NET writes them.
+            Ok(number::parse(&text).map_or(Json::String(text), Json::Number))
         }
         Value::Nodes(items) => {
             let (mut list, mut size) = (Vec::with_capacity(items.len()), 0);
