@@ -168,11 +168,12 @@ where
         service_fn(move |request: hyper::Request<Incoming>| {
             let busy = Busy::new(&activity, request.version());
             let door = door.clone();
-            async move {
+            // Boxed: hyper keeps room for it with each connection, also with one that has no request.
+            Box::pin(async move {
                 let answer = door.answer(Request::from(request.map(Body::new)), Peer(peer)).await;
                 drop(busy);
                 Ok::<_, Infallible>(answer)
-            }
+            })
         })
     };
     let builder = builder(bounds);
