@@ -140,7 +140,7 @@ pub(super) const ROWS: &[Function] = &[
         "uriComponentToString",
         &[one("text", TEXT)],
         TEXT,
-        "The text with each %XX read; `+` stays.",
+        "The text with each %XX read, and `+` as a blank.",
         example(r#"{{uriComponentToString "https%3A%2F%2Fcontoso.com"}}"#, "{}", r#""https://contoso.com""#),
         uri_component_to_string,
     ),
@@ -156,7 +156,7 @@ pub(super) const ROWS: &[Function] = &[
         "uriComponentToBinary",
         &[one("text", TEXT)],
         OBJECT,
-        "A content envelope with the bytes of the text, each %XX read.",
+        "A content envelope with the bytes of the text, each %XX read, and `+` as a blank.",
         example(
             r#"{{uriComponentToBinary "a%26b"}}"#,
             "{}",
@@ -164,7 +164,7 @@ pub(super) const ROWS: &[Function] = &[
         ),
         |args| {
             let text = args.text(0)?;
-            Ok(Cow::Owned(envelope(OCTETS, &percent_decode_str(&text).collect::<Vec<u8>>())))
+            Ok(Cow::Owned(envelope(OCTETS, &percent_decode_str(&text.replace('+', " ")).collect::<Vec<u8>>())))
         },
     ),
 ];
@@ -262,13 +262,6 @@ fn uri_component(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
 }
 
 fn uri_component_to_string(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
-    let text = args.text(0)?;
-    let bytes: Vec<u8> = percent_decode_str(&text).collect();
-    let mut out = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        out.push_str(chunk.valid());
-        // What is no UTF-8 stays as it was, as .NET leaves it.
-        out.extend(chunk.invalid().iter().map(|byte| format!("%{byte:02X}")));
-    }
-    string(out)
+    let spaced = args.text(0)?.replace('+', " ");
+    string(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }

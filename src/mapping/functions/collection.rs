@@ -9,6 +9,7 @@ use super::print::print;
 use super::units::units;
 use super::{ANY, Args, BOOL, Fault, Function, LIST, NUMBER, Param, TEXT, boolean, example, one, string};
 use crate::mapping::eval::MAX_BYTES;
+use crate::mapping::walk;
 use crate::schema::{Shape, Types};
 
 /// What has a length.
@@ -57,7 +58,7 @@ pub(super) const ROWS: &[Function] = &[
         family: "Collection",
         params: &[one("in", SIZED), one("value", ANY)],
         result: BOOL,
-        text: "Whether a text holds a text, a list an equal item, or an object a key; upper and lower case differ.",
+        text: "Whether a text holds a text, a list an equal item, or an object a key. Upper and lower case differ, but for keys, as in paths.",
         example: example(r#"{{contains vars.tags "hot"}}"#, r#"{"vars":{"tags":["new","hot"]}}"#, r#"true"#),
         infer: None,
         run: contains,
@@ -118,7 +119,7 @@ fn contains(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     boolean(match (&*whole, &*part) {
         (Value::Array(items), part) => items.iter().any(|item| same(item, part)),
         (Value::String(text), Value::String(part)) => text.contains(part.as_str()),
-        (Value::Object(map), Value::String(key)) => map.contains_key(key),
+        (Value::Object(_), Value::String(key)) => walk(&whole, std::slice::from_ref(key)).is_some(),
         _ => return Err(args.wrong(1, "is no text, and only a list can contain something else")),
     })
 }

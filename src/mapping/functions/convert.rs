@@ -26,9 +26,9 @@ pub(super) const ROWS: &[Function] = &[
     Function {
         name: "int",
         family: "Conversion",
-        params: &[one("value", NUMBER.or(TEXT))],
+        params: &[one("value", NUMBER.or(TEXT).or(BOOL))],
         result: NUMBER,
-        text: "A whole number of 64 bits from text or a number: spaces around it, commas between thousands, `1.0` and `1e3` are allowed. A fraction is an error: dropping cents silently is no conversion.",
+        text: "A whole number of 64 bits from text or a number: spaces around it, commas between thousands, `1.0` and `1e3` are allowed. A fraction is an error: dropping cents silently is no conversion. True is 1, false 0.",
         example: example(r#"{{int vars.n}}"#, r#"{"vars":{"n":" 1,000 "}}"#, r#"1000"#),
         infer: None,
         run: int,
@@ -46,9 +46,9 @@ pub(super) const ROWS: &[Function] = &[
     Function {
         name: "isInt",
         family: "Logic",
-        params: &[one("text", TEXT)],
+        params: &[one("value", TEXT.or(NUMBER))],
         result: BOOL,
-        text: "Whether the text is a whole number: spaces around it and commas between thousands allowed, no point.",
+        text: "Whether the value is a whole number: spaces around it and commas between thousands allowed, no point.",
         example: example(r#"{{isInt "10"}}"#, "{}", "true"),
         infer: None,
         run: |args| {
@@ -114,6 +114,7 @@ fn int(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let value = args.value(0)?;
     let number = match &*value {
         Value::Number(number) => whole(number.as_str()),
+        Value::Bool(flag) => return Ok(Cow::Owned(u8::from(*flag).into())),
         text => whole(text.as_str().unwrap_or_default()),
     };
     let number = number.ok_or_else(|| args.wrong(0, "does not hold a whole number"))?;

@@ -66,7 +66,7 @@ pub(super) const ROWS: &[Function] = &[
         family: "Text",
         params: &[one("text", TEXT), one("start", NUMBER), maybe("length", NUMBER)],
         result: TEXT,
-        text: "The part of `length` characters from `start` (0 is the first), or all the rest. A part that is not there is an error; `slice` and `take` do without one. Characters are counted as UTF-16 does: most emoji are two.",
+        text: "The part of `length` characters from `start` (0 is the first), or all the rest. A part that is not there is an error, as in Microsoft's language also the nothing behind the last character; `slice` and `take` do without one. Characters are counted as UTF-16 does: most emoji are two.",
         example: example(r#"{{substring vars.a 1 3}}"#, r#"{"vars":{"a":"äbcde"}}"#, r#""bcd""#),
         infer: None,
         run: substring,
@@ -122,7 +122,7 @@ fn substring(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
     let start = args.size(1)?;
     let count = units(&text);
     let end = if args.len() > 2 { start.checked_add(args.size(2)?) } else { Some(count) };
-    let Some(end) = end.filter(|end| start <= *end && *end <= count) else {
+    let Some(end) = end.filter(|end| start < count && start <= *end && *end <= count) else {
         return Err(args.wrong(0, "is shorter than the part that is asked for"));
     };
     string(part(&text, start, end))

@@ -1,6 +1,6 @@
 //! Reading a text by a format string, as .NET's `ParseExact`.
 
-use super::moment::{HOUR, MINUTE, Moment, SECOND};
+use super::moment::{HOUR, MINUTE, Moment, SECOND, Zone};
 use super::pattern::{Format, Piece};
 use super::read::full_year;
 
@@ -19,6 +19,8 @@ pub(super) struct Parts {
     pub afternoon: Option<bool>,
     /// Seconds east of UTC.
     pub offset: Option<i64>,
+    /// True if it was not given in hours but as `Z`.
+    pub zulu: bool,
 }
 
 impl Parts {
@@ -44,7 +46,11 @@ impl Parts {
         }
         let clock = hour * HOUR + self.minute * MINUTE + self.second * SECOND + self.fraction;
         let at = date.plus(clock - self.offset.unwrap_or(0) * SECOND).ok_or("is outside of the years 1 to 9999")?;
-        Ok(at.with_zone(self.offset.is_some()))
+        Ok(at.with_zone(match self.offset {
+            None => Zone::None,
+            Some(_) if self.zulu => Zone::Utc,
+            Some(_) => Zone::Offset,
+        }))
     }
 }
 
@@ -141,6 +147,7 @@ fn field<'t>(text: &'t str, letter: char, length: usize, format: &Format, parts:
         ('K' | 'z', _) => {
             let (offset, rest) = offset(text)?;
             parts.offset = Some(offset);
+            parts.zulu = text.starts_with(['Z', 'z']);
             Some(rest)
         }
         ('/', _) => text.strip_prefix(culture.date_separator).or_else(|| text.strip_prefix('/')),

@@ -1,6 +1,6 @@
 //! A point of time as text, by .NET's format strings.
 
-use super::moment::{HOUR, MINUTE, Moment, SECOND};
+use super::moment::{HOUR, MINUTE, Moment, SECOND, Zone};
 use super::pattern::{Format, Piece, has_day};
 use crate::mapping::functions::culture::Culture;
 
@@ -50,7 +50,11 @@ fn field(out: &mut String, at: Moment, letter: char, length: usize, culture: &Cu
             out.extend(half.chars().take(if length == 1 { 1 } else { usize::MAX }));
         }
         ('g', _) => out.push_str("A.D."),
-        ('K', _) if at.utc => out.push('Z'),
+        ('K', _) => out.push_str(match at.zone {
+            Zone::None => "",
+            Zone::Utc => "Z",
+            Zone::Offset => "+00:00",
+        }),
         // A time without a zone is taken for UTC, as on Microsoft's servers.
         ('z', 1) => out.push_str("+0"),
         ('z', 2) => out.push_str("+00"),

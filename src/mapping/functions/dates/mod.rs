@@ -20,7 +20,7 @@ use super::culture::{self, Culture};
 use super::{Args, Fault, Param, TEXT, maybe, string};
 use crate::mapping::check::nearest;
 use crate::schema::Types;
-use moment::{Moment, Unit};
+use moment::{Moment, Unit, Zone};
 
 pub(super) use rows::ROWS;
 
@@ -101,10 +101,10 @@ fn shift(args: Args<'_>, at: Moment, i: usize, sign: i64) -> Outcome<'_> {
 /// The point at which the clocks of a zone show what argument 0 holds.
 fn to_utc<'e>(args: Args<'e>, zone: &TimeZone, i: usize) -> Result<Moment, Fault> {
     let local = read(args, 0)?;
-    if local.utc && *zone == TimeZone::UTC {
-        return Ok(local);
+    if local.zone != Zone::None && *zone == TimeZone::UTC {
+        return Ok(local.with_zone(Zone::Utc));
     }
-    if local.utc {
+    if local.zone != Zone::None {
         let why = "names a zone, but the time has one of its own (`Z` or an offset); leave it away there, or write `UTC` here";
         return Err(args.wrong(i, why));
     }

@@ -17,8 +17,18 @@ const EPOCH: i64 = 621_355_968_000_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment {
     pub ticks: i64,
-    /// Written with `Z`; otherwise it stands in no zone, and is written without.
-    pub utc: bool,
+    pub zone: Zone,
+}
+
+/// What a time says of its zone, and how it is written again: .NET's `DateTimeKind` on a server whose own zone is UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Zone {
+    /// Nothing, before and after.
+    None,
+    /// `Z`.
+    Utc,
+    /// An offset; turned to UTC it is written `+00:00`, as Microsoft's cloud does.
+    Offset,
 }
 
 /// A unit of `addToTime` and its kin.
@@ -29,9 +39,10 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    /// The unit of this name, ignoring case.
+    /// The unit of this name, one or several, ignoring case.
     pub fn named(name: &str) -> Option<Unit> {
-        Some(match name.to_ascii_lowercase().as_str() {
+        let name = name.to_ascii_lowercase();
+        Some(match name.strip_suffix('s').unwrap_or(&name) {
             "second" => Unit::Ticks(SECOND),
             "minute" => Unit::Ticks(MINUTE),
             "hour" => Unit::Ticks(HOUR),
@@ -46,13 +57,13 @@ impl Unit {
 
 impl Moment {
     /// `None` outside of the years 1 to 9999.
-    pub fn new(ticks: i64, utc: bool) -> Option<Moment> {
-        (0..=MAX).contains(&ticks).then_some(Moment { ticks, utc })
+    pub fn new(ticks: i64, zone: Zone) -> Option<Moment> {
+        (0..=MAX).contains(&ticks).then_some(Moment { ticks, zone })
     }
 
     pub fn of_timestamp(at: Timestamp) -> Option<Moment> {
         let ticks = i64::try_from(at.as_nanosecond().div_euclid(100)).ok()?;
-        Moment::new(ticks.checked_add(EPOCH)?, true)
+        Moment::new(ticks.checked_add(EPOCH)?, Zone::Utc)
     }
 
     /// The same point in time, taken as UTC.
@@ -63,16 +74,16 @@ impl Moment {
     pub fn of_date(year: i64, month: i64, day: i64) -> Option<Moment> {
         let date = Date::new(i16::try_from(year).ok()?, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()?;
         let days = i64::from(date.since(FIRST).ok()?.get_days());
-        Moment::new(days.checked_mul(DAY)?, false)
+        Moment::new(days.checked_mul(DAY)?, Zone::None)
     }
 
-    pub fn of_civil(at: DateTime, utc: bool) -> Option<Moment> {
+    pub fn of_civil(at: DateTime, zone: Zone) -> Option<Moment> {
         let day = Moment::of_date(at.year().into(), at.month().into(), at.day().into())?;
         let ticks = i64::from(at.hour()) * HOUR
             + i64::from(at.minute()) * MINUTE
             + i64::from(at.second()) * SECOND
             + i64::from(at.subsec_nanosecond()) / 100;
-        Moment::new(day.ticks + ticks, utc)
+        Moment::new(day.ticks + ticks, zone)
     }
 
     pub fn civil(self) -> DateTime {
@@ -99,7 +110,7 @@ impl Moment {
     }
 
     pub fn plus(self, ticks: i64) -> Option<Moment> {
-        Moment::new(self.ticks.checked_add(ticks)?, self.utc)
+        Moment::new(self.ticks.checked_add(ticks)?, self.zone)
     }
 
     /// `count` units later; a day that the month lacks becomes its last.
@@ -109,13 +120,13 @@ impl Moment {
             Unit::Months(months) => {
                 let date = self.date().checked_add(Span::new().try_months(count.checked_mul(months)?).ok()?).ok()?;
                 let day = Moment::of_date(date.year().into(), date.month().into(), date.day().into())?;
-                Moment::new(day.ticks + self.clock(), self.utc)
+                Moment::new(day.ticks + self.clock(), self.zone)
             }
         }
     }
 
-    pub fn with_zone(self, utc: bool) -> Moment {
-        Moment { utc, ..self }
+    pub fn with_zone(self, zone: Zone) -> Moment {
+        Moment { zone, ..self }
     }
 }
 

@@ -153,6 +153,7 @@ impl<'t> Reader<'t> {
             let zone = ["GMT", "UTC", "Z"].iter().find_map(|name| strip(text, name)).filter(|rest| ends(rest));
             if let Some(rest) = zone {
                 self.parts.offset = Some(0);
+                self.parts.zulu = true;
                 return self.go(rest);
             }
         }
@@ -255,8 +256,10 @@ mod tests {
     fn read(text: &str, culture: &str) -> String {
         let culture = culture::find(culture).expect("it is known");
         let now = Moment::of_date(2024, 2, 29).expect("it is a day");
-        parse(text, culture, now)
-            .map_or_else(|_| "-".to_owned(), |at| format!("{}{}", at.civil(), if at.utc { "Z" } else { "" }))
+        parse(text, culture, now).map_or_else(
+            |_| "-".to_owned(),
+            |at| format!("{}{}", at.civil(), if at.zone == super::super::moment::Zone::None { "" } else { "Z" }),
+        )
     }
 
     #[test]

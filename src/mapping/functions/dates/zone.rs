@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
-use super::moment::Moment;
+use super::moment::{Moment, Zone};
 
 /// `Pacific Standard Time=America/Los_Angeles` a line, from CLDR.
 const TEXT: &str = include_str!("../culture/zones.txt");
@@ -32,7 +32,7 @@ pub(super) fn windows() -> impl Iterator<Item = &'static str> {
 /// The time on the clocks of `zone` at a point given in UTC.
 pub(super) fn from_utc(at: Moment, zone: &TimeZone) -> Option<Moment> {
     let local = zone.to_datetime(at.timestamp()?);
-    Moment::of_civil(local, *zone == TimeZone::UTC)
+    Moment::of_civil(local, if *zone == TimeZone::UTC { Zone::Utc } else { Zone::None })
 }
 
 /// The point at which the clocks of `zone` show this; of two, the one in standard time, as .NET has it.
@@ -44,7 +44,7 @@ pub(super) fn to_utc(local: Moment, zone: &TimeZone) -> Result<Option<Moment>, (
         AmbiguousOffset::Fold { after, .. } => after,
         AmbiguousOffset::Gap { .. } => return Err(()),
     };
-    Ok(local.plus(-i64::from(offset.seconds()) * super::moment::SECOND).map(|at| at.with_zone(true)))
+    Ok(local.plus(-i64::from(offset.seconds()) * super::moment::SECOND).map(|at| at.with_zone(Zone::Utc)))
 }
 
 #[cfg(test)]
