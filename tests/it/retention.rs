@@ -1,7 +1,5 @@
 //! Old runs go, as `millstream.yaml` says; what waits for a person stays.
 
-#![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
-
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
