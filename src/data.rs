@@ -29,11 +29,11 @@ impl Data {
     /// Opens the folder, making it for its owner alone if it is not there.
     ///
     /// # Errors
-    /// A sentence for a person, if it cannot be made or others can read it.
+    /// What is wrong and what to do, if it cannot be made or others can read it.
     pub fn open(path: &Path) -> Result<Data, String> {
         let shown = path.display();
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(|error| format!("the data folder {shown} could not be made: {error}"))?;
+        made.map_err(|error| unusable(path, &error))?;
         let metadata = fs::metadata(path).map_err(|error| format!("the data folder {shown}: {error}"))?;
         if metadata.permissions().mode() & 0o077 != 0 {
             return Err(format!("the data folder {shown} can be entered by others; run `chmod 700 {shown}`"));
@@ -43,6 +43,20 @@ impl Data {
 
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Asks the system whether files may be made in the folder. Whether there is room for them is another matter, which
+    /// passes.
+    ///
+    /// # Errors
+    /// What is wrong and what to do.
+    pub fn check_writable(&self) -> Result<(), String> {
+        use rustix::fs::{Access, AtFlags, CWD, accessat};
+        let (all, store) = (Access::WRITE_OK | Access::EXEC_OK, self.0.join("store"));
+        for folder in [&self.0, &store].into_iter().filter(|folder| folder.is_dir()) {
+            accessat(CWD, folder, all, AtFlags::EACCESS).map_err(|error| unusable(folder, &error.into()))?;
+        }
+        Ok(())
     }
 
     /// The admin API's token, made on first use.
@@ -83,4 +97,13 @@ impl Data {
     pub fn whereabouts(&self) -> Option<Whereabouts> {
         serde_json::from_str(&fs::read_to_string(self.0.join("server.json")).ok()?).ok()
     }
+}
+
+/// As the journal says it of what it cannot use.
+fn unusable(path: &Path, error: &io::Error) -> String {
+    format!(
+        "{}: E-STORE-001 the data folder cannot be used\n  {error}\n  see to its owner, its rights and the disk it is on, \
+         or give Millstream another folder with --data",
+        path.display()
+    )
 }

@@ -1,7 +1,8 @@
 //! Named places where a test lets the process die.
 //!
 //! With the feature `crash-points`, `MILLSTREAM_CRASH=journal.sync.before:17` kills the process with SIGKILL when it
-//! comes to that place for the 17th time. Without the feature, which is how Millstream is shipped, `reach` is nothing.
+//! comes to that place for the 17th time, and `MILLSTREAM_PANIC` makes its thread panic there instead. Without the feature,
+//! which is how Millstream is shipped, `reach` is nothing.
 
 /// Every place, in the order in which a request comes by.
 pub const ALL: &[&str] = &[
@@ -35,6 +36,9 @@ pub const ALL: &[&str] = &[
 pub const HOUSE: &[&str] =
     &["journal.segment.made", "journal.carry.after", "journal.drop.before", "journal.drop.after"];
 
+/// Places of a start that reads the log.
+pub const START: &[&str] = &["journal.follow.before", "journal.follow.after"];
+
 /// Places of a token's renewal, which only connections with refresh tokens come by.
 pub const TOKENS: &[&str] = &["outbound.token.given", "outbound.token.kept"];
 
@@ -47,30 +51,41 @@ pub fn reach(_point: &'static str) {}
 #[cfg(feature = "crash-points")]
 pub fn reach(point: &'static str) {
     use std::sync::LazyLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    static CRASH: LazyLock<Option<Wanted>> = LazyLock::new(|| Wanted::of("MILLSTREAM_CRASH"));
+    static PANIC: LazyLock<Option<Wanted>> = LazyLock::new(|| Wanted::of("MILLSTREAM_PANIC"));
 
-    static WANTED: LazyLock<Option<(String, u64)>> = LazyLock::new(wanted);
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-
-    if let Some((name, time)) = &*WANTED
-        && name == point
-        && COUNT.fetch_add(1, Ordering::Relaxed) + 1 == *time
-    {
+    if CRASH.as_ref().is_some_and(|wanted| wanted.is_now(point)) {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         // The signal ends this thread too; whatever it would do next it must not.
         loop {
             std::thread::park();
         }
     }
+    assert!(!PANIC.as_ref().is_some_and(|wanted| wanted.is_now(point)), "a test wants a panic at {point}");
 }
 
-/// What the environment says; a name that is no place would make a test that cannot fail.
+/// A place, and which time it counts.
 #[cfg(feature = "crash-points")]
-fn wanted() -> Option<(String, u64)> {
-    let text = std::env::var("MILLSTREAM_CRASH").ok()?;
-    let wanted = text.split_once(':').and_then(|(name, time)| Some((name.to_owned(), time.parse().ok()?)));
-    let known =
-        wanted.as_ref().is_some_and(|(name, _)| ALL.iter().chain(HOUSE).chain(TOKENS).any(|known| known == name));
-    assert!(known, "MILLSTREAM_CRASH={text}: want PLACE:TIME with a place of src/points.rs");
-    wanted
+struct Wanted {
+    place: String,
+    time: u64,
+    count: std::sync::atomic::AtomicU64,
+}
+
+#[cfg(feature = "crash-points")]
+impl Wanted {
+    /// What the environment says; a name that is no place would make a test that cannot fail.
+    fn of(variable: &str) -> Option<Wanted> {
+        let text = std::env::var(variable).ok()?;
+        let read = text.split_once(':').and_then(|(place, time)| Some((place.to_owned(), time.parse().ok()?)));
+        let mut all = [ALL, HOUSE, START, TOKENS].into_iter().flatten();
+        let Some((place, time)) = read.filter(|(place, _)| all.any(|known| known == place)) else {
+            panic!("{variable}={text}: want PLACE:TIME with a place of src/points.rs");
+        };
+        Some(Wanted { place, time, count: 0.into() })
+    }
+
+    fn is_now(&self, point: &str) -> bool {
+        self.place == point && self.count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 == self.time
+    }
 }

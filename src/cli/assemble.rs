@@ -30,6 +30,7 @@ pub(super) struct Parts {
 pub(super) fn assemble(place: &Place, config: Config) -> anyhow::Result<Parts> {
     let dir = place.dir()?;
     let data = Data::open(&place.data()?).map_err(|why| anyhow!(why))?;
+    data.check_writable().map_err(|why| anyhow!(why))?;
     // Before there is a store, which must not be without it.
     let key = InstanceKey::open(data.path()).map_err(|why| anyhow!(why))?;
     // The system's root certificates take as long to read as the store to open: side by side.

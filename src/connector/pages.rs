@@ -137,6 +137,11 @@ impl<'p> Pager<'p> {
         &self.request
     }
 
+    /// True if a page was given to a request that may change something.
+    pub fn changed(&self) -> bool {
+        self.count > 0 && !matches!(self.request.method.as_str(), "GET" | "HEAD")
+    }
+
     /// Takes one page in; true if another one is wanted.
     ///
     /// # Errors

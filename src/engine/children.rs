@@ -63,11 +63,17 @@ impl Engine {
             Ok(Ok(true)) => self.read(child).ok().flatten().and_then(|(run, _)| run.outcome()),
             Ok(Ok(false)) => None,
             Ok(Err(failure)) => Some(Err(failure)),
-            // It panicked, and may have begun: nobody would ever tell of it.
-            Err(_) => {
-                let message = format!("beginning run {child} broke off inside Millstream; please report it");
-                Some(Err(Failure::new(Class::Unknown, "engine.panic", message)))
-            }
+            Err(_) => match self.read(child) {
+                // It panicked, and had begun: another child would do all of it a second time. It may be nobody's.
+                Ok(Some((run, _))) => {
+                    self.command(child, Command::Look);
+                    run.outcome()
+                }
+                _ => {
+                    let message = format!("beginning run {child} broke off inside Millstream; please report it");
+                    Some(Err(Failure::new(Class::Unknown, "engine.panic", message)))
+                }
+            },
         }
     }
 

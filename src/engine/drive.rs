@@ -118,9 +118,11 @@ impl Engine {
         let mut flying = Flying::default();
         let mut rested = false;
         let mut events = std::mem::take(&mut work.events);
+        // Of all that is applied and goes into one record: what came is judged at the time that is journaled for it.
+        let mut now = super::now();
         // Before anything is decided: if deciding is what panics, a suspect run must not come to it again.
         while let Ok(command) = commands.try_recv() {
-            self.obey(&mut work, command, &mut events, &mut flying);
+            self.obey(&mut work, now, command, &mut events, &mut flying);
             decided = None;
         }
         // Likewise: that it was taken up again must be known before it can bring the process down once more.
@@ -128,14 +130,14 @@ impl Engine {
             // Nothing is decided yet, so it must not look as if it waited: a restart would leave it waiting.
             let at_work = if work.run.held.is_some() { Status::Held } else { Status::Running };
             let at_work = work.run.finished.unwrap_or(at_work);
-            if !flying.meanwhile(self.append(&mut work, super::now(), &events, at_work)).await {
+            if !flying.meanwhile(self.append(&mut work, now, &events, at_work)).await {
                 return;
             }
             self.announce(&work.run, &events);
             events.clear();
+            now = super::now();
         }
         loop {
-            let now = super::now();
             let next = match decided.take() {
                 Some(next) => next,
                 None => self.decide(&mut work.run, &work.live, now, &mut events),
@@ -175,8 +177,9 @@ impl Engine {
                 }
                 Next::Record(_) => {
                     // More to decide; but first what people ask for.
+                    now = super::now();
                     while let Ok(command) = commands.try_recv() {
-                        self.obey(&mut work, command, &mut events, &mut flying);
+                        self.obey(&mut work, now, command, &mut events, &mut flying);
                     }
                     continue;
                 }
@@ -207,17 +210,21 @@ impl Engine {
             }
             tokio::select! {
                 Some(landed) = flying.landed() => {
+                    now = super::now();
                     let mut landed = Some(landed);
                     while let Some(one) = landed {
                         if let Some((place, result)) = one {
-                            self.land(&mut work, place, result, &mut events);
+                            self.land(&mut work, now, place, result, &mut events);
                             rested = false;
                         }
                         landed = flying.landed_already();
                     }
                 }
-                () = tokio::time::sleep(nap.unwrap_or(Duration::MAX)), if nap.is_some() => {}
-                Some(command) = commands.recv() => self.obey(&mut work, command, &mut events, &mut flying),
+                () = tokio::time::sleep(nap.unwrap_or(Duration::MAX)), if nap.is_some() => now = super::now(),
+                Some(command) = commands.recv() => {
+                    now = super::now();
+                    self.obey(&mut work, now, command, &mut events, &mut flying);
+                }
             }
         }
     }
@@ -266,13 +273,19 @@ impl Engine {
     }
 
     /// A call came back.
-    fn land(&self, work: &mut Work, place: Place, result: Result<Value, Failure>, events: &mut Vec<Event>) {
+    fn land(
+        &self,
+        work: &mut Work,
+        now: Timestamp,
+        place: Place,
+        result: Result<Value, Failure>,
+        events: &mut Vec<Event>,
+    ) {
         if result.is_err() {
             Metrics::count(&self.metrics.failed_calls);
         }
         // Only the wait for another attempt is random.
         let random = if result.is_err() { getrandom::u64().unwrap_or(u64::MAX / 2) } else { 0 };
-        let now = super::now();
         let event = work.run.settle(&work.live.flow, &place, result, now, random);
         // As it is recorded, for the words of a secure step are for no log.
         if let Event::Failed { failure, .. } | Event::Held { failure, .. } = &event {
@@ -282,7 +295,7 @@ impl Engine {
         self.take(work, now, event, events);
     }
 
-    fn obey(&self, work: &mut Work, command: Command, events: &mut Vec<Event>, flying: &mut Flying) {
+    fn obey(&self, work: &mut Work, now: Timestamp, command: Command, events: &mut Vec<Event>, flying: &mut Flying) {
         let event = match command {
             Command::Cancel => Event::Finished { status: Status::Cancelled, failure: None, by: None },
             Command::Resume if work.run.held.is_some() => Event::Released,
@@ -309,7 +322,7 @@ impl Engine {
                 }
             }
         };
-        self.take(work, super::now(), event, events);
+        self.take(work, now, event, events);
     }
 
     fn take(&self, work: &mut Work, now: Timestamp, event: Event, events: &mut Vec<Event>) {

@@ -30,9 +30,9 @@ pub struct Retry {
 /// Codes of calls that this process held back itself.
 const HELD_BACK: [&str; 3] = ["outbound.rate_limit", "outbound.no_descriptor", "outbound.breaker_open"];
 
-/// True of a call that was not made: it uses up no attempt.
+/// True of a call that was not made: it uses up no attempt. One that is in doubt was made in part.
 pub fn is_held_back(failure: &Failure) -> bool {
-    HELD_BACK.contains(&failure.code.as_str())
+    failure.class != Class::Unknown && HELD_BACK.contains(&failure.code.as_str())
 }
 
 impl Default for Retry {
@@ -124,6 +124,9 @@ mod tests {
         for code in HELD_BACK {
             let held_back = Failure { code: code.into(), ..failure(Some(2_000)) };
             assert_eq!(Retry::default().wait(50, &held_back, 0), Some(Duration::from_secs(2)));
+            // But not if something was done before it was held back.
+            let in_doubt = Failure { class: Class::Unknown, ..held_back };
+            assert_eq!(Retry::default().wait(50, &in_doubt, 0), None);
         }
     }
 

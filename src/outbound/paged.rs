@@ -11,11 +11,12 @@ use super::limits::Patience;
 use super::{Call, Exchange, Inner};
 use crate::connector::{self, Action, Answer, Class, Context, Declared, Failure, HttpRequest, Pager, Pages};
 
-/// Gathers the pages of one call; `first` is the request for the first, where it is known before the credentials. The call's timeout is for all of them, but what is
-/// waited for the limits is not counted.
+/// Gathers the pages of one call; `first` is the request for the first, where it is known before the credentials. The call's
+/// timeout is for all of them, but what is waited for the limits is not counted.
 ///
 /// # Errors
-/// As any call; what was gathered before is dropped, and a repeat begins with the first page.
+/// As any call; what was gathered before is dropped, and a repeat begins with the first page. So once a page was given to a
+/// request that may change something, a failure that would be certain of one page is in doubt for the call.
 pub(super) async fn run(
     inner: &Inner,
     (declared, action, pages): (&Declared, &Action, &Pages),
@@ -29,7 +30,9 @@ pub(super) async fn run(
     let mut left = call.timeout();
     let mut patience = Patience::Usual;
     loop {
-        let _slot = inner.limits.enter_with(call, Some((declared, action, context)), patience).await?;
+        let changed = pager.as_ref().is_some_and(|pager| pager.changed());
+        let slot = inner.limits.enter_with(call, Some((declared, action, context)), patience).await;
+        let _slot = slot.map_err(|failure| doubted(changed, failure))?;
         let began = Instant::now();
         let exchange = Exchange {
             declared,
@@ -54,7 +57,8 @@ pub(super) async fn run(
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = heads;
             connector::judge_page(call.connector, action, context, answer, Timestamp::now())
         };
-        let body = exchange.run(inner, context.clone(), prepare, judge).await?;
+        let body = exchange.run(inner, context.clone(), prepare, judge).await;
+        let body = body.map_err(|failure| doubted(changed, failure))?;
         let answer = kept.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Some(mut gathered) = asking.into_inner().unwrap_or_else(PoisonError::into_inner) else {
             return Err(Failure::new(Class::Permanent, "outbound.request", "a page was answered and never asked for"));
@@ -67,4 +71,15 @@ pub(super) async fn run(
         // Put aside now, it would begin with the first page again, and never come to an end.
         patience = Patience::AsLongAsItTakes;
     }
+}
+
+/// A page that certainly was not given does not undo those before it.
+fn doubted(changed: bool, mut failure: Failure) -> Failure {
+    if changed {
+        if matches!(failure.class, Class::Retry | Class::Throttled) {
+            failure.class = Class::Unknown;
+        }
+        failure.message.push_str("; pages before it were given");
+    }
+    failure
 }

@@ -59,6 +59,13 @@ impl Body {
     pub fn value(&self) -> &Arc<Value> {
         self.parsed.get_or_init(|| Arc::new(parse_json_text(&self.text).unwrap_or(Value::Null)))
     }
+
+    /// The value alone; copied only if somebody else has it too.
+    pub fn into_value(self) -> Value {
+        let value = self.value().clone();
+        drop(self);
+        Arc::unwrap_or_clone(value)
+    }
 }
 
 impl fmt::Debug for Body {

@@ -70,22 +70,26 @@ async fn post(
     incoming: Incoming,
 ) -> Result<Response, Problem> {
     // A button, or `curl -X POST`, brings no body.
-    let body = if incoming.is_end_stream() {
-        Value::Null
+    let (body, share) = if incoming.is_end_stream() {
+        (Value::Null, None)
     } else {
-        let taken = app.reader.read(headers, incoming).await.map_err(|refused| refused.problem)?;
+        let mut taken = app.reader.read(headers, incoming).await.map_err(|refused| refused.problem)?;
         if taken.body.text().len() > app.engine.output_limit() {
             let most = app.engine.output_limit();
             return Err(Problem::new(Code::BodyTooLarge, format!("An answer may have {most} bytes at most.")));
         }
-        Value::clone(taken.body.value())
+        (taken.give().into_value(), Some(taken))
     };
     let input = json!({
         "body": body, "query": seen::query(uri)?, "headers": seen::headers(headers, &[]), "method": Method::POST.as_str(),
     });
     // A caller who hangs up must not leave it half done.
     let (engine, run, place) = (app.engine.clone(), target.run, target.place.clone());
-    let delivered = Unbroken::new("resuming a run", async move { engine.deliver(run, place, input).await });
+    let delivered = Unbroken::new("resuming a run", async move {
+        // As long as it may wait for its run it takes memory.
+        let _share = share;
+        engine.deliver(run, place, input).await
+    });
     let delivered = delivered.await?;
     points::reach("server.resumed.before");
     match delivered? {

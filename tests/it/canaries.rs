@@ -354,6 +354,53 @@ fn a_panic_that_shows_what_holds_a_secret_shows_none() {
     assert!(found.is_empty() && told.contains("admin.token"), "{found:?} {told}");
 }
 
+#[cfg(feature = "crash-points")]
+#[test]
+fn a_panic_with_secrets_at_hand_leaves_none_of_them_in_the_log_or_on_disk() {
+    let places = ["outbound.call.before", "outbound.token.given", "outbound.token.kept", "outbound.call.after"];
+    for place in places {
+        let repeater = repeater();
+        let (refresh, client) = ("canary/refresh+5e7&x~".to_owned(), "canary/client+5e7&x~".to_owned());
+        let connections = format!(
+            "session: {{connector: session, settings: {{url: \"http://{repeater}\"}}, credentials: {{secret: {{secret: CLIENT}}, refresh: {{secret: REFRESH}}}}}}\n"
+        );
+        let flow = "trigger: {type: request}\nsteps:\n  - {id: call, action: session.send, connection: session, with: {a: 1}, \
+                    retry: {attempts: 3, delay: 20ms}}\n";
+        let mut app = App::idle(&[CONNECTORS[1], ("connections.yaml", &connections), ("flows/session.yaml", flow)]);
+        keep_secret(&app, "REFRESH", &refresh);
+        keep_secret(&app, "CLIENT", &client);
+        app.env.extend([
+            ("MILLSTREAM_LOG", "trace,notify=debug".to_owned()),
+            ("RUST_BACKTRACE", "full".to_owned()),
+            ("MILLSTREAM_PANIC", format!("{place}:1")),
+        ]);
+        app.start();
+        let hook = app.hook("session");
+        let run = app.ended(&app.post_to(&hook, "{}").run());
+        assert_eq!(run["status"], "succeeded", "{place}: {run}");
+        assert_eq!(run["steps"][0]["attempts"][0]["error"]["code"], "engine.panic", "{place}: {run}");
+        let instance_key = std::fs::read_to_string(app.path(".millstream/instance.key")).unwrap();
+        let canaries: Vec<Canary> = vec![
+            ("the refresh token", refresh),
+            ("the client's secret", client),
+            ("the refresh token that came in its place", REFRESHED.to_owned()),
+            ("the access token", ACCESS.to_owned()),
+            ("the admin token", app.token().trim().to_owned()),
+            ("the instance key", instance_key.trim().to_owned()),
+            ("the URL's key", hook.rsplit('/').next().unwrap().to_owned()),
+        ];
+        app.terminate();
+        let log = app.log();
+        assert!(log.contains("a test wants a panic") && log.contains("stack backtrace"), "{place}: {log}");
+        let mut kept =
+            vec![("the log".to_owned(), log.into_bytes()), ("the run".to_owned(), run.to_string().into_bytes())];
+        files(&app.path(".millstream"), &mut kept);
+        let mut found = Vec::new();
+        kept.iter().for_each(|(name, bytes)| search(&canaries, name, bytes, &mut found));
+        assert!(found.is_empty(), "{place}: {}", found.join("\n"));
+    }
+}
+
 #[test]
 fn the_search_sees_what_it_looks_for_in_every_spelling() {
     let canaries = vec![("it", "canary/x+5e7&\"~".to_owned())];

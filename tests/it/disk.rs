@@ -208,7 +208,7 @@ fn a_full_disk_is_503_and_with_room_again_it_is_served_again_and_nothing_is_lost
 /// Starts strace on a process; what it did is in the file.
 fn trace(pid: u32, log: &Path, inject: &str) -> std::process::Child {
     let mut strace = Command::new("strace")
-        .args(["-f", "-qq", "-ttt", "-e", "trace=fdatasync", "-e", inject, "-o"])
+        .args(["-f", "-qq", "-ttt", "-e", "trace=fdatasync,pwrite64", "-e", inject, "-o"])
         .arg(log)
         .args(["-p", &pid.to_string()])
         .stderr(Stdio::piped())
@@ -218,33 +218,34 @@ fn trace(pid: u32, log: &Path, inject: &str) -> std::process::Child {
     strace
 }
 
-#[test]
-fn a_failed_sync_stops_the_process_within_a_second_and_nothing_acknowledged_is_lost() {
+/// With callers at work the call fails: the process ends within a second, and what was acknowledged is there afterwards.
+fn stops_at(inject: &str) {
     let remote = Remote::start();
     let mut app = with_flow(&remote);
     app.start();
     let hook = app.hook("crm");
     let callers = Callers::of(&hook);
     let log = app.path("strace");
-    let mut strace = trace(app.pid(), &log, "inject=fdatasync:error=EIO:when=25+");
+    let mut strace = trace(app.pid(), &log, inject);
     let ended = callers.during(&mut app, |app| {
         let begun = Instant::now();
         loop {
             if let Some(ended) = app.has_ended() {
                 return (ended, SystemTime::now());
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "it goes on although syncs fail: {}", app.log());
+            assert!(begun.elapsed() < Duration::from_secs(20), "{inject}: it goes on: {}", app.log());
             std::thread::sleep(Duration::from_millis(2));
         }
     });
     let _ = strace.wait();
-    assert_eq!(ended.0.code(), Some(1), "{}", app.log());
+    assert_eq!(ended.0.code(), Some(1), "{inject}: {}", app.log());
+    assert!(app.log().contains("the journal cannot be written"), "{inject}: {}", app.log());
     let seen = fs::read_to_string(&log).unwrap();
-    let first = seen.lines().find(|line| line.contains("INJECTED")).expect("a sync failed");
+    let first = seen.lines().find(|line| line.contains("INJECTED")).expect("a call failed");
     let at: f64 = first.split_whitespace().nth(1).unwrap().parse().unwrap();
     let over = ended.1.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
-    assert!(over - at < 1.0, "it went on for {:.3} s", over - at);
-    assert_eq!(seen.matches("INJECTED").count(), 1, "a sync that failed is never tried again:\n{seen}");
+    assert!(over - at < 1.0, "{inject}: it went on for {:.3} s", over - at);
+    assert_eq!(seen.matches("INJECTED").count(), 1, "{inject}: what failed is never tried again:\n{seen}");
 
     app.kill();
     app.start();
@@ -252,6 +253,65 @@ fn a_failed_sync_stops_the_process_within_a_second_and_nothing_acknowledged_is_l
     for run in callers.acknowledged.lock().unwrap().iter() {
         assert_eq!(app.ended(run)["status"], "succeeded");
     }
+}
+
+#[test]
+fn a_failed_sync_stops_the_process_within_a_second_and_nothing_acknowledged_is_lost() {
+    stops_at("inject=fdatasync:error=EIO:when=25+");
+}
+
+#[test]
+fn a_sync_that_fails_for_want_of_room_is_a_failed_sync_all_the_same() {
+    // What was written may be gone from memory, so room that comes later does not help.
+    stops_at("inject=fdatasync:error=ENOSPC:when=25+");
+}
+
+#[test]
+fn a_write_that_fails_but_not_for_want_of_room_stops_the_process_too() {
+    stops_at("inject=pwrite64:error=EIO:when=25+");
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_written_is_named_and_nothing_is_served() {
+    // The owner of a folder without the right to write, and no power to do it all the same.
+    let without_power = ["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"];
+    let mut app = with_flow(&Remote::start());
+    app.start();
+    app.post("crm", &json!({}));
+    assert!(app.terminate().success());
+    let mode =
+        |path: &Path, mode| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    let data = app.path(".millstream");
+    for (folder, data) in [(data.clone(), data.clone()), (data.join("store"), data), (app.path(""), app.path("fresh"))]
+    {
+        mode(&folder, 0o500);
+        let probe = Command::new("setpriv").args(without_power).arg("touch").arg(folder.join("probe")).status();
+        let probe = probe.expect("setpriv must be installed: this test gives power away with it");
+        assert!(!probe.success(), "the folder can be written all the same: this test cannot be made here");
+        let before = content(&app);
+        let output = Command::new("timeout")
+            .args(["20", "setpriv"])
+            .args(without_power)
+            .arg(env!("CARGO_BIN_EXE_millstream"))
+            .arg("--dir")
+            .arg(app.folder.path())
+            .arg("--data")
+            .arg(&data)
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        mode(&folder, 0o700);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+        let named = if data.exists() { &folder } else { &data }.display().to_string();
+        for word in [named.as_str(), "E-STORE-001", "Permission denied", "--data"] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        assert!(content(&app) == before, "something was changed");
+    }
+    app.start();
+    assert_eq!(app.runs("limit=100").len(), 1);
 }
 
 /// Every file of the data folder with its bytes, but those that a start may change.

@@ -60,7 +60,7 @@ fn three_503_make_four_attempts_with_one_key_and_waits_within_a_fifth() {
         assert_eq!(waits.len(), 3, "{run}");
         // Twice as long each time, and spread by a fifth either way.
         for (wait, plain) in waits.iter().zip([100, 200, 400]) {
-            assert!((plain * 8 / 10 - 20..=plain * 12 / 10).contains(wait), "{waits:?}");
+            assert!((plain * 8 / 10..=plain * 12 / 10).contains(wait), "{waits:?}");
         }
         first.insert(waits[0]);
         let seen = &remote.seen()[round * 4..];
@@ -88,14 +88,13 @@ fn a_wait_that_the_target_asks_for_is_kept_junk_is_not_and_a_billion_is_clamped(
         app.api("POST", &format!("/runs/{run}/cancel"), None);
         waits(&told)[0]
     };
-    // It counts from when the answer was judged, a moment before the attempt is told to have ended.
-    let clamped = |wait: i64, asked: &str| assert!((19_950..=20_000).contains(&wait), "`{asked}`: {wait}");
-    assert!((1_950..=2_000).contains(&waited("2".into())));
-    assert!((-50..=0).contains(&waited("0".into())));
+    let clamped = |wait: i64, asked: &str| assert_eq!(wait, 20_000, "`{asked}`");
+    assert_eq!(waited("2".into()), 2_000);
+    assert_eq!(waited("0".into()), 0);
     // A date has whole seconds, and some time passes before it is read.
     let until = waited(date(15));
     assert!((12_000..=15_000).contains(&until), "{until}");
-    assert!((-50..=0).contains(&waited(date(0))), "a time that has passed");
+    assert_eq!(waited(date(0)), 0, "a time that has passed");
     for junk in ["soon", "-3", "", "NaN", "inf", "2 s", "Mon, 99 Foo 2026"] {
         let wait = waited(junk.into());
         assert!((4_000..=6_000).contains(&wait), "`{junk}`: {wait}");

@@ -19,6 +19,7 @@ mod connector_cli;
 mod connector_docs;
 mod connector_limits;
 mod connector_pages;
+mod connector_turns;
 mod control;
 mod crash;
 #[cfg(feature = "crash-points")]
@@ -65,17 +66,22 @@ mod outbound_sql;
 mod outbound_tls;
 mod overload;
 mod overload_connections;
+#[cfg(feature = "crash-points")]
+mod panics;
 mod papers;
 mod part;
 mod power;
 mod proofs;
 mod reads;
+mod rekey;
 mod reload;
 mod remote;
 mod removal;
 mod retention;
 mod schedule;
 mod soak;
+#[cfg(feature = "crash-points")]
+mod starts;
 mod store;
 mod stories;
 mod supply;

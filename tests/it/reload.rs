@@ -61,6 +61,43 @@ fn two_hundred_edits_under_load_fail_no_request() {
 }
 
 #[test]
+fn of_many_quick_saves_the_last_of_each_file_is_live_and_none_is_lost() {
+    const SAVES: usize = 60;
+    let files: Vec<String> = (0..6).map(|number| format!("flows/f{number}.yaml")).collect();
+    let first: Vec<(&str, String)> = files.iter().map(|file| (file.as_str(), version(0))).collect();
+    let first: Vec<(&str, &str)> = first.iter().map(|(file, text)| (*file, text.as_str())).collect();
+    let app = App::with(&first);
+    let paths: Vec<String> = (0..6).map(|number| app.hook(&format!("f{number}"))).collect();
+    let told = || app.log().matches("flow is live").count() + app.log().matches("flow changed").count();
+    let before = told();
+    // As fast as it goes: one file again and again, the others once each in between, and new ones.
+    for save in 1..=SAVES {
+        app.write(&files[0], &version(save));
+        if save % 10 == 5 {
+            app.write(&files[save / 10 % 5 + 1], &version(save));
+            app.write(&format!("flows/late{save}.yaml"), &version(save));
+        }
+    }
+    for (number, path) in paths.iter().enumerate() {
+        let last = if number == 0 {
+            SAVES
+        } else {
+            (1..=SAVES).rfind(|save| save % 10 == 5 && save / 10 % 5 + 1 == number).unwrap_or(0)
+        };
+        eventually(|| answers(&app, path, last));
+    }
+    for save in (5..=SAVES).step_by(10) {
+        eventually(|| app.api("GET", &format!("/flows/late{save}/url"), None).status == 200);
+        assert!(answers(&app, &app.hook(&format!("late{save}")), save));
+    }
+    // Saves that come together are taken up together, and afterwards it is quiet.
+    let live = told() - before;
+    assert!((12..=SAVES + 12).contains(&live), "{live} versions became live");
+    assert_eq!(app.metric("millstream_flows"), 12);
+    assert!(app.api("GET", "/problems", None).json()["problems"].as_array().is_some_and(Vec::is_empty));
+}
+
+#[test]
 fn a_broken_file_leaves_the_last_good_version_live_over_a_restart_too() {
     let mut app = App::with(&[("flows/kept.yaml", &version(1))]);
     let path = app.hook("kept");

@@ -1,8 +1,9 @@
 //! Old runs go, as `millstream.yaml` says; what waits for a person stays.
 
-use serde_json::json;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
-use crate::app::{App, Remote, eventually};
+use crate::app::{App, Remote, Reply, eventually};
 
 const WELL: &str = "trigger: {type: request}\nsteps:\n  - {id: a, set: {x: \"{{trigger.body.n}}\"}}\n";
 const BAD: &str = "trigger: {type: request}\nsteps:\n  - {id: stop, terminate: failed}\n";
@@ -69,6 +70,54 @@ fn what_was_handled_goes_at_its_age_and_what_was_not_stays() {
     eventually(|| app.runs("limit=1000").len() == 3);
     let left = app.runs("limit=1000");
     assert!(left.iter().all(|run| run["status"] == json!("failed") && run["run_id"] != json!(runs[0])), "{left:?}");
+}
+
+#[test]
+fn what_is_held_for_longer_than_its_age_is_cancelled_and_told_of_and_the_younger_stays() {
+    // A target that does not know the caller: a person has to see to it.
+    let remote = Remote::judged(|_| Reply::from(401));
+    let connector = format!(
+        "connector: api\nversion: 1\nbase_url: http://{remote}\nactions:\n  tell: {{input: {{type: object}}, request: {{post: /}}}}\n"
+    );
+    let flow = "trigger: {type: request}\nsteps:\n  - {id: tell, action: api.tell, with: {}}\n";
+    let alarm = "trigger: {type: manual}\nsteps:\n  - {id: keep, set: {told: \"{{trigger.body.run_id}}\", as: \
+                 \"{{trigger.body.status}}\"}}\n";
+    let config = config("{held: {age: 2s}, sweep: 300ms}") + "alerts: {flow: alarm, on: [cancelled]}\n";
+    let mut app = App::with(&[
+        ("millstream.yaml", &config),
+        ("connectors/api.yaml", &connector),
+        ("flows/tell.yaml", flow),
+        ("flows/alarm.yaml", alarm),
+    ]);
+    // When it came to be as it is.
+    let time = |app: &App, run: &str, status: &str| {
+        app.run_when(run, &[status]);
+        let listed = app.runs(&format!("flow=tell&status={status}"));
+        let found = listed.iter().find(|found| found["run_id"] == run).and_then(|found| found["updated_at"].as_str());
+        found.and_then(|text| text.parse::<Timestamp>().ok()).unwrap()
+    };
+    let old = app.post("tell", &json!({})).run();
+    let held = time(&app, &old, "held");
+    // Its age goes on over a crash.
+    app.kill();
+    app.start();
+    eventually(|| Timestamp::now().duration_since(held) > SignedDuration::from_millis(1_200));
+    let young = app.post("tell", &json!({})).run();
+    let later = time(&app, &young, "held");
+    for (run, held) in [(&old, held), (&young, later)] {
+        let age = time(&app, run, "cancelled").duration_since(held);
+        assert!((2_000..12_000).contains(&age.as_millis()), "{age:?}");
+        if run == &old {
+            assert_eq!(app.run(&young)["status"], "held", "it is younger");
+        }
+        assert!(
+            app.log().lines().any(|line| line.contains(run.as_str()) && line.contains("held for too long: cancelled"))
+        );
+        let alarms = || app.runs("flow=alarm&status=succeeded");
+        let tells = |alarm: &Value| app.run(alarm["run_id"].as_str().unwrap())["steps"][0]["output"].clone();
+        eventually(|| alarms().iter().any(|alarm| tells(alarm) == json!({"told": run, "as": "cancelled"})));
+    }
+    assert_eq!(app.runs("flow=tell").len(), 2, "what was cancelled is kept as other cancelled runs are");
 }
 
 #[test]

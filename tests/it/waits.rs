@@ -1,5 +1,7 @@
 //! What is acknowledged to those who answer a `wait`, and what a restart must find again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::app::{App, Remote, Reply, eventually, http};
@@ -142,4 +144,49 @@ fn urls_that_proxies_repeat_are_not_kept() {
     let run = http(app.public, "POST", &path, &headers, b"{}").map(|answer| answer.run()).unwrap_or_default();
     let told = app.ended(&run).to_string();
     assert!(told.contains("x-kept") && !told.contains(path.rsplit('/').next().unwrap_or("?")), "{told}");
+}
+
+#[test]
+fn large_answers_that_wait_for_their_runs_stay_within_the_memory_for_bodies() {
+    // The only slot is taken until the target answers, so answers to waits have to wait.
+    static GO_ON: AtomicBool = AtomicBool::new(false);
+    let target = Remote::judged(move |_| {
+        eventually(|| GO_ON.load(Ordering::SeqCst));
+        Reply::from(200)
+    });
+    let slow = format!(
+        "trigger: {{type: request}}\nsteps:\n  - {{id: call, action: http.request, with: {{url: \"http://{target}/\"}}}}\n"
+    );
+    let flow = "trigger: {type: request}\nsteps:\n  - {id: approval, wait: {}}\n";
+    let app = App::with(&[
+        ("millstream.yaml", "outbound: {allow: [127.0.0.0/8]}\nlimits: {runs: 1}\n"),
+        ("flows/ask.yaml", flow),
+        ("flows/slow.yaml", &slow),
+    ]);
+    let runs: Vec<String> = (0..5).map(|_| app.post("ask", &json!({})).run()).collect();
+    let paths: Vec<String> = runs.iter().map(|run| path(&app.run_when(run, &["waiting"]))).collect();
+    app.post("slow", &json!({}));
+    eventually(|| app.metric("millstream_calls_total") == 1);
+
+    // A megabyte of small values takes some sixty while it is on its way: not more than four fit.
+    let body = format!("[{}0]", "0,".repeat(490_000));
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = paths[..4].iter().map(|path| scope.spawn(|| app.post_to(path, &body))).collect();
+        // They were read, and are in line.
+        eventually(|| app.metric("millstream_runs_queued") == 4);
+        for path in [&paths[4], &app.hook("ask")] {
+            let refused = app.post_to(path, &body);
+            assert_eq!((refused.status, refused.json()["code"].clone()), (503, json!("busy")), "{}", refused.text);
+            assert!(refused.header("retry-after").is_some(), "{refused:?}");
+        }
+        GO_ON.store(true, Ordering::SeqCst);
+        for answer in waiting {
+            assert_eq!(answer.join().map(|answer| answer.status).ok(), Some(202));
+        }
+    });
+    // What they took is given back.
+    assert_eq!(app.post_to(&paths[4], &body).status, 202);
+    for run in &runs {
+        assert_eq!(app.ended(run)["status"], "succeeded");
+    }
 }

@@ -11,6 +11,7 @@ use super::super::index::{self, Checkpoint, Index};
 use super::super::keys;
 use super::super::log::{Damage, Log, Position};
 use super::{INDEX_RESERVE, MOST_OVERLAY_BYTES, State, Store, Unfit, apply, caught, unstamped};
+use crate::points;
 
 impl Store {
     /// Opens the store in `folder`. An index that is lost or damaged is made anew from the log; one that only cannot be
@@ -147,7 +148,9 @@ impl Place<'_> {
                 apply::apply(&mut state, &|key| index.get(key), at, payload)?;
                 if state.active.bytes() > most {
                     let overlay = std::mem::take(&mut state.active);
+                    points::reach("journal.follow.before");
                     index.apply(&overlay, &Checkpoint { id: self.id, position: end, live: state.live })?;
+                    points::reach("journal.follow.after");
                     state.followed = end;
                 }
                 Ok(())

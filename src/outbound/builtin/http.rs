@@ -52,6 +52,7 @@ pub(super) async fn perform(inner: &Inner, call: &Call<'_>, slot: Slot) -> Resul
             output["body"] = pager.output();
             return Ok(output);
         }
+        exchange.accepted |= pager.changed();
     }
 }
 
