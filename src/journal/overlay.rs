@@ -2,10 +2,13 @@
 //!
 //! Entries that come and go in here never reach the index: most runs end before that.
 
+mod key;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
+use self::key::Key;
 use super::index::Pairs;
 
 /// What a key and its value take beside their bytes, about.
@@ -13,7 +16,7 @@ const AROUND: usize = 96;
 
 #[derive(Debug, Default)]
 pub struct Overlay {
-    changes: BTreeMap<Vec<u8>, Change>,
+    changes: BTreeMap<Key, Change>,
     bytes: usize,
 }
 
@@ -40,7 +43,7 @@ impl Overlay {
 
     /// `None` if it says nothing of the key.
     pub fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
-        self.changes.get(key).map(|change| change.value.as_deref())
+        self.changes.get(&Key::new(key)).map(|change| change.value.as_deref())
     }
 
     /// Changes a value in place, which makes it no shorter. It begins empty where the key is fresh or was removed here; of
@@ -52,8 +55,8 @@ impl Overlay {
         below: impl FnOnce() -> Result<Vec<u8>, E>,
         change: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), E> {
-        // One search: keys lie all over the memory, so finding one costs more than all else here.
-        let found = match self.changes.entry(key.to_vec()) {
+        // One search: finding a key costs more than all else here.
+        let found = match self.changes.entry(Key::new(key)) {
             Entry::Occupied(found) => found.into_mut(),
             Entry::Vacant(free) => {
                 let value = if fresh { Vec::new() } else { below()? };
@@ -70,7 +73,7 @@ impl Overlay {
 
     pub fn put(&mut self, key: &[u8], value: Vec<u8>, fresh: bool) {
         self.bytes += value.len();
-        match self.changes.entry(key.to_vec()) {
+        match self.changes.entry(Key::new(key)) {
             Entry::Occupied(mut found) => {
                 let old = found.get_mut().value.replace(value);
                 self.bytes -= old.map_or(0, |old| old.len());
@@ -83,7 +86,7 @@ impl Overlay {
     }
 
     pub fn remove(&mut self, key: &[u8]) {
-        match self.changes.entry(key.to_vec()) {
+        match self.changes.entry(Key::new(key)) {
             Entry::Occupied(mut found) if !found.get().fresh => {
                 self.bytes -= found.get_mut().value.take().map_or(0, |value| value.len());
             }
@@ -100,18 +103,18 @@ impl Overlay {
 
     /// What is there, without what is removed.
     pub fn into_entries(self) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        self.changes.into_iter().filter_map(|(key, change)| Some((key, change.value?))).collect()
+        self.changes.into_iter().filter_map(|(key, change)| Some((key.bytes().to_vec(), change.value?))).collect()
     }
 
     /// In the order of keys.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.changes.iter().map(|(key, change)| (key.as_slice(), change.value.as_deref()))
+        self.changes.iter().map(|(key, change)| (key.bytes(), change.value.as_deref()))
     }
 
     /// At most `limit` rows of a range, from its low end or from its high end.
     pub fn rows(&self, low: Bound<&[u8]>, high: Bound<&[u8]>, backwards: bool, limit: usize) -> Rows {
         let range = self.changes.range::<[u8], _>((low, high));
-        let row = |(key, change): (&Vec<u8>, &Change)| (key.clone(), change.value.clone());
+        let row = |(key, change): (&Key, &Change)| (key.bytes().to_vec(), change.value.clone());
         if backwards { range.rev().take(limit).map(row).collect() } else { range.take(limit).map(row).collect() }
     }
 }

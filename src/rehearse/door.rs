@@ -104,7 +104,7 @@ pub(super) fn violated(live: &LiveFlow, body: &Value) -> Option<Entered> {
 
 fn request(sent: &Sent, method: String, params: Option<Map<String, Value>>) -> Request {
     let Sent { path, query, headers, body, .. } = sent.clone();
-    Request { method, path, params, headers, query, body: Body::of(body), item: None }
+    Request { method, path, params, headers: headers.into(), query, body: Body::of(body), item: None }
 }
 
 fn begin(case: &Case, live: &LiveFlow, request: Request, index: usize) -> Run {

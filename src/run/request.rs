@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::record::exact;
-use super::{Digest, Place, RunId};
+use super::{Digest, Headers, Place, RunId};
 use crate::mapping::parse_json_text;
 
 /// A JSON body: its text as it came, and the value parsed from it at most once.
@@ -107,9 +107,9 @@ pub struct Request {
     /// The parameters of the flow's `path`, if it has one: then templates see these as `trigger.path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
-    /// Names in lower case; authorization, cookies and signatures are already gone.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub headers: Map<String, Value>,
+    /// Authorization, cookies and signatures are already gone.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub headers: Headers,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub query: Map<String, Value>,
     pub body: Body,
@@ -125,7 +125,7 @@ impl Request {
             method: "POST".into(),
             path: String::new(),
             params: None,
-            headers: Map::new(),
+            headers: Headers::default(),
             query: Map::new(),
             body,
             item: None,

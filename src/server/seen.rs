@@ -5,10 +5,11 @@ use serde_json::{Map, Value};
 
 use super::form::Fields;
 use super::problem::Problem;
+use crate::run::Headers;
 
 /// The headers, without credentials and those of the connection; `also` is hidden too.
-pub(super) fn headers(headers: &HeaderMap, also: &[&str]) -> Map<String, Value> {
-    let mut visible = Map::with_capacity(headers.keys_len());
+pub(super) fn headers(headers: &HeaderMap, also: &[&str]) -> Headers {
+    let mut visible = Headers::with_capacity(headers.keys_len());
     for name in headers.keys() {
         let plain = PLAIN.contains(&name.as_str());
         if !plain && is_hidden(name.as_str()) || also.contains(&name.as_str()) {
@@ -26,7 +27,7 @@ pub(super) fn headers(headers: &HeaderMap, also: &[&str]) -> Map<String, Value> 
         }
         // Proxies repeat the URL, and a flow's URL has its key.
         if plain || !text.contains("/hooks/") {
-            visible.insert(name.as_str().to_owned(), Value::String(text));
+            visible.add(name.as_str(), text);
         }
     }
     visible
@@ -96,7 +97,7 @@ mod tests {
         headers.append("x-tag", "b".parse().unwrap());
         headers.append("content-type", "text/plain".parse().unwrap());
         assert_eq!(
-            Value::Object(super::headers(&headers, &["x-proof"])),
+            Value::Object(super::headers(&headers, &["x-proof"]).to_map()),
             json!({"x-tag": "a, b", "content-type": "text/plain"})
         );
     }
