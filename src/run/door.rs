@@ -49,7 +49,7 @@ pub(super) fn of_request<'r>(request: &'r Request, path: &[Key]) -> Option<(Cow<
     match &*lower(field) {
         "body" => Some((Cow::Borrowed(request.body.value()), 2)),
         "headers" => match path.get(2) {
-            Some(name) => Some((Cow::Borrowed(request.headers.get(&*lower(name))?), 3)),
+            Some(name) => Some((Cow::Borrowed(request.headers.get(&lower(name))?), 3)),
             None => Some((Cow::Owned(Value::Object(request.headers.to_map())), 2)),
         },
         "query" => match path.get(2).and_then(|name| request.query.get(name)) {

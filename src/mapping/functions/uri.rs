@@ -42,7 +42,7 @@ pub(super) const ROWS: &[Function] = &[
         TEXT,
         "The path and the query of an absolute URI.",
         example(r#"{{uriPathAndQuery vars.u}}"#, SHOWN, r#""/catalog/shownew.htm?date=today""#),
-        |args| string(path(&read(args)?) + &query(&*args.text(0)?)),
+        |args| string(path(&read(args)?) + &query(&args.text(0)?)),
     ),
     row(
         "uriPort",
@@ -58,7 +58,7 @@ pub(super) const ROWS: &[Function] = &[
         example(r#"{{uriQuery vars.u}}"#, SHOWN, r#""?date=today""#),
         |args| {
             read(args)?;
-            string(query(&*args.text(0)?))
+            string(query(&args.text(0)?))
         },
     ),
     row(
