@@ -89,6 +89,13 @@ impl App {
         command
     }
 
+    /// Puts a secret into the vault.
+    pub fn keep_secret(&self, name: &str, value: &str) {
+        let mut child = self.command().args(["secret", "set", name]).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
     /// Starts the server and waits until it lets requests in.
     pub fn start(&mut self) {
         let command = self.command();

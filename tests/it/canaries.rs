@@ -6,9 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
 
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -75,13 +73,6 @@ fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
             found.push((name, std::fs::read(&path).unwrap()));
         }
     }
-}
-
-fn keep_secret(app: &App, name: &str, value: &str) {
-    let mut command = app.command();
-    let mut child = command.args(["secret", "set", name]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
 }
 
 const CONNECTIONS: &str = "\
@@ -182,7 +173,7 @@ async fn no_secret_and_no_key_is_anywhere_but_where_it_belongs() {
         ("CLIENT", &client),
         ("WEBHOOK", &webhook),
     ] {
-        keep_secret(&app, name, value);
+        app.keep_secret(name, value);
     }
     app.start();
     let made = app.cli(&["token", "add", "ci", "--role", "operator"]);
@@ -367,8 +358,8 @@ fn a_panic_with_secrets_at_hand_leaves_none_of_them_in_the_log_or_on_disk() {
         let flow = "trigger: {type: request}\nsteps:\n  - {id: call, action: session.send, connection: session, with: {a: 1}, \
                     retry: {attempts: 3, delay: 20ms}}\n";
         let mut app = App::idle(&[CONNECTORS[1], ("connections.yaml", &connections), ("flows/session.yaml", flow)]);
-        keep_secret(&app, "REFRESH", &refresh);
-        keep_secret(&app, "CLIENT", &client);
+        app.keep_secret("REFRESH", &refresh);
+        app.keep_secret("CLIENT", &client);
         app.env.extend([
             ("MILLSTREAM_LOG", "trace,notify=debug".to_owned()),
             ("RUST_BACKTRACE", "full".to_owned()),

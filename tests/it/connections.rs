@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -103,12 +103,6 @@ fn app(url: &str, more: &[(&str, &str)]) -> App {
     app
 }
 
-fn keep_secret(app: &App, name: &str, value: &str) {
-    let mut child = app.command().args(["secret", "set", name]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-}
-
 #[test]
 fn a_signed_webhook_to_a_url_that_is_a_secret_is_taken_by_who_asks_for_the_signature() {
     let connector = "connector: hook\nversion: 1\nbase_url: {connection: url}\nauth: {type: standard_webhooks, secret: \
@@ -123,9 +117,9 @@ fn a_signed_webhook_to_a_url_that_is_a_secret_is_taken_by_who_asks_for_the_signa
         ("flows/send.yaml", send),
         ("flows/receive.yaml", receive),
     ]);
-    keep_secret(&app, "SIGN", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    app.keep_secret("SIGN", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     app.start();
-    keep_secret(&app, "URL", &format!("http://{}{}", app.public, app.hook("receive")));
+    app.keep_secret("URL", &format!("http://{}{}", app.public, app.hook("receive")));
     let sent = app.ended(&app.post("send", &json!({})).run());
     assert_eq!(sent["status"], "succeeded", "{sent}");
     let output = &sent["steps"][0]["output"];
@@ -133,9 +127,9 @@ fn a_signed_webhook_to_a_url_that_is_a_secret_is_taken_by_who_asks_for_the_signa
     assert!(!sent.to_string().contains("/hooks/receive/"), "{sent}");
 
     // With another secret it is turned away.
-    keep_secret(&app, "SIGN", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    app.keep_secret("SIGN", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
     app.write("flows/receive.yaml", &receive.replace("SIGN", "OTHER"));
-    keep_secret(&app, "OTHER", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    app.keep_secret("OTHER", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     eventually(|| {
         let sent = app.run_when(&app.post("send", &json!({})).run(), &["succeeded", "failed", "held"]);
         sent["status"] == "held" && sent.to_string().contains("connector.unauthorized")
@@ -492,7 +486,7 @@ fn the_vaults_key_is_replaced_while_the_server_runs_and_its_runs_go_on() {
     );
     let flow = "trigger: {type: request}\nsteps:\n  - {id: send, action: http.request, connection: crm, with: {url: /x, json: {}}}\n";
     let mut app = App::idle(&[("connections.yaml", &connections), ("flows/send.yaml", flow)]);
-    let set = |app: &App, value: &str| keep_secret(app, "CRM", value);
+    let set = |app: &App, value: &str| app.keep_secret("CRM", value);
     set(&app, "canary-1");
     app.start();
     let works = |app: &App, value: &str| {

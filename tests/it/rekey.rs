@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that panics still says where")]
 
-use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 
 use millstream::engine::InstanceKey;
@@ -63,12 +62,6 @@ fn went_down(app: &mut App, mut strace: Child, told: bool) -> bool {
     !told
 }
 
-fn keep_secret(app: &App, name: &str, value: &str) {
-    let mut child = app.command().args(["secret", "set", name]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-}
-
 #[test]
 fn a_url_that_is_rotated_when_the_server_is_killed_is_the_old_one_or_the_new_one() {
     let mut app = App::with(&[("flows/note.yaml", NOTE)]);
@@ -101,7 +94,7 @@ fn secrets_whose_key_is_changed_when_the_server_is_killed_can_be_read_and_change
     let flow =
         "trigger: {type: request}\nsteps:\n  - {id: call, action: http.request, connection: crm, with: {url: /x}}\n";
     let mut app = App::idle(&[("connections.yaml", &connections), ("flows/call.yaml", flow)]);
-    keep_secret(&app, "CRM", "canary-4711");
+    app.keep_secret("CRM", "canary-4711");
     app.start();
     let mut killed = 0;
     at_each_of(&CHANGES, |call, time| {
@@ -120,7 +113,7 @@ fn secrets_whose_key_is_changed_when_the_server_is_killed_can_be_read_and_change
         down
     });
     assert!(killed > 5, "it was killed at {killed} steps");
-    keep_secret(&app, "MORE", "x");
+    app.keep_secret("MORE", "x");
     let names = String::from_utf8(app.cli(&["secret", "list"]).stdout).unwrap();
     assert_eq!(names.lines().collect::<Vec<_>>(), ["CRM", "MORE"]);
 }
@@ -145,7 +138,7 @@ fn a_vault_that_moves_to_another_key_is_under_one_of_both_wherever_the_command_i
         ("millstream.yaml", &config("a.key")),
         ("flows/note.yaml", NOTE),
     ]);
-    keep_secret(&app, "CRM", "canary-4711");
+    app.keep_secret("CRM", "canary-4711");
     let (mut from, mut to) = ("a.key", "b.key");
     let mut killed = [0, 0];
     let data = app.path(".millstream").canonicalize().unwrap();

@@ -35,44 +35,46 @@ pub(super) const ROWS: &[Function] = &[
         TEXT,
         "The path of an absolute URI; `/` if it has none.",
         example(r#"{{uriPath vars.u}}"#, SHOWN, r#""/catalog/shownew.htm""#),
-        |args| string(path(&read(args)?)),
+        |args| string(path(&read(args)?.1)),
     ),
     row(
         "uriPathAndQuery",
         TEXT,
         "The path and the query of an absolute URI.",
         example(r#"{{uriPathAndQuery vars.u}}"#, SHOWN, r#""/catalog/shownew.htm?date=today""#),
-        |args| string(path(&read(args)?) + &query(&args.text(0)?)),
+        |args| {
+            let (text, uri) = read(args)?;
+            string(path(&uri) + &query(&text))
+        },
     ),
     row(
         "uriPort",
         NUMBER,
         "The port of an absolute URI, or the usual one of its scheme; -1 if there is none.",
         example(r#"{{uriPort vars.u}}"#, SHOWN, "443"),
-        |args| Ok(Cow::Owned(read(args)?.port_or_known_default().map_or(Value::from(-1), Value::from))),
+        |args| Ok(Cow::Owned(read(args)?.1.port_or_known_default().map_or(Value::from(-1), Value::from))),
     ),
     row(
         "uriQuery",
         TEXT,
         "The query of an absolute URI with its `?`; empty if it has none.",
         example(r#"{{uriQuery vars.u}}"#, SHOWN, r#""?date=today""#),
-        |args| {
-            read(args)?;
-            string(query(&args.text(0)?))
-        },
+        |args| string(query(&read(args)?.0)),
     ),
     row(
         "uriScheme",
         TEXT,
         "The scheme of an absolute URI.",
         example(r#"{{uriScheme vars.u}}"#, SHOWN, r#""https""#),
-        |args| string(read(args)?.scheme().to_owned()),
+        |args| string(read(args)?.1.scheme().to_owned()),
     ),
 ];
 
-fn read(args: Args<'_>) -> Result<Url, Fault> {
+/// The argument as it was written, and read.
+fn read<'e>(args: Args<'e>) -> Result<(Cow<'e, str>, Url), Fault> {
     let text = args.text(0)?;
-    Url::parse(&text).map_err(|error| args.wrong(0, &format!("is not an absolute URI: {error}")))
+    let uri = Url::parse(&text).map_err(|error| args.wrong(0, &format!("is not an absolute URI: {error}")))?;
+    Ok((text, uri))
 }
 
 /// What .NET writes as %XX in a query: all but the reserved and unreserved characters of RFC 3986.
@@ -93,8 +95,7 @@ fn path(uri: &Url) -> String {
 
 /// The host in its own script, not as `xn--…`.
 fn host(args: Args<'_>) -> Result<Cow<'_, Value>, Fault> {
-    let uri = read(args)?;
-    let text = args.text(0)?;
+    let (text, uri) = read(args)?;
     let written = text.split_once("://").map_or("", |(_, rest)| rest);
     let written = written.split(['/', '?', '#']).next().unwrap_or_default();
     let written = written.rsplit_once('@').map_or(written, |(_, host)| host);

@@ -14,13 +14,14 @@ const DECIMAL_DIGITS: i64 = 28;
 pub(super) fn parse(text: &str, behind: bool, culture: &Culture) -> Option<Number> {
     let text = text.trim();
     const MINUS: [char; 2] = ['-', '−'];
-    let signed = text.starts_with(MINUS) || text.starts_with('+');
     let (negative, mut rest) = if let Some(rest) = text.strip_prefix(MINUS) {
         (true, rest)
-    } else if let Some(rest) = text.strip_suffix(MINUS).filter(|_| behind && !signed) {
+    } else if let Some(rest) = text.strip_prefix('+') {
+        (false, rest)
+    } else if let Some(rest) = text.strip_suffix(MINUS).filter(|_| behind) {
         (true, rest.trim_end())
     } else {
-        (false, text.strip_prefix('+').unwrap_or(text))
+        (false, text)
     };
     let (mut whole, mut fraction, mut exponent) = (String::new(), String::new(), String::new());
     while let Some(c) = rest.chars().next() {
